@@ -1,0 +1,122 @@
+"""Models, their versions, and which of them should be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+MAX_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ModelId:
+    """One version of one model."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a request asks for: a version, a label, or neither (the newest that is ready)."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+class Platform(Enum):
+    """Which runtime a version needs."""
+
+    TFLITE = "tflite"
+    SAVEDMODEL = "savedmodel"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """How a picture becomes the input of a model with one image input.
+
+    `mean` and `std` are in units of a channel's 0–255; a float input is (pixel - mean) / std.
+    None: a quantized input takes each pixel's real value through its scale and zero point, as
+    (pixel - 127.5) / 127.5 would be, when its scale is that of a [-1, 1] input; else the raw pixel.
+    """
+
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    resample: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How one model is loaded and run; from the configuration, overridden by the version's `model.toml`.
+
+    device: `cpu`, `edgetpu`, `edgetpu:N`, `usb:N` or `pci:N`. instances: interpreters that may run at
+    once, 0 to choose from the cores. num_threads: threads within one run. lane: where runs happen,
+    `auto` to choose from the measured run time. max_queue: requests waiting, beyond those that run.
+    max_run_s: a run longer than this fails its request and takes its lane out of service.
+    cpu_twin: a CPU build of the same model, used when the device is missing or lost.
+    """
+
+    device: str = "cpu"
+    instances: int = 0
+    num_threads: int = 1
+    dequantize: bool = False
+    lane: Literal["auto", "inline", "thread"] = "auto"
+    max_queue: int = 256
+    max_run_s: float = 30.0
+    cpu_twin: Path | None = None
+    image: ImageOptions = field(default_factory=ImageOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version on disk. `path` is its directory, or the one file that it consists of.
+
+    `fingerprint` changes whenever a file of the version does; a failed version is tried again at once then.
+    """
+
+    id: ModelId
+    platform: Platform
+    path: Path
+    fingerprint: str = ""
+
+    def file(self, name: str) -> Path:
+        """A file beside the model, such as `labels.txt`; it need not be there."""
+        return (self.path if self.path.is_dir() else self.path.parent) / name
+
+
+class Swap(Enum):
+    """BESIDE loads the new version before the old one goes; REPLACE unloads first, for want of memory."""
+
+    BESIDE = "beside"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Aspired:
+    """All that one model should have: said whole and again and again, never as a change.
+
+    `available` holds every version that could be loaded, `versions` those that should be; `fallback` is
+    served when none of those can be, and with `keep_fallback` stays loaded beside them.
+    `generation` and `problem` are for the status: what is acted on, and what was wrong with what came later.
+    """
+
+    name: str
+    versions: tuple[int, ...]
+    available: Mapping[int, Artifact] = field(default_factory=lambda: MappingProxyType({}))
+    fallback: int | None = None
+    keep_fallback: bool = False
+    labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    swap: Swap = Swap.BESIDE
+    generation: int = 0
+    problem: str = ""
+    options: ModelOptions = field(default_factory=ModelOptions)

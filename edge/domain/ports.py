@@ -1,0 +1,140 @@
+"""What the core asks of the world, and what the world may ask of the core.
+
+Rule: a port promises its errors. An implementation lets nothing else out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge.domain.lifecycle import State
+from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec
+from edge.domain.requests import ModelInfo, PredictRequest, PredictResponse
+from edge.domain.tensors import Signature, Tensors
+
+
+class LoadedModel(Protocol):
+    """Computes; owns no life cycle.
+
+    `device` is where it really runs, `notice` why that is not where it was asked to run (else empty).
+    `max_batch` bounds the leading dimension of one run. `may_run_long` is set when a run's time does not
+    follow from its input's size (loops in the graph).
+    """
+
+    signatures: Mapping[str, Signature]
+    max_batch: int
+    device: str
+    notice: str
+    may_run_long: bool
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        """Named outputs, owned by the caller. Blocks; one caller at a time.
+
+        Inputs have been checked against the signature. Raises InferenceFailed, and DeviceLost when the
+        accelerator is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back. Idempotent."""
+        ...
+
+
+class DeviceLost(Exception):
+    """The accelerator that a model runs on no longer answers. The message names the device."""
+
+
+class Backend(Protocol):
+    """Knows one platform."""
+
+    def memory_bytes(self, artifact: Artifact) -> int:
+        """What holding one instance will cost, roughly. Raises LoadError."""
+        ...
+
+    def load(self, artifact: Artifact, options: ModelOptions) -> LoadedModel:
+        """One instance, ready to run. Blocks. Raises LoadError only."""
+        ...
+
+
+class Source(Protocol):
+    """Says what is aspired."""
+
+    def watch(self) -> AsyncIterator[Aspired]:
+        """One model's whole wish at a time: first what holds now, then again at each change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """One version, for people, metrics and the agent. Times in seconds, over the version's recent window."""
+
+    id: ModelId
+    state: State
+    reason: str = ""
+    device: str = ""
+    notice: str = ""
+    since: float = 0.0
+    requests: int = 0
+    failures: int = 0
+    non_finite: int = 0
+    run_p50_s: float = 0.0
+    run_p99_s: float = 0.0
+    queue_depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """`versions` in descending order. `problem` is what is wrong with the newest wish, if anything."""
+
+    name: str
+    versions: Sequence[VersionStatus]
+    labels: Mapping[str, int]
+    generation: int = 0
+    problem: str = ""
+
+
+class Predictor(Protocol):
+    """The one function that every front end calls."""
+
+    async def predict(self, request: PredictRequest) -> PredictResponse:
+        """Raises EdgeError only."""
+        ...
+
+
+class Catalog(Protocol):
+    """What is here, for status and metadata. Never blocks."""
+
+    def models(self) -> Sequence[ModelStatus]:
+        """Every model that is known, by name."""
+        ...
+
+    def status(self, name: str) -> ModelStatus | None:
+        """None for a model that nobody ever heard of."""
+        ...
+
+    def describe(self, spec: ModelSpec) -> ModelInfo:
+        """Raises NotFound, UnknownLabel."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that should be served has a version that answers."""
+        ...
+
+
+class Control(Protocol):
+    """Loading and unloading on request."""
+
+    async def load(self, name: str) -> None:
+        """Make a model of the repository serve. Raises ControlFailed with the reason."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Stop serving a model until it is loaded again. Raises ControlFailed."""
+        ...
+
+    async def reload(self) -> None:
+        """Look at every source again, and try failed versions now."""
+        ...

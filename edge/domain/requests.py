@@ -1,0 +1,84 @@
+"""What every front end asks of the core, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edge.domain.models import ImageOptions, ModelId, ModelSpec
+from edge.domain.tensors import Signature, Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a payload is turned into tensors for. With dequantization on, the signature is the float view."""
+
+    model: ModelId
+    signature: Signature
+    image: ImageOptions
+
+
+class Payload(Protocol):
+    """A request's body, read as far as it can be without knowing the model."""
+
+    @property
+    def size(self) -> int:
+        """Bytes. A large one is bound off the event loop."""
+        ...
+
+    @property
+    def slow(self) -> bool:
+        """Whether binding costs far more than a copy of its bytes (a picture to decode)."""
+        ...
+
+    def bind(self, target: Target) -> Tensors:
+        """The target's inputs, typed and shaped. May run in any thread. Raises EdgeError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """`deadline` is a reading of the event loop's clock, in seconds; `protocol` a metrics label."""
+
+    spec: ModelSpec
+    payload: Payload
+    signature_name: str = ""
+    dequantize: bool | None = None
+    deadline: float | None = None
+    protocol: str = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResponse:
+    """`signature` is the one that the outputs follow: the float view where they were dequantized."""
+
+    model: ModelId
+    signature: Signature
+    outputs: Tensors
+    class_names: tuple[str, ...] = ()
+    queue_s: float = 0.0
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A ready version, for metadata. `max_batch` is 1 for a model without a batch dimension of its own."""
+
+    id: ModelId
+    platform: str
+    device: str
+    signatures: Mapping[str, Signature]
+    ready_versions: tuple[int, ...]
+    max_batch: int
+    class_names: tuple[str, ...] = ()
+    image: ImageOptions = field(default_factory=ImageOptions)
+
+    @property
+    def default_signature(self) -> Signature:
+        return default_signature(self.signatures)
+
+
+def default_signature(signatures: Mapping[str, Signature]) -> Signature:
+    """`serving_default` where there is one, else the first."""
+    return signatures.get("serving_default") or next(iter(signatures.values()))

@@ -1,0 +1,1 @@
+"""Bytes ↔ domain. No I/O in here."""
