@@ -30,7 +30,7 @@ class HttpLimits:
 
     max_inflight_body_bytes: of all requests that have not been answered. header_timeout_s and body_timeout_s: from
     the first byte of each to the last. keepalive_s: an idle connection's life. send_timeout_s: a client that does
-    not read its answer.
+    not read its answer. linger_s: how long what a refused client still sends is read and thrown away.
     """
 
     max_body_bytes: int = 64 << 20
@@ -41,6 +41,7 @@ class HttpLimits:
     body_timeout_s: float = 60.0
     keepalive_s: float = 75.0
     send_timeout_s: float = 30.0
+    linger_s: float = 2.0
     tick_s: float = 1.0
     backlog: int = 1024
 

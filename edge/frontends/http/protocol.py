@@ -227,7 +227,13 @@ class HttpProtocol(asyncio.Protocol):
             # The request before this one still gets its answer; this one's would come out of order.
             return
         self._transport.write(_encode(response, keep=False, head_only=False))
-        self._transport.close()
+        if self._transport.can_write_eof():
+            # To close on bytes that were not read resets the connection, and may take the answer with it.
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self.deadline = self._loop.time() + self._limits.linger_s
+        else:
+            self._transport.close()
 
     def _release(self, claimed: int) -> None:
         if claimed:
