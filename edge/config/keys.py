@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from edge.config import paths
 from edge.config.sections import Admin, Http, Log, Model, Repository, Server
+from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
 
 Key = tuple[str, ...]
@@ -29,7 +29,6 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "admin": Admin,
     "log": Log,
 }
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 WANTED_NAME = "want 1 to 128 of A-Z a-z 0-9 _ . - with a letter or digit first"
 
 
@@ -57,7 +56,7 @@ def unknown(key: Key) -> str:
     section = key[0]
     if section not in SECTIONS:
         return f"no such section; {_nearest(section, SECTIONS)}"
-    if section == "models" and not MODEL_NAME.fullmatch(key[1]):
+    if section == "models" and not is_model_name(key[1]):
         return f"not a model's name: {WANTED_NAME}"
     field = key[-1]
     if field in fields(section):

@@ -20,6 +20,7 @@ from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
 from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
+from edge.domain.layout import is_model_name
 
 Values = Mapping[Key, Any]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -98,7 +99,7 @@ def _judge(settings: list[Setting]) -> tuple[dict[Key, Any], dict[Key, str], lis
 def _misplaced(setting: Setting) -> str:
     key = setting.key
     is_model_table = len(key) == 2 and key[0] == "models"
-    if is_model_table and setting.value is None and keys.MODEL_NAME.fullmatch(key[1]):
+    if is_model_table and setting.value is None and is_model_name(key[1]):
         return ""
     if key[0] in keys.SECTIONS and (is_model_table or len(key) == 1) and setting.value is not None:
         return f"want a table [{show(key)}]"

@@ -73,7 +73,7 @@ class Http(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One model. `path` is its directory of versions, one version's directory, or a file."""
+    """One model. `path` is its directory of versions, or one file, which then is version 1."""
 
     path: Path
     policy: str = "latest:1"

@@ -23,9 +23,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from edge.domain.lifecycle import State
+from edge.domain.models import ModelId
 from edge.telemetry import build
+from edge.telemetry.metrics import loaded_of
 
 if TYPE_CHECKING:
+    from edge.domain.ports import ModelStatus
     from edge.telemetry.metrics import Histogram, Metrics
 
 THERMAL = Path("/sys/class/thermal")
@@ -53,14 +56,23 @@ class _Server(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
+        statuses = self._metrics.statuses()
+        _note_devices(self._metrics, statuses)
         yield from _requests(self._metrics)
         yield from _times(self._metrics)
-        yield from _states(self._metrics)
+        yield from _states(self._metrics, statuses)
         yield from _swaps(self._metrics)
         yield from _temperatures(self._thermal)
         info = InfoMetricFamily("edge_build", "What this server is.")
         info.add_metric([], {"version": build.version(), "python": platform.python_version()})
         yield info
+
+
+def _note_devices(metrics: Metrics, statuses: Sequence[ModelStatus]) -> None:
+    """A version that is unloaded has no device any more; its times keep the last that it had."""
+    devices = {version.id: version.device for model in statuses for version in model.versions if version.device}
+    for counters in metrics.versions():
+        counters.device = devices.get(ModelId(counters.model, counters.version), counters.device)
 
 
 def _requests(metrics: Metrics) -> Iterator[Metric]:
@@ -95,15 +107,16 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histog
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts.copy()), strict=True)), histogram.sum)
 
 
-def _states(metrics: Metrics) -> Iterator[Metric]:
+def _states(metrics: Metrics, statuses: Sequence[ModelStatus]) -> Iterator[Metric]:
     info = InfoMetricFamily("edge_model", "What is loaded, from where and on what.", labels=["model", "version"])
+    loaded = loaded_of(statuses)
     for counters in metrics.versions():
-        if counters.live:
+        if (counters.model, counters.version) in loaded:
             described = {"digest": counters.digest, "device": counters.device}
             info.add_metric([counters.model, str(counters.version)], described)
     ready = GaugeMetricFamily("edge_model_ready", "1 for a version that answers.", labels=["model", "version"])
     depth = GaugeMetricFamily("edge_queue_depth", "Requests waiting to run.", labels=["model", "version"])
-    for model in metrics.statuses():
+    for model in statuses:
         for version in model.versions:
             names = [model.name, str(version.id.version)]
             ready.add_metric(names, 1.0 if version.state is State.READY else 0.0)

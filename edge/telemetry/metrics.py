@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge.domain.lifecycle import State
 from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Window, percentile
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 OK = "ok"
 INTERNAL = "internal"
-FAILURES = frozenset({"inference_failed", INTERNAL})
+ENDED = frozenset({State.NEW, State.UNLOADED, State.FAILED})
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SWAP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-MAX_RETIRED_VERSIONS = 8
+MAX_PAST_VERSIONS = 8
 MAX_OUTCOMES = 64
 
 
@@ -44,20 +45,24 @@ class Histogram:
 
 
 class VersionMetrics:
-    """One version's share of the metrics. Held by its slot, so that a request looks nothing up."""
+    """One version's share of the metrics. Held by its slot, so that a request looks nothing up.
+
+    `digest` is for the one who loads the version to set; `device` is brought up to date at each scrape.
+    """
 
     __slots__ = (
         "_tfserving",
+        "_window",
         "device",
         "digest",
+        "failures",
         "inference",
-        "live",
         "model",
+        "non_finite",
         "outcomes",
         "queue",
         "request",
         "version",
-        "window",
     )
 
     def __init__(
@@ -65,53 +70,61 @@ class VersionMetrics:
     ) -> None:
         self.model, self.version = model, version
         self.device, self.digest = "", ""
-        self.live = True
+        self.failures = self.non_finite = 0
         self.outcomes: dict[tuple[str, str], int] = {}
         self.request, self.queue, self.inference = Histogram(), Histogram(), Histogram()
-        self.window = Window(clock)
+        self._window = Window(clock)
         self._tfserving = tfserving
 
-    def observe(self, protocol: str, code: str, total_s: float, queue_s: float = 0.0, run_s: float = 0.0) -> None:
-        """One request, answered (`code` OK) or not (a Code's value, or INTERNAL). Times in seconds.
+    def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool = True) -> None:
+        """One request that got its answer. Times in seconds: the whole in the server, and two parts of it.
 
-        `total_s` is the whole time in the server, `queue_s` and `run_s` parts of it, counted only for an answer.
+        `finite`: whether the answer is free of NaN and infinities.
         """
         try:
-            self.outcomes[protocol, code] += 1
+            self.outcomes[protocol, OK] += 1
         except KeyError:
-            self._new_outcome(protocol, code)
+            self._new_outcome(protocol, OK)
         # Written out thrice: a call each would cost as much as all the rest.
         histogram = self.request
         histogram.counts[bisect_left(BUCKETS_S, total_s)] += 1
         histogram.sum += total_s
-        if code == OK:
-            histogram = self.queue
-            histogram.counts[bisect_left(BUCKETS_S, queue_s)] += 1
-            histogram.sum += queue_s
-            histogram = self.inference
-            histogram.counts[bisect_left(BUCKETS_S, run_s)] += 1
-            histogram.sum += run_s
-            self.window.answered(total_s, run_s)
-        else:
-            self.window.refused(failure=code in FAILURES)
+        histogram = self.queue
+        histogram.counts[bisect_left(BUCKETS_S, queue_s)] += 1
+        histogram.sum += queue_s
+        histogram = self.inference
+        histogram.counts[bisect_left(BUCKETS_S, run_s)] += 1
+        histogram.sum += run_s
+        self._window.answered(total_s, run_s)
+        if not finite:
+            self.non_finite += 1
+            self._window.non_finite()
         if self._tfserving is not None:
-            self._tfserving.observe(protocol, code, total_s, run_s)
+            self._tfserving.observe(protocol, OK, total_s, run_s)
 
-    def non_finite(self) -> None:
-        """The answer being observed has a NaN or an infinity in it."""
-        self.window.non_finite()
+    def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool = False) -> None:
+        """One request that got an error: a `Code`'s value, or INTERNAL. `by_model`: the version is to blame."""
+        try:
+            self.outcomes[protocol, code] += 1
+        except KeyError:
+            self._new_outcome(protocol, code)
+        self.request.observe(total_s)
+        self.failures += by_model
+        self._window.refused(failure=by_model)
+        if self._tfserving is not None:
+            self._tfserving.observe(protocol, code, total_s, 0.0)
 
-    def recent(self, seconds: float = WINDOW_S) -> Recent:
+    def window(self, seconds: float = WINDOW_S) -> Recent:
         """The last `seconds`, for the status."""
-        return self.window.recent(seconds)
+        return self._window.recent(seconds)
 
-    def describe(self, *, device: str, digest: str = "") -> None:
-        """Labels that are known once the version is loaded; called again when it moves to another device."""
-        self.device, self.digest = device, digest or self.digest
+    def latencies(self) -> list[float]:
+        """Whole times of the answers of the last WINDOW_S seconds, in no order."""
+        return [total for _, total in self._window.samples()]
 
-    def retire(self) -> None:
-        """The version is unloaded. Its counters stay until MAX_RETIRED_VERSIONS later ones are unloaded, too."""
-        self.live = False
+    def rate(self) -> float:
+        """Requests per second over the last RATE_S."""
+        return self._window.rate()
 
     def _new_outcome(self, protocol: str, code: str) -> None:
         key = (protocol, code) if len(self.outcomes) < MAX_OUTCOMES else ("other", "other")
@@ -121,11 +134,6 @@ class VersionMetrics:
     def requests(self) -> int:
         """All since the version was first loaded."""
         return sum(list(self.outcomes.values()))
-
-    @property
-    def failures(self) -> int:
-        """Those of `requests` that the model is to blame for."""
-        return sum(count for (_, code), count in list(self.outcomes.items()) if code in FAILURES)
 
 
 class Metrics:
@@ -144,20 +152,23 @@ class Metrics:
         self.statuses: Callable[[], Sequence[ModelStatus]] = tuple
 
     def watch(self, statuses: Callable[[], Sequence[ModelStatus]]) -> None:
-        """Whom to ask for states and queue depths at a scrape: the catalog's `models`."""
+        """Whom to ask for states, devices and queue depths at a scrape, in its thread: the catalog's `models`."""
         self.statuses = statuses
 
     def version(self, model: str, version: int) -> VersionMetrics:
-        """The counters of a version that is being loaded; those it had, if it was loaded before."""
+        """The counters of a version that is being loaded; those it had, if it was loaded before.
+
+        Of versions that are loaded no more, the last MAX_PAST_VERSIONS of a model are kept."""
         known = self._versions.setdefault(model, {})
         counters = known.pop(version, None) or VersionMetrics(
             model, version, clock=self._clock, tfserving=self._tfserving_of(model)
         )
-        counters.live = True
+        if len(known) >= MAX_PAST_VERSIONS:
+            loaded = loaded_of(self.statuses())
+            past = [number for number in known if (model, number) not in loaded]
+            for number in past[: max(0, len(past) - MAX_PAST_VERSIONS + 1)]:
+                del known[number]
         known[version] = counters
-        retired = [number for number, other in known.items() if not other.live]
-        for number in retired[: max(0, len(retired) - MAX_RETIRED_VERSIONS + 1)]:
-            del known[number]
         return counters
 
     def versions(self) -> list[VersionMetrics]:
@@ -171,8 +182,9 @@ class Metrics:
             key = ("other", "other")
         self.refusals[key] = self.refusals.get(key, 0) + 1
 
-    def swapped(self, result: str, seconds: float) -> None:
-        """A change of version is over: `ok`, `failed` or `rolled_back`, from aspired to published."""
+    def swapped(self, model: str, seconds: float, ok: bool) -> None:
+        """A new version of `model` took over or failed to, `seconds` after it was asked for."""
+        result = "ok" if ok else "failed"
         self.swaps[result] = self.swaps.get(result, 0) + 1
         self.swap_seconds.observe(seconds)
 
@@ -197,10 +209,10 @@ class Metrics:
         """For the status page, JSON-able: by model, requests per second, latency, and totals. Times in seconds."""
         models: dict[str, Any] = {}
         for name, known in sorted(self._versions.copy().items()):
-            versions = [counters for counters in known.copy().values() if counters.live]
-            totals = sorted(total for counters in versions for _, total in counters.window.samples())
+            versions = list(known.copy().values())
+            totals = sorted(total for counters in versions for total in counters.latencies())
             models[name] = {
-                "rate": round(sum(counters.window.rate() for counters in versions), 3),
+                "rate": round(sum(counters.rate() for counters in versions), 3),
                 "p50_s": percentile(totals, 0.5),
                 "p99_s": percentile(totals, 0.99),
                 "requests": sum(counters.requests for counters in versions),
@@ -215,3 +227,13 @@ class Metrics:
         from edge.telemetry.tfserving import ModelCounts
 
         return self.tfserving.setdefault(model, ModelCounts())
+
+
+def loaded_of(statuses: Sequence[ModelStatus]) -> set[tuple[str, int]]:
+    """The versions that take up memory now."""
+    return {
+        (model.name, version.id.version)
+        for model in statuses
+        for version in model.versions
+        if version.state not in ENDED
+    }

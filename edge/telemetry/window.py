@@ -22,15 +22,15 @@ _SECONDS = 64  # one counter for each of the last seconds; a power of two above 
 class Recent:
     """What happened in the last `seconds`; `rate` is requests per second over the last RATE_S. Times in seconds."""
 
-    seconds: float
-    requests: int
-    failures: int
-    non_finite: int
-    rate: float
-    run_p50_s: float
-    run_p99_s: float
-    total_p50_s: float
-    total_p99_s: float
+    seconds: float = WINDOW_S
+    requests: int = 0
+    failures: int = 0
+    non_finite: int = 0
+    rate: float = 0.0
+    run_p50_s: float = 0.0
+    run_p99_s: float = 0.0
+    total_p50_s: float = 0.0
+    total_p99_s: float = 0.0
 
 
 def percentile(ordered: list[float], share: float) -> float:
