@@ -57,10 +57,13 @@ class Model:
     slots: dict[int, Slot] = field(default_factory=dict)
     failures: dict[int, _Failure] = field(default_factory=dict)
     held: bool = False
+    removed: bool = False
 
     @property
     def wish(self) -> Aspired:
-        return replace(self.aspired, versions=(), fallback=None) if self.held else self.aspired
+        if self.held or self.removed:
+            return replace(self.aspired, versions=(), fallback=None)
+        return self.aspired
 
 
 class Manager:
@@ -94,8 +97,14 @@ class Manager:
         if model is None:
             self.models[aspired.name] = Model(aspired)
         else:
-            model.aspired = aspired
+            model.aspired, model.removed = aspired, False
         self._wake.set()
+
+    def remove(self, name: str) -> None:
+        """Nobody speaks for this model any more: unload it, then forget it."""
+        if name in self.models:
+            self.models[name].removed = True
+            self._wake.set()
 
     def started(self) -> None:
         """Every source has spoken once: when what they wished for has been tried, the start is over."""
@@ -108,8 +117,10 @@ class Manager:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                for model in self.models.values():
+                for name, model in list(self.models.items()):
                     self._advance(model)
+                    if model.removed and all(slot.state in ENDED for slot in model.slots.values()):
+                        del self.models[name]
                 self._publish()
                 if self.starting and self._spoken and self._loads == 0:
                     self.starting = False

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A version's recent past. Times of the run alone, in seconds."""
-
-    requests: int = 0
-    failures: int = 0
-    non_finite: int = 0
-    run_p50_s: float = 0.0
-    run_p99_s: float = 0.0
+from edge.telemetry.window import Recent
 
 
 class Meter(Protocol):
@@ -26,7 +16,7 @@ class Meter(Protocol):
         """`by_model`: the version is to blame, and not the client or the load."""
         ...
 
-    def window(self) -> Window: ...
+    def window(self) -> Recent: ...
 
 
 class NoMeter:
@@ -34,5 +24,5 @@ class NoMeter:
 
     def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool) -> None: ...
     def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None: ...
-    def window(self) -> Window:
-        return Window()
+    def window(self) -> Recent:
+        return Recent()

@@ -26,8 +26,11 @@ class RepositorySource:
         changes: Changes,
         source_for: Callable[[str, Path], DirectorySource],
         *,
+        skip: frozenset[str] = frozenset(),
         max_models: int = MAX_MODELS,
     ) -> None:
+        """`skip`: models that somebody else speaks for."""
+        self._skip = skip
         self._path, self._changes, self._source_for, self._max = path, changes, source_for, max_models
         self._sources: dict[str, DirectorySource] = {}
         self._complained = ""
@@ -55,7 +58,7 @@ class RepositorySource:
         bad = [name for name in names if not is_model_name(name) and not name.startswith(".")]
         if bad:
             self._complain(f"{self._path}: {bad[0]!r} is no model name (letters, digits, _ . -); it is not served")
-        return [name for name in names if is_model_name(name)]
+        return [name for name in names if is_model_name(name) and name not in self._skip]
 
     def _complain(self, what: str) -> None:
         if what != self._complained:

@@ -22,6 +22,7 @@ class Changes:
     def __init__(self, paths: Sequence[Path], *, poll_s: float = POLL_S) -> None:
         self._paths, self._poll_s = tuple(paths), poll_s
         self._event = asyncio.Event()
+        self._stop = asyncio.Event()
 
     def subscribe(self) -> asyncio.Event:
         """Ask before looking, so that a change during the look is not lost."""
@@ -40,10 +41,17 @@ class Changes:
         self._event.set()
         self._event = asyncio.Event()
 
+    def follow(self, paths: Sequence[Path]) -> None:
+        """Watch these from now on."""
+        self._paths = tuple(paths)
+        self._stop.set()
+        self.notify()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             present = [path for path in self._paths if await asyncio.to_thread(path.exists)]
+            self._stop = asyncio.Event()
             if present:
                 await self._follow(present)
             await asyncio.sleep(self._poll_s)
@@ -52,7 +60,7 @@ class Changes:
         from watchfiles import awatch  # only a server that watches needs it
 
         try:
-            async for _ in awatch(*paths, recursive=True, step=20, debounce=100, rust_timeout=1000):
+            async for _ in awatch(*paths, recursive=True, step=20, debounce=100, rust_timeout=1000, stop_event=self._stop):
                 self.notify()
         except (OSError, RuntimeError) as error:
             log.warning("no notification for %s (%s); looking every %g s", paths[0], error, self._poll_s)
