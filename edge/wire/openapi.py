@@ -20,7 +20,7 @@ from edge.domain.requests import ModelInfo
 from edge.domain.tensors import Signature
 from edge.wire.classes import MAX_TOP
 from edge.wire.image import MEDIA_TYPES, takes_picture
-from edge.wire.openapi_schemas import COMMON, STRING, Schema, ref, row_reply, row_request, struct, v2_tensors
+from edge.wire.openapi_schemas import COMMON, STRING, STRINGS, Schema, ref, row_reply, row_request, struct, v2_tensors
 from edge.wire.status import HTTP_STATUS
 
 JSON = "application/json"
@@ -64,8 +64,13 @@ ROUTES: tuple[Route, ...] = (
     Route("get", "/v2", "server", "Name, version and extensions of the server", {JSON: ref("V2Server")}),
     Route("get", "/v2/health/live", "live", "Whether the server runs", {}),
     Route("get", "/v2/health/ready", "ready", "Whether every model that should be served answers", {}),
+    Route("get", "/v2/models", "models", "The names of all models", {JSON: struct({"models": STRINGS})}),
+    Route("get", "/v2/models/stats", "statistics", "Counters of all models", {JSON: ref("V2Statistics")}),
     Route("get", _MODEL_V2, "model", "Inputs and outputs of a model", {JSON: ref("V2Model")}),
     Route("get", _MODEL_V2 + "/ready", "modelReady", "Whether a model answers", {}),
+    Route("get", _MODEL_V2 + "/config", "modelConfig", "A model's configuration, as Triton words it",
+          {JSON: {"type": "object"}}),
+    Route("get", _MODEL_V2 + "/stats", "modelStatistics", "Counters of a model", {JSON: ref("V2Statistics")}),
     Route("post", _MODEL_V2 + "/infer", "infer", "Run a model on named tensors",
           {JSON: ref("V2Reply"), BINARY: {}}, {JSON: ref("V2Request"), BINARY: {}}, ("header-length",)),
     Route("post", "/v2/repository/index", "index", "Every model and version that is known", {JSON: ref("V2Index")},

@@ -109,6 +109,7 @@ COMMON: dict[str, Schema] = {
         id=STRING,
         parameters={"type": "object"},
     ),
+    "V2Statistics": struct({"model_stats": list_of(struct({"name": STRING, "version": STRING}))}),
     "V2Index": list_of(struct({"name": STRING}, version=STRING, state=STRING, reason=STRING)),
     "Stats": struct({"server": _STATS_SERVER, "models": list_of(_STATS_MODEL)}),
 }
