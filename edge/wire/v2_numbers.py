@@ -7,6 +7,7 @@ Rule 2: NaN, Infinity and -Infinity stand bare, as Triton writes them; readers o
 from __future__ import annotations
 
 import json
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from edge.domain.tensors import Array
 
 Doubles = npt.NDArray[np.float64]
 
-# Significant digits: so many survive a way through the type, and so many tell any two of its numbers apart.
-_DIGITS = {np.dtype(np.float16): (3, 5), np.dtype(np.float32): (6, 9)}
+# Significant digits: up to the first, none is to be gained by trying fewer; the second tell any two numbers apart.
+# The small ones of float16 have few bits, and so may do with one digit; float32's like are too small for arithmetic.
+_DIGITS = {np.dtype(np.float16): (1, 5), np.dtype(np.float32): (6, 9)}
 _EXACT_POWERS = 22  # a double holds 10**22 exactly, and no higher power
 _POWERS: Doubles = np.array([10.0**power for power in range(_EXACT_POWERS + 1)])
 _ONE_BY_ONE = 40  # elements; up to here asking each for its text is quicker than the arithmetic on all
@@ -58,7 +60,9 @@ def _shortest(flat: Array) -> Doubles:
         return np.array([float(str(number)) for number in flat], np.float64)
     few, many = _DIGITS[flat.dtype]
     with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.floor(np.log10(np.abs(wide)))  # of 0, infinities and NaN none that is finite: they stay as they are
+        exponent = np.floor(
+            np.log10(np.abs(wide))
+        )  # of 0, infinities and NaN none that is finite: they stay as they are
     easy = (exponent >= many - 1 - _EXACT_POWERS) & (exponent < _EXACT_POWERS)
     for index in np.flatnonzero(~easy & np.isfinite(exponent)):
         wide[index] = float(str(flat[index]))
