@@ -24,7 +24,11 @@ MAX_KEPT_BYTES = 1 << 20  # a parser holds more than ten times the largest text 
 MAX_NESTING = 32  # numpy's bound on ranks, in the older of the two major releases
 MISFIT = "Unable to parse 'data': Shape does not match true shape of 'data' field"
 
-_BUFFER: dict[str, tuple[Literal["u", "i", "d"], type[np.number[Any]]]] = {"u": ("u", np.uint64), "i": ("i", np.int64), "f": ("d", np.float64)}
+_BUFFER: dict[str, tuple[Literal["u", "i", "d"], type[np.number[Any]]]] = {
+    "u": ("u", np.uint64),
+    "i": ("i", np.int64),
+    "f": ("d", np.float64),
+}
 _NOT_STRUCTURE = b"0123456789+-.eE \t\r\n"
 _SIZE_SATURATES = 0xFFFFFF  # simdjson counts no further in one list
 _SCALARS = {"u": "unsigned-integer", "i": "signed-integer", "b": "boolean", "O": "string"}
@@ -54,11 +58,12 @@ def from_text(text: bytes, dtype: DType, shape: Shape) -> Array | None:
         flat = np.frombuffer(lists.as_buffer(of_type=kind[0]), kind[1])
         nesting = (flat.size,) if text.find(b"[", 1) < 0 else _first_sizes(lists)
         del lists  # the parser refuses to go on while anything points into its document
-    except (ValueError, TypeError):  # UnicodeDecodeError is the former
+    except (ValueError, TypeError, RuntimeError):  # simdjson's errors, depth and integers of many digits among them
         return None
     if len(nesting) > 1 and (0 in nesting or max(nesting) >= _SIZE_SATURATES):
         return None
-    if math.prod(nesting) != flat.size or not nests(nesting, shape) or (len(nesting) > 1 and not _is_even(text, nesting)):
+    even = math.prod(nesting) == flat.size and (len(nesting) == 1 or _is_even(text, nesting))
+    if not even or not nests(nesting, shape):
         raise InvalidInput(MISFIT)
     return _narrowed(flat, dtype).reshape(shape)
 
@@ -104,6 +109,8 @@ def _first_sizes(lists: Any) -> Shape:
 
 def _is_even(text: bytes, nesting: Shape) -> bool:
     """Whether every list is as long as the first of its level: the text without its numbers must be what that makes."""
+    if len(nesting) > MAX_NESTING:
+        return False
     length = nesting[-1] + 1
     for size in reversed(nesting[:-1]):
         length = size * (length + 1) + 1
@@ -178,6 +185,5 @@ def _strings(flat: list[Any]) -> list[bytes]:
 def _out_of_range(value: int, dtype: DType) -> InvalidInput:
     limits = np.iinfo(dtype.numpy)
     shown = value if abs(value) < 1 << 80 else "a number of more than 80 bits"
-    return InvalidInput(
-        f"Unable to parse 'data': want {NAMES[dtype]} from {limits.min} to {limits.max}, got {shown}"
-    )
+    want = f"want {NAMES[dtype]} from {limits.min} to {limits.max}"
+    return InvalidInput(f"Unable to parse 'data': {shown} is out of range: {want}")

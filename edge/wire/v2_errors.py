@@ -61,9 +61,7 @@ def error_response(error: EdgeError, *, model: str = "", request_id: str = "") -
 def control_failed(error: ControlFailed, *, model: str, action: str, known: bool) -> Reply:
     """The reply to a `load` or `unload` that did not happen. `known`: whether the repository has the model."""
     reason = error.message if known else "failed to poll from model repository"
-    return Reply(
-        HTTP_STATUS[error.code], {"Content-Type": JSON}, error_body(f"failed to {action} '{model}', {reason}")
-    )
+    return Reply(HTTP_STATUS[error.code], {"Content-Type": JSON}, error_body(f"failed to {action} '{model}', {reason}"))
 
 
 def error_body(text: str) -> bytes:

@@ -7,6 +7,7 @@ Rule 2: NaN, Infinity and -Infinity stand bare, as Triton writes them; readers o
 from __future__ import annotations
 
 import json
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,7 @@ from edge.domain.tensors import Array
 
 Doubles = npt.NDArray[np.float64]
 
-# Significant digits: so many survive a way through the type, and so many tell any two of its numbers apart.
-_DIGITS = {np.dtype(np.float16): (3, 5), np.dtype(np.float32): (6, 9)}
+_FEW, _MANY = 6, 9  # significant digits: so many any float32 keeps, and so many tell any two of them apart
 _EXACT_POWERS = 22  # a double holds 10**22 exactly, and no higher power
 _POWERS: Doubles = np.array([10.0**power for power in range(_EXACT_POWERS + 1)])
 _ONE_BY_ONE = 40  # elements; up to here asking each for its text is quicker than the arithmetic on all
@@ -52,22 +52,21 @@ def _shortest(flat: Array) -> Doubles:
     digits that read back are tried first; what is too small or too large for exact powers is asked for its text.
     """
     wide: Doubles = flat.astype(np.float64)
-    if flat.dtype not in _DIGITS:
+    if flat.dtype == np.float64:
         return wide
-    if flat.size <= _ONE_BY_ONE:
+    if flat.dtype != np.float32 or flat.size <= _ONE_BY_ONE:
         return np.array([float(str(number)) for number in flat], np.float64)
-    few, many = _DIGITS[flat.dtype]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.floor(np.log10(np.abs(wide)))  # of 0, infinities and NaN none that is finite: they stay as they are
-    easy = (exponent >= many - 1 - _EXACT_POWERS) & (exponent < _EXACT_POWERS)
-    for index in np.flatnonzero(~easy & np.isfinite(exponent)):
-        wide[index] = float(str(flat[index]))
-    left = np.flatnonzero(easy)
-    for digits in range(few, many + 1):
-        places = (digits - 1 - exponent[left]).astype(np.int64)
-        up, down = _POWERS[np.maximum(places, 0)], _POWERS[np.maximum(-places, 0)]  # one of the two is 1
-        short = np.rint(wide[left] * up / down) * down / up
-        same = short.astype(flat.dtype) == flat[left]
-        wide[left[same]] = short[same]
-        left = left[~same]
+    with np.errstate(all="ignore"):  # of 0, infinities and NaN there is no exponent: they stay as they are
+        exponent = np.floor(np.log10(np.abs(wide)))
+        easy = (exponent >= _MANY - 1 - _EXACT_POWERS) & (exponent < _EXACT_POWERS)
+        for index in np.flatnonzero(~easy & np.isfinite(exponent)):
+            wide[index] = float(str(flat[index]))
+        left = np.flatnonzero(easy)
+        for digits in range(_FEW, _MANY + 1):
+            places = (digits - 1 - exponent[left]).astype(np.int64)
+            up, down = _POWERS[np.maximum(places, 0)], _POWERS[np.maximum(-places, 0)]  # one of the two is 1
+            short = np.rint(wide[left] * up / down) * down / up
+            same = short.astype(np.float32) == flat[left]
+            wide[left[same]] = short[same]
+            left = left[~same]
     return wide

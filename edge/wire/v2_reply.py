@@ -84,10 +84,8 @@ def classify(array: Array, count: int, class_names: tuple[str, ...]) -> Array:
 
 
 def _best(row: Array, count: int, class_names: tuple[str, ...], whole: bool) -> list[bytes]:
-    if whole:  # the complement, unlike the negative, of an integer always fits its type
-        order = np.argsort(~row, kind="stable")[:count]
-    else:
-        order = np.argsort(-row, kind="stable")[:count]
+    falling = ~row if whole else -row  # the complement of an integer, unlike its negative, always fits its type
+    order = np.argsort(falling, kind="stable")[:count]
     texts = []
     for index in order.tolist():
         value = f"{row[index]:d}" if whole else f"{float(row[index]):f}"
@@ -103,17 +101,20 @@ def _quoted(name: str) -> bytes:
 
 def negotiate(accept_encoding: str | None) -> Encoding | None:
     """What an Accept-Encoding header asks for: the first of those that weigh most; None for the body as it is."""
-    best: Encoding | None = None
-    best_weight = 0.0
-    for offer in (accept_encoding or "").split(","):
-        name, _, weight_text = offer.strip().lower().partition(";q=")
-        try:
-            weight = float(weight_text) if weight_text else 1.0
-        except ValueError:
-            continue
-        if name in ("gzip", "deflate", "identity") and weight > best_weight:
-            best, best_weight = (None if name == "identity" else name), weight  # type: ignore[assignment]
-    return best
+    best, best_weight = "identity", 0.0
+    for offer in (accept_encoding or "").lower().split(","):
+        name, _, weight = offer.replace(" ", "").partition(";q=")
+        if name in ("gzip", "deflate", "identity") and (found := _weight(weight)) > best_weight:
+            best, best_weight = name, found
+    return "gzip" if best == "gzip" else "deflate" if best == "deflate" else None
+
+
+def _weight(text: str) -> float:
+    """1 where nothing is said, 0 for what is no number."""
+    try:
+        return float(text or 1)
+    except ValueError:
+        return 0.0
 
 
 def compress(headers: dict[str, str], body: bytes, encoding: Encoding | None) -> tuple[dict[str, str], bytes]:

@@ -68,7 +68,9 @@ def check_control(body: bytes) -> None:
         raise InvalidInput("Unable to parse 'parameters': attempt to access JSON non-object as object")
     for name in parameters:
         if name == "config" or name.startswith("file:"):
-            raise InvalidInput(f"load parameter '{name}' is not supported; a model is loaded as it lies in the repository")
+            raise InvalidInput(
+                f"load parameter '{name}' is not supported; a model is loaded as it lies in the repository"
+            )
 
 
 def controlled() -> Reply:

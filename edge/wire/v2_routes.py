@@ -46,12 +46,15 @@ class Kind(Enum):
     WRONG_VERB = "wrong_verb", ""
 
 
+_NO_MODEL = ModelSpec("")
+
+
 @dataclass(frozen=True, slots=True)
 class V2Route:
     """`spec` names the model where the route has one; `allow` is the verb that a WRONG_VERB should have been."""
 
     kind: Kind
-    spec: ModelSpec = ModelSpec("")
+    spec: ModelSpec = _NO_MODEL
     allow: str = ""
 
 
