@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,12 +48,12 @@ class DirectorySource:
         self._last: Aspired | None = None
         self._unsettled = False
 
-    async def watch(self) -> AsyncIterator[Aspired]:
+    async def watch(self) -> AsyncIterator[Sequence[Aspired]]:
         while True:
             changed = self._changes.subscribe()
             aspired = await self.look()
             if aspired is not None:
-                yield aspired
+                yield [aspired]
             await self._changes.wait(changed, self.again_s)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, Platform, Swap
@@ -32,16 +32,16 @@ class FileSource:
         self._served = ""
         self._version = 0
 
-    async def watch(self) -> AsyncIterator[Aspired]:
+    async def watch(self) -> AsyncIterator[Sequence[Aspired]]:
         while True:
             changed = self._changes.subscribe()
             fingerprint, newest = await asyncio.to_thread(self._stat)
             if not fingerprint and not self._version:
-                yield Aspired(self._name, (), problem=f"{self._path}: no such file", options=self._options)
+                yield [Aspired(self._name, (), problem=f"{self._path}: no such file", options=self._options)]
             elif fingerprint and fingerprint != self._served and self._still(fingerprint, newest):
                 self._served = fingerprint
                 self._version += 1
-                yield self._aspired(fingerprint)
+                yield [self._aspired(fingerprint)]
             await self._changes.wait(changed, self._settle_s / 2 if fingerprint != self._served else None)
 
     def _aspired(self, fingerprint: str) -> Aspired:

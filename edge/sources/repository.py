@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from edge.domain.layout import is_model_name
@@ -32,19 +32,18 @@ class RepositorySource:
         self._sources: dict[str, DirectorySource] = {}
         self._complained = ""
 
-    async def watch(self) -> AsyncIterator[Aspired]:
+    async def watch(self) -> AsyncIterator[Sequence[Aspired]]:
+        first = True
         while True:
             changed = self._changes.subscribe()
             for name in await asyncio.to_thread(self._names):
                 if name not in self._sources and len(self._sources) < self._max:
                     self._sources[name] = self._source_for(name, self._path / name)
-            again: list[float] = []
-            for source in self._sources.values():
-                aspired = await source.look()
-                if aspired is not None:
-                    yield aspired
-                if source.again_s is not None:
-                    again.append(source.again_s)
+            wishes = [aspired for source in self._sources.values() if (aspired := await source.look()) is not None]
+            if wishes or first:
+                yield wishes
+            first = False
+            again = [source.again_s for source in self._sources.values() if source.again_s is not None]
             await self._changes.wait(changed, min(again, default=None))
 
     def _names(self) -> list[str]:
