@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from edge.cli import exits
 from edge.cli.ask import Server
@@ -29,6 +30,8 @@ See and change what a server serves. Without a command: ls.""",
 def models(ctx: click.Context, server: Server, as_json: bool) -> None:
     if ctx.invoked_subcommand is None:
         _list(server, as_json=as_json)
+    elif any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
+        raise click.UsageError(f"put the options behind {ctx.invoked_subcommand!r}: before it they would not count")
 
 
 @models.command(help="Every model and version, and its state.")

@@ -95,6 +95,12 @@ def test_models_are_listed_for_people_and_for_programs(run: Run, far: FarSide) -
     assert run("models", "--url", far.url) == (exits.OK, "", "no models\n")
 
 
+def test_an_option_that_would_not_count_is_refused(run: Run, far: FarSide) -> None:
+    code, _, err = run("models", "--url", far.url, "unload", "det")
+    assert code == exits.USAGE
+    assert "put the options behind 'unload'" in err
+
+
 def test_a_model_is_shown_with_its_tensors_and_versions(run: Run, far: FarSide) -> None:
     status = {"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": {"error_message": ""}}]}
     tensor = {"name": "x", "datatype": "UINT8", "shape": [-1, 224, 224, 3]}
