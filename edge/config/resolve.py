@@ -197,3 +197,10 @@ def plain(config: Config) -> dict[str, Any]:
 
 def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else dict(value)
+
+
+def missing_files(config: Config) -> list[str]:
+    """The files that must be there for the server to start and are not. Looks at the disk."""
+    http = config.http
+    named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
+    return [f"{key}: want a file, got {path}" for key, path in named.items() if path and not path.is_file()]

@@ -18,6 +18,7 @@ STATUS = {
     "invalid_input": "INVALID_ARGUMENT",
     "too_large": "INVALID_ARGUMENT",
     "unsupported": "UNIMPLEMENTED",
+    "unsupported_media": "INVALID_ARGUMENT",
     "not_found": "NOT_FOUND",
     "not_ready": "UNAVAILABLE",
     "overloaded": "UNAVAILABLE",
