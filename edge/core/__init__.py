@@ -1,0 +1,1 @@
+"""What the server decides and does, whatever the protocol and whatever the runtime."""
