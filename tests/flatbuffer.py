@@ -35,7 +35,8 @@ class Table:
     fields: Sequence[Field]
 
 
-Field = Scalar | Vector | Table | Sequence[Table] | str | None
+Thing = Scalar | Vector | Table | Sequence[Table] | str
+Field = Thing | None
 
 
 def serialize(root: Table, identifier: bytes = b"TFL3") -> bytes:
@@ -45,7 +46,7 @@ def serialize(root: Table, identifier: bytes = b"TFL3") -> bytes:
     return bytes(out)
 
 
-def _write(out: bytearray, what: Field) -> int:
+def _write(out: bytearray, what: Thing) -> int:
     """Appends one thing with all that it points to; its position."""
     if isinstance(what, Table):
         return _write_table(out, what)
@@ -53,9 +54,13 @@ def _write(out: bytearray, what: Field) -> int:
         encoded = what.encode()
         return _write_bytes(out, len(encoded), encoded + b"\0", 4)
     if isinstance(what, Vector):
-        body = what.values if isinstance(what.values, bytes) else struct.pack(f"<{len(what.values)}{what.code}", *what.values)
+        body = (
+            what.values
+            if isinstance(what.values, bytes)
+            else struct.pack(f"<{len(what.values)}{what.code}", *what.values)
+        )
         return _write_bytes(out, len(what.values), body, max(what.align, SIZES[what.code]))
-    assert isinstance(what, Sequence)
+    assert not isinstance(what, Scalar)
     position = _write_bytes(out, len(what), bytes(4 * len(what)), 4)
     for index, table in enumerate(what):
         slot = position + 4 + 4 * index

@@ -85,7 +85,10 @@ def make(graphs: Sequence[Graph], signatures: Sequence[Sig] = (), *, version: in
     root = Table(
         [
             Scalar("I", version),
-            [Table([Scalar("b", min(code, 127)), name or None, Scalar("i", 1), Scalar("i", code)]) for code, name in codes],
+            [
+                Table([Scalar("b", min(code, 127)), name or None, Scalar("i", 1), Scalar("i", code)])
+                for code, name in codes
+            ],
             tables,
             "made by a test",
             buffers.tables,

@@ -63,12 +63,15 @@ class Delegate:
         create.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.POINTER(ctypes.c_char_p), ctypes.c_size_t, _Report]
         self._destroy.restype = None
         self._destroy.argtypes = [ctypes.c_void_p]
-        options, said = delegate_options(device), []
+        options = delegate_options(device)
+        said: list[bytes] = []
         keys = (ctypes.c_char_p * len(options))(*[key.encode() for key in options])
         values = (ctypes.c_char_p * len(options))(*[value.encode() for value in options.values()])
         self._pointer = create(keys, values, len(options), _Report(said.append))
         if self._pointer is None:
-            why = " ".join(text.decode("utf-8", "replace") for text in said if text) or "no such device, or it is in use"
+            why = (
+                " ".join(text.decode("utf-8", "replace") for text in said if text) or "no such device, or it is in use"
+            )
             raise LoadError(f"{device}: {where} cannot open it: {why}")
 
     def _get_native_delegate_pointer(self) -> int | None:

@@ -20,7 +20,10 @@ from typing import Any
 from edge.domain.errors import LoadError
 
 VARIABLE = "EDGE_RUNTIME"
-_PACKAGES = {"litert": ("ai_edge_litert.interpreter", "ai-edge-litert"), "tflite": ("tflite_runtime.interpreter", "tflite-runtime")}
+_PACKAGES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite": ("tflite_runtime.interpreter", "tflite-runtime"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def _import(choice: str) -> Runtime:
             return Runtime(package, _version(package), import_module(module).Interpreter)
         except (ImportError, OSError, AttributeError) as error:
             problems.append(f"{package}: {error}")
-    raise LoadError(f"no TFLite runtime can be imported ({'; '.join(problems)}): install ai-edge-litert, or edge-serving[tflite]")
+    raise LoadError(
+        f"no TFLite runtime can be imported ({'; '.join(problems)}): install ai-edge-litert, or edge-serving[tflite]"
+    )
 
 
 def _version(package: str) -> str:
