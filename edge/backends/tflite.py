@@ -65,6 +65,10 @@ class TfliteBackend:
         found = calls(read_model(model_file(artifact)))
         return {name: call.signature for name, call in found.items()}
 
+    def is_for_edgetpu(self, artifact: Artifact) -> bool:
+        """Whether a part of it was compiled for the Edge TPU. Raises LoadError."""
+        return read_model(model_file(artifact)).for_edgetpu
+
     def _open_twin(self, artifact: Artifact, model: ModelFile, options: ModelOptions, why: str) -> TfliteModel:
         twin = twin_file(artifact, options)
         if not twin.is_file():
