@@ -71,6 +71,7 @@ class ModelOptions:
     once, 0 to choose from the cores. num_threads: threads within one run. lane: where runs happen,
     `auto` to choose from the measured run time. max_queue: requests waiting, beyond those that run.
     max_run_s: a run longer than this fails its request and takes its lane out of service.
+    max_batch: rows that one run may take, 0 for as many as the model can.
     cpu_twin: a CPU build of the same model, used when the device is missing or lost.
     """
 
@@ -81,6 +82,7 @@ class ModelOptions:
     lane: Literal["auto", "inline", "thread"] = "auto"
     max_queue: int = 256
     max_run_s: float = 30.0
+    max_batch: int = 0
     cpu_twin: Path | None = None
     image: ImageOptions = field(default_factory=ImageOptions)
 

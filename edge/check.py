@@ -1,0 +1,156 @@
+"""`edge check`: the trial that the server would make of a version, from the command line.
+
+Rule 1: the same child, the same limits, the same words as in the server. Rule 2: publishing calls it as a program, so
+its JSON only grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.backends.catalog import platform_of
+from edge.core.trial_job import TrialLimits, TrialReport
+from edge.core.trial_runner import run_trial
+from edge.domain.errors import LoadError
+from edge.domain.layout import MAX_MODEL_TOML_BYTES, MODEL_TOML, override_options
+from edge.domain.models import MAX_VERSION, Artifact, ModelId, ModelOptions
+from edge.domain.tensors import show_shape
+
+FORMAT = "edge-check/1"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCheck:
+    """One version's trial. `artifact.id.version` is 0 for a path that names none."""
+
+    artifact: Artifact
+    report: TrialReport
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    versions: tuple[VersionCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(one.report.ok for one in self.versions)
+
+    def to_json(self) -> str:
+        """For programs: format, ok, and per version its model, number, platform, path and the trial's report."""
+        versions = [
+            {
+                "model": one.artifact.id.name,
+                "version": one.artifact.id.version,
+                "platform": one.artifact.platform.value,
+                "path": str(one.artifact.path),
+                **asdict(one.report),
+            }
+            for one in self.versions
+        ]
+        return json.dumps({"format": FORMAT, "ok": self.ok, "versions": versions})
+
+    def to_text(self) -> str:
+        """For people."""
+        return "\n".join(line for one in self.versions for line in _lines(one))
+
+
+def check(path: Path, options: ModelOptions | None = None, limits: TrialLimits | None = None) -> CheckReport:
+    """Tries every version at `path`: a model file, a version's directory, a model's, or a whole model directory.
+
+    One after the other, each in its own process. Raises LoadError when there is no version at all.
+    """
+    artifacts = list(find_versions(path))
+    if not artifacts:
+        raise LoadError(
+            f"{path}: want a .tflite file, or a directory with model.tflite or saved_model.pb, or versions of such"
+        )
+    return asyncio.run(_check(artifacts, options or ModelOptions(), limits or TrialLimits()))
+
+
+def find_versions(path: Path) -> Iterator[Artifact]:
+    """In ascending order, model by model."""
+    if artifact := _version(path):
+        yield artifact
+        return
+    numbered = sorted(
+        (child for child in _directories(path) if _number(child.name)), key=lambda child: _number(child.name)
+    )
+    below = numbered or sorted(
+        child for child in _directories(path) if any(_number(one.name) for one in _directories(child))
+    )
+    for child in below:
+        yield from find_versions(child)
+
+
+def _version(path: Path) -> Artifact | None:
+    platform = platform_of(path)
+    if platform is None:
+        return None
+    path = path.resolve()
+    number = _number(path.name)
+    name = path.parent.name if number else path.stem
+    return Artifact(ModelId(name, number), platform, path)
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _number(name: str) -> int:
+    """0 for what is no version's directory."""
+    number = int(name) if name.isascii() and name.isdigit() and len(name) <= 19 else 0
+    return number if number <= MAX_VERSION else 0
+
+
+async def _check(artifacts: list[Artifact], options: ModelOptions, limits: TrialLimits) -> CheckReport:
+    return CheckReport(tuple([VersionCheck(one, await _try(one, options, limits)) for one in artifacts]))
+
+
+async def _try(artifact: Artifact, options: ModelOptions, limits: TrialLimits) -> TrialReport:
+    try:
+        options = await asyncio.to_thread(_own_options, artifact, options)
+    except LoadError as error:
+        return TrialReport(False, str(error))
+    return await run_trial(artifact, options, limits)
+
+
+def _own_options(artifact: Artifact, options: ModelOptions) -> ModelOptions:
+    """Raises LoadError."""
+    path = artifact.file(MODEL_TOML)
+    try:
+        if not path.is_file():
+            return options
+        with path.open(encoding="utf-8") as file:
+            return override_options(options, file.read(MAX_MODEL_TOML_BYTES + 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"{MODEL_TOML}: cannot be read: {error}") from None
+
+
+def _lines(one: VersionCheck) -> Iterator[str]:
+    artifact, report = one.artifact, one.report
+    verdict = "ok" if report.ok else f"FAILED: {report.reason}"
+    yield f"{artifact.id} ({artifact.platform.value}, {artifact.path}): {verdict}"
+    if report.notice:
+        yield f"  {report.notice}"
+    for name, signature in report.signatures.items():
+        yield f"  {name}: {_tensors(signature['inputs'])} → {_tensors(signature['outputs'])}"
+    if report.run_s:
+        tested = f"{report.runs} golden runs" if report.runs else "no golden.npz, ran on zeros"
+        yield (
+            f"  {tested}; {report.run_s * 1e3:.3g} ms a run, {report.first_run_s * 1e3:.3g} ms the first, "
+            f"{report.load_s * 1e3:.3g} ms to load, {report.model_bytes / 2**20:.1f} MiB"
+        )
+    for name in report.non_finite:
+        yield f"  output {name} has values that are not finite"
+
+
+def _tensors(specs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {spec['dtype']} {show_shape(spec['shape'])}" for name, spec in specs.items())

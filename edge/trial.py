@@ -1,0 +1,138 @@
+"""The child that tries a version: `python -m edge.trial PARENT_PID [module:Class]`, a job on stdin, a report on stdout.
+
+Rule 1: limits first, then imports, then the job: nothing here may harm the server. Rule 2: one line of JSON on stdout
+and status 0 for every verdict; any other end is a crash, and the parent words it. Rule 3: an Edge TPU belongs to the
+server: here its file is only read, and its CPU twin is run if there is one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge.core.trial_job import TrialJob, TrialReport
+    from edge.domain.ports import Backend
+
+NICENESS = 19
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Raises MemoryError as any program does; the parent knows the word."""
+    _die_with(int(argv[1]))
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from edge.core.trial_job import TrialJob
+
+    job = TrialJob.from_json(sys.stdin.buffer.read())
+    _limit_memory(job.max_memory_bytes)
+    # Whatever a library prints on stdout must not mix with the report.
+    report_to = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print(attempt(job, argv[2] if len(argv) > 2 else "").to_json(), file=report_to, flush=True)
+    report_to.close()
+    # A delegate's or a model's destructor that hangs does not take back the verdict.
+    os._exit(0)
+
+
+def attempt(job: TrialJob, backend_place: str = "") -> TrialReport:
+    """Loads the version and tests it."""
+    from edge.backends.catalog import backend_at, backend_for
+    from edge.core.trial_job import TrialReport
+    from edge.domain.errors import LoadError
+
+    try:
+        backend = backend_at(backend_place) if backend_place else backend_for(job.artifact.platform)
+        if job.options.device != "cpu" and not backend_place:
+            return _structural(job, backend)
+        return _full(job, backend)
+    except LoadError as error:
+        return TrialReport(False, str(error), peak_bytes=_memory("VmHWM"))
+
+
+def _full(job: TrialJob, backend: Backend) -> TrialReport:
+    """Raises LoadError."""
+    from edge.core.golden import load_golden
+    from edge.core.selftest import selftest
+    from edge.core.trial_job import TrialReport, describe
+
+    path = job.artifact.file("golden.npz")
+    golden = load_golden(path) if path.is_file() else None
+    before, start = _memory("VmRSS"), time.perf_counter()
+    model = backend.load(job.artifact, job.options)
+    load_s = time.perf_counter() - start
+    test = selftest(model, golden)
+    return TrialReport(
+        test.ok,
+        test.reason,
+        load_s,
+        test.run_s,
+        test.first_run_s,
+        test.runs,
+        _memory("VmHWM"),
+        max(0, _memory("VmHWM") - before),
+        model.device,
+        model.notice,
+        non_finite=test.non_finite,
+        signatures=describe(model.signatures),
+    )
+
+
+def _structural(job: TrialJob, backend: Backend) -> TrialReport:
+    """For an accelerator. Raises LoadError."""
+    from edge.backends.edgetpu import is_edgetpu
+    from edge.backends.tflite import TfliteBackend, twin_file
+    from edge.core.trial_job import TrialReport, describe
+    from edge.domain.errors import LoadError
+
+    if not isinstance(backend, TfliteBackend) or not is_edgetpu(job.options.device):
+        raise LoadError(f"device: {job.artifact.platform.value} models run on cpu, got {job.options.device!r}")
+    signatures = backend.inspect(job.artifact)
+    on_cpu = replace(job, options=replace(job.options, device="cpu"))
+    if not backend.is_for_edgetpu(job.artifact):
+        return _full(on_cpu, backend)
+    said = f"{job.options.device} belongs to the server: the file was checked"
+    if not twin_file(job.artifact, job.options).is_file():
+        return TrialReport(
+            True,
+            peak_bytes=_memory("VmHWM"),
+            device=job.options.device,
+            notice=said,
+            structural=True,
+            signatures=describe(signatures),
+        )
+    twin = _full(on_cpu, backend)
+    reason = f"the CPU twin: {twin.reason}" if twin.reason else ""
+    # The twin's time says nothing of the device's.
+    return replace(
+        twin, reason=reason, run_s=0.0, first_run_s=0.0, notice=f"{said}, its CPU twin was run", structural=True
+    )
+
+
+def _die_with(parent: int) -> None:
+    """The kernel kills this process when its parent's thread ends; a parent that is gone already is noticed here."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the server is gone")
+
+
+def _limit_memory(most: int) -> None:
+    """Of private writable memory: a limit on address space would count libraries and mapped weights as well."""
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _memory(key: str) -> int:
+    """Bytes, from this process's status. (`ru_maxrss` would begin with the parent's size at the fork.)"""
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next((int(line.split()[1]) * 1024 for line in status if line.startswith(key + ":")), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
