@@ -20,8 +20,6 @@ import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 import msgspec
@@ -36,7 +34,8 @@ from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
 from edge.core.predict import Predict
 from edge.core.registry import Registry
-from edge.core.trial_runner import TrialLimits, run_trial
+from edge.core.trial_job import TrialLimits
+from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
 from edge.frontends.admin import Admin, Boot
 from edge.frontends.http.admission import Admission
@@ -49,6 +48,7 @@ from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
+from edge.telemetry.build import version
 from edge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -172,10 +172,12 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(uuid.uuid4().hex, edge_version(), time.time())
+        boot = Boot(uuid.uuid4().hex, version(), time.time())
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
-        policy = Policy(check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors)
+        policy = Policy(
+            check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+        )
         self._guard = Guard(policy, tokens)
         url = ""
         if http.host is not None:
@@ -286,10 +288,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def edge_version() -> str:
-    try:
-        return package_version("edge-serving")
-    except PackageNotFoundError:
-        return "0"

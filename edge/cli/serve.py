@@ -76,9 +76,13 @@ def serve(
     logs.set_up(config.log.level, config.log.format)
     for warning in resolved.warnings:
         log.warning(warning)
+    from edge.app import Addresses
     from edge.app import serve as run
 
-    exits.leave(run(config))
+    def announce(at: Addresses) -> None:
+        click.echo(f"serving at {at.url or at.uds}", err=True)
+
+    exits.leave(run(config, announce=announce, reread=lambda: settle(file, flags).config))
 
 
 def _settings(settings: tuple[str, ...]) -> dict[str, object]:

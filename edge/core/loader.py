@@ -15,11 +15,13 @@ from typing import ParamSpec, TypeVar
 
 from edge.core.class_names import read_class_names
 from edge.core.deaths import Deaths
+from edge.core.golden import Golden, load_golden
 from edge.core.instance import Instance
 from edge.core.lanes import LanePlan, Lanes, NoLock
 from edge.core.memory import available_bytes, return_memory
+from edge.core.own_options import own_options
 from edge.core.plan import CPU, plan_lanes
-from edge.core.selftest import SelfTestReport, load_golden, selftest
+from edge.core.selftest import SelfTestReport, selftest
 from edge.core.slot import Slot
 from edge.core.threads import in_thread
 from edge.domain.errors import LoadError
@@ -72,6 +74,7 @@ class Loader:
         artifact = slot.artifact
         if blame := self._deaths.blamed(artifact):
             raise LoadError(blame)
+        slot.options = await self._in_thread("options", own_options, artifact, slot.options)
         backend = self._backend_for(artifact.platform)
         await self._in_thread("memory", self._check_memory, backend, artifact)
         if careful or self._deaths.suspect(artifact):
@@ -121,7 +124,7 @@ class Loader:
         """Run the golden vectors, and load as many more instances as the run time asks for. Blocks."""
         artifact, options = slot.artifact, slot.options
         with self._lock_of(first.device):
-            report = selftest(first, load_golden(artifact.file("golden.npz")))
+            report = selftest(first, _golden(artifact))
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
         plan = plan_lanes(
@@ -148,7 +151,9 @@ class Loader:
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         def revive(why: str) -> LoadedModel:
-            return backend.load(slot.artifact, replace(slot.options, device=CPU, lost=why))
+            replacement = backend.load(slot.artifact, replace(slot.options, device=CPU))
+            replacement.notice = f"{why}; {replacement.notice}"
+            return replacement
 
         mark = self._deaths.mark(slot.artifact)
         return Instance(model, mark, revive if model.device != CPU else None)
@@ -185,6 +190,11 @@ class Loader:
             return await in_thread(f"loader/{what}", timeout_s, work, *args, **kwargs)
         except TimeoutError:
             raise LoadError(f"{what}: not done after {timeout_s:g} s") from None
+
+
+def _golden(artifact: Artifact) -> Golden | None:
+    path = artifact.file("golden.npz")
+    return load_golden(path) if path.exists() else None
 
 
 def _elements(model: LoadedModel) -> int:

@@ -80,7 +80,8 @@ class Slot:
         if signature is None:
             raise UnknownSignature(name, tuple(self.info.signatures))
         floats = self.options.dequantize if dequantize is None else dequantize
-        target = Target(self.id, signature.as_floats if floats else signature, self.options.image)
+        shown = signature.as_floats if floats else signature
+        target = Target(self.id, shown, self.options.image, native=signature)
         call = self._calls[name, dequantize] = Call(signature, target, floats)
         return call
 

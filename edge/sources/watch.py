@@ -60,7 +60,9 @@ class Changes:
         from watchfiles import awatch  # only a server that watches needs it
 
         try:
-            async for _ in awatch(*paths, recursive=True, step=20, debounce=100, rust_timeout=1000, stop_event=self._stop):
+            async for _ in awatch(
+                *paths, recursive=True, step=20, debounce=100, rust_timeout=1000, stop_event=self._stop
+            ):
                 self.notify()
         except (OSError, RuntimeError) as error:
             log.warning("no notification for %s (%s); looking every %g s", paths[0], error, self._poll_s)

@@ -52,9 +52,7 @@ class Admission:
             )
         return request.arrived + timeout_ms / 1000
 
-    async def read(
-        self, size: int, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, size: int, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work whose cost goes with `size` bytes: here, or in a thread where it would hold up everybody else."""
         if size <= self._large_bytes:
             return work(*args, **kwargs)

@@ -14,7 +14,7 @@ from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
 from edge.wire.encoding import inflate
 from edge.wire.image import ImagePayload, is_picture
-from edge.wire.reply import Reply
+from edge.wire.v2_errors import Reply
 from edge.wire.v2_errors import control_failed, error_response
 from edge.wire.v2_payload import RequestedOutput
 from edge.wire.v2_reply import compress, encode_infer, negotiate
@@ -166,5 +166,3 @@ def respond(reply: Reply) -> Response:
     headers = dict(reply.headers)
     content_type = headers.pop("Content-Type", "")
     return Response(reply.status, reply.body, content_type, tuple(headers.items()))
-
-
