@@ -17,10 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.domain.tensors import Shape
+from edge.domain.tensors import Array, Shape
 
 MIN_BYTES = 1 << 14
 """Below this the fixed cost of some forty array operations is more than a parser's."""
+
+BLOCK_BYTES = 1 << 17
+"""How much is read at a time: what stays in a core's cache."""
 
 MAX_RANK = 32
 """Dimensions that every supported numpy has."""
@@ -46,6 +49,15 @@ class Dense:
     signature_name: str
     values: npt.NDArray[np.uint16]
 
+    def as_dtype(self, dtype: np.dtype[np.generic]) -> Array | None:
+        """A new array; None if the dtype cannot hold the values, or is no number of JSON."""
+        if dtype.kind in "iu":
+            if int(self.values.max()) > np.iinfo(dtype).max:
+                return None
+        elif dtype.kind != "f" or dtype.itemsize < 4:
+            return None
+        return self.values.astype(dtype)
+
 
 def read(body: bytes) -> Dense | None:
     """None where the body is not of this kind, valid or not."""
@@ -69,14 +81,10 @@ def read(body: bytes) -> Dense | None:
 
 def _read_array(text: Bytes, rank: int, gap: bool) -> npt.NDArray[np.uint16] | None:
     """`gap`: commas are followed by one space."""
-    digits = text - np.uint8(_ZERO)
-    is_digit = digits < 10
-    ends = np.flatnonzero(is_digit[2:-1] > is_digit[3:])
+    ends, values, digit_count = _all_numbers(text)
     # Distances from the array's end: the checks below look ahead as far as `rank` closing brackets reach.
     if not ends.size or int(ends[-1]) != len(text) - 3 - rank:
         return None
-    values = _values(digits, is_digit, ends)
-    digit_count = int(np.count_nonzero(is_digit))
     shortest = len(values) + int(np.count_nonzero(values >= 10)) + int(np.count_nonzero(values >= 100))
     if digit_count != shortest:
         return None  # a leading zero, or a number of four digits and more
@@ -90,15 +98,30 @@ def _read_array(text: Bytes, rank: int, gap: bool) -> npt.NDArray[np.uint16] | N
     return values.reshape(shape)
 
 
-def _values(digits: Bytes, is_digit: npt.NDArray[np.bool_], ends: Index) -> npt.NDArray[np.uint16]:
-    """What the last three digits of each number say."""
+def _all_numbers(text: Bytes) -> tuple[Index, npt.NDArray[np.uint16], int]:
+    """`_numbers` of the whole text, a block at a time."""
+    found = [_numbers(text[block : block + BLOCK_BYTES + 3]) for block in range(0, len(text) - 3, BLOCK_BYTES)]
+    if len(found) == 1:
+        return found[0]
+    ends = np.concatenate([ends + block * BLOCK_BYTES for block, (ends, _, _) in enumerate(found)])
+    return ends, np.concatenate([values for _, values, _ in found]), sum(count for _, _, count in found)
+
+
+def _numbers(text: Bytes) -> tuple[Index, npt.NDArray[np.uint16], int]:
+    """Where numbers end, two places into the text being place 0; what their last three digits say; how many digits.
+
+    The first two and the last byte are there for their neighbours' sake only.
+    """
+    digits = text - np.uint8(_ZERO)
+    is_digit = digits < 10
+    ends = np.flatnonzero(is_digit[2:-1] > is_digit[3:])
     digits *= is_digit
-    units = digits[1:-1] * np.uint8(10)
-    units += digits[2:]
-    hundreds = digits[:-2] * is_digit[1:-1]
+    units = digits[1:-2] * np.uint8(10)
+    units += digits[2:-1]
+    hundreds = digits[:-3] * is_digit[1:-2]
     values = hundreds.take(ends) * np.uint16(100)
     values += units.take(ends)
-    return values
+    return ends, values, int(np.count_nonzero(is_digit[2:-1]))
 
 
 def _check(after: Bytes, ends: Index, rank: int, gap: bool) -> tuple[Shape, int] | None:
