@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class Dense:
     signature_name: str
     values: npt.NDArray[np.uint16]
 
-    def as_dtype(self, dtype: np.dtype[np.generic]) -> Array | None:
+    def as_dtype(self, dtype: np.dtype[Any]) -> Array | None:
         """A new array; None if the dtype cannot hold the values, or is no number of JSON."""
         if dtype.kind in "iu":
             if int(self.values.max()) > np.iinfo(dtype).max:

@@ -9,9 +9,11 @@ Rule 2: a document's proxies are dead before its parser reads again; a parser be
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ MAX_IDLE_BYTES = 1 << 20
 
 SMALL_TEXT = 1 << 12
 _NUMBER_BYTES = b"0123456789+-.eE \t\n\r"
+_NUMERIC = re.compile(rb":[ \t\n\r]*\[[\[ \t\n\r]*[-0-9]")
 
 _idle: list[Parser] = []
 
@@ -36,14 +39,16 @@ _idle: list[Parser] = []
 class _Kind:
     """How simdjson flattens for a dtype, and the range to check; None where C has checked it."""
 
-    of_type: str
-    wide: np.dtype[np.generic]
+    of_type: Literal["d", "i", "u"]
+    wide: np.dtype[Any]
     low: int | None
     high: int | None
 
 
 def _kinds() -> dict[int, _Kind]:
-    kinds = {np.dtype(name).num: _Kind("d", np.dtype("float64"), None, None) for name in ("float32", "float64")}
+    kinds: dict[int, _Kind] = {
+        np.dtype(name).num: _Kind("d", np.dtype("float64"), None, None) for name in ("float32", "float64")
+    }
     for name in ("uint8", "uint16", "uint32", "uint64"):
         high = None if name == "uint64" else int(np.iinfo(name).max)
         kinds[np.dtype(name).num] = _Kind("u", np.dtype("uint64"), None, high)
@@ -63,15 +68,22 @@ class FastDocument:
 
     __slots__ = ("_body", "_parser", "_value", "key", "signature_name")
 
-    def __init__(self, body: bytes, parser: Parser, key: str, value: JsonArray | JsonObject, signature_name: str) -> None:
+    def __init__(
+        self, body: bytes, parser: Parser, key: str, value: JsonArray | JsonObject, signature_name: str
+    ) -> None:
         self.key, self.signature_name = key, signature_name
         self._body, self._parser = body, parser
         self._value: JsonArray | JsonObject | None = value
 
-    def take(self, name: str, dtype: np.dtype[np.generic]) -> Array | None:
+    @property
+    def numeric(self) -> bool:
+        """Whether the first array starts with a number; one of strings or objects is not for this reader."""
+        return _NUMERIC.search(self._body) is not None
+
+    def take(self, name: str, dtype: np.dtype[Any]) -> Array | None:
         """The one array, as the tensor `name`; in an object of arrays, its only member of that name. Once."""
         value, self._value = self._value, None
-        if type(value) is JsonArray:
+        if isinstance(value, JsonArray):
             start = self._body.find(b"[")
             found = _read(value, dtype, _skeleton(self._body, start))
         elif value is not None:
@@ -83,17 +95,17 @@ class FastDocument:
         self._give_back()
         return found
 
-    def take_all(self, dtypes: dict[str, np.dtype[np.generic]]) -> dict[str, Array] | None:
+    def take_all(self, dtypes: dict[str, np.dtype[Any]]) -> dict[str, Array] | None:
         """An object's members, by name; None unless it has exactly these. Once."""
         value, self._value = self._value, None
-        if value is None or type(value) is JsonArray:
+        if not isinstance(value, JsonObject):
             return None
         found = self._take_members(value, dtypes)
         del value
         self._give_back()
         return found
 
-    def _take_members(self, members: JsonObject, dtypes: dict[str, np.dtype[np.generic]]) -> dict[str, Array] | None:
+    def _take_members(self, members: JsonObject, dtypes: dict[str, np.dtype[Any]]) -> dict[str, Array] | None:
         names = list(members)
         if len(names) != len(dtypes) or set(names) != dtypes.keys():
             return None
@@ -106,7 +118,7 @@ class FastDocument:
             member = members[name]
             label = b',"' if found else b'{"'
             label += name.encode().translate(None, _NUMBER_BYTES) + b'":'
-            if type(member) is not JsonArray or not skeleton.startswith(label, at):
+            if not isinstance(member, JsonArray) or not skeleton.startswith(label, at):
                 return None
             at += len(label)
             array = _read(member, dtypes[name], skeleton[at:])
@@ -133,7 +145,7 @@ def read(body: bytes) -> FastDocument | None:
         root = parser.parse(body)
     except (ValueError, RuntimeError, MemoryError):
         return None
-    return _document(body, parser, root) if type(root) is JsonObject else None
+    return _document(body, parser, root) if isinstance(root, JsonObject) else None
 
 
 def _document(body: bytes, parser: Parser, root: JsonObject) -> FastDocument | None:
@@ -141,40 +153,42 @@ def _document(body: bytes, parser: Parser, root: JsonObject) -> FastDocument | N
     signature_name = ""
     if len(keys) == 2 and "signature_name" in keys:
         keys.remove("signature_name")
-        signature_name = root["signature_name"]
-        if type(signature_name) is not str or "[" in signature_name:
+        named = root["signature_name"]
+        if not isinstance(named, str) or "[" in named:
             return None
+        signature_name = named
     if keys == ["instances"]:
         value = root["instances"]
-        if type(value) is JsonArray:
+        if isinstance(value, JsonArray):
             return FastDocument(body, parser, "instances", value, signature_name)
     elif keys == ["inputs"]:
         value = root["inputs"]
-        if type(value) is JsonArray or type(value) is JsonObject:
+        if isinstance(value, JsonArray | JsonObject):
             return FastDocument(body, parser, "inputs", value, signature_name)
     return None
 
 
-def _read(source: JsonArray, dtype: np.dtype[np.generic], skeleton: bytes) -> Array | None:
+def _read(source: JsonArray, dtype: np.dtype[Any], skeleton: bytes) -> Array | None:
     """`skeleton` starts with the array's."""
     kind = _KINDS.get(dtype.num)
     if kind is None:
         return None
     try:
-        flat: npt.NDArray[np.generic] = np.frombuffer(source.as_buffer(of_type=kind.of_type), kind.wide)
+        flat: npt.NDArray[Any] = np.frombuffer(source.as_buffer(of_type=kind.of_type), kind.wide)
     except (ValueError, TypeError, RuntimeError, MemoryError):
         return None
     shape = _shape(source)
-    if flat.size == 0 or shape is None or not skeleton.startswith(skeleton_of(shape)):
+    # An empty list has the skeleton of a list of one; only their numbers tell them apart.
+    if shape is None or flat.size != prod(shape) or not skeleton.startswith(skeleton_of(shape)):
         return None
-    if kind.high is not None and int(flat.max()) > kind.high:  # type: ignore[attr-defined]
+    if kind.high is not None and int(flat.max()) > kind.high:
         return None
-    if kind.low is not None and int(flat.min()) < kind.low:  # type: ignore[attr-defined]
+    if kind.low is not None and int(flat.min()) < kind.low:
         return None
     return narrow(flat, dtype).reshape(shape)
 
 
-def narrow(wide: Array, dtype: np.dtype[np.generic]) -> Array:
+def narrow(wide: Array, dtype: np.dtype[Any]) -> Array:
     """A double beyond float32 becomes infinity, as in C."""
     if dtype == _FLOAT32:
         with np.errstate(over="ignore"):
@@ -186,7 +200,7 @@ def _shape(array: JsonArray) -> Shape | None:
     """Along the first elements; None for an empty list or too many dimensions."""
     sizes: list[int] = []
     first: object = array
-    while type(first) is JsonArray:
+    while isinstance(first, JsonArray):
         size = len(first)
         if size == 0 or len(sizes) == MAX_RANK:
             return None

@@ -32,7 +32,7 @@ _NAN, _INFINITY, _MINUS_INFINITY = map(msgspec.Raw, (b"NaN", b"Infinity", b"-Inf
 
 def array_text(array: Array) -> bytes:
     """An array of numbers, booleans or strings, of any shape; nested lists of its shape."""
-    if array.dtype == _FLOAT32 and array.size <= FEW and array.ndim and array.shape[-1] == array.size:
+    if array.dtype == _FLOAT32 and 0 < array.size <= FEW and array.shape[-1:] == (array.size,):
         numbers = ",".join([str(number) for number in array.ravel()])
         if "n" not in numbers:  # nan, inf
             return f"{'[' * array.ndim}{numbers}{']' * array.ndim}".encode()
@@ -78,13 +78,13 @@ def _scales() -> npt.NDArray[np.float64]:
     """By a float32's sign and exponent bits: the largest power of ten whose steps are wider than the numbers'.
 
     A decimal number of that many places is found again from the float32 nearest to it by rounding. NaN where a
-    double cannot do the arithmetic exactly (below some 1e-13, from 1e9 on).
+    double cannot do the arithmetic exactly (below some 1e-13, from 2**24 on).
     """
     scales = np.full(256, np.nan)
     for bits in range(1, 255):
         places = math.floor((23 - (bits - 127)) * math.log10(2))
-        if places <= 20 and bits - 127 < 30:
-            scales[bits] = 10.0 ** max(places, 0)
+        if 0 <= places <= 20:
+            scales[bits] = 10.0**places
     scales[0] = scales[255] = 1.0  # zeros; NaN and the infinities, which stay as they are
     return np.concatenate([scales, scales])
 

@@ -41,7 +41,7 @@ _INT = re.compile(rb"-?(?:0|[1-9][0-9]*)")
 _FRACTION = re.compile(rb"\.[0-9]+")
 _EXPONENT = re.compile(rb"[eE][+-]?[0-9]+")
 # Numbers with a comma behind each: all that the standard library may read for us in one go.
-_NUMBERS = re.compile(rb"(?:-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+[ \t\n\r]*+,[ \t\n\r]*+)++")
+_NUMBERS = re.compile(rb"(?:-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+[ \t\n\r]*+,[ \t\n\r]*+){1,4096}+")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _HEX4 = re.compile(rb"[0-9A-Fa-f]{4}")
 _ESCAPES = {
@@ -81,6 +81,7 @@ class _Reader:
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._at = 0
+        self._one_by_one_until = 0
 
     def root(self) -> Any:
         if self._body.startswith(BOM):
@@ -141,11 +142,15 @@ class _Reader:
             self._peek()
 
     def _many_numbers(self, values: list[Any]) -> None:
-        run = _NUMBERS.match(self._body, self._at)
-        if run is None or has_extreme_number(run[0]):
-            return
-        values += json.loads(b"[" + run[0].rstrip(b" \t\n\r,") + b"]")
-        self._at = run.end()
+        while self._at >= self._one_by_one_until:
+            run = _NUMBERS.match(self._body, self._at)
+            if run is None:
+                return
+            if has_extreme_number(run[0]):
+                self._one_by_one_until = run.end()
+                return
+            values += json.loads(b"[" + run[0].rstrip(b" \t\n\r,") + b"]")
+            self._at = run.end()
 
     def _object(self, depth: int) -> dict[str, Any]:
         self._at += 1

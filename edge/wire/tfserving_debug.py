@@ -19,6 +19,7 @@ DTYPE_NAMES = {dtype: dtype.value for dtype in DType} | {
     DType.FLOAT32: "float",
     DType.FLOAT64: "double",
 }
+_TYPE_NAMES: dict[type[Any], str] = {dict: "Object", list: "Array", str: "String"}
 _ESCAPES = {ord(char): f"\\u{ord(char):04X}" for char in map(chr, range(0x20))} | {
     ord('"'): '\\"',
     ord("\\"): "\\\\",
@@ -39,7 +40,7 @@ def type_name(value: Any) -> str:
     """RapidJSON's name for the value's type."""
     if value is None or value is True or value is False:
         return {None: "Null", True: "True", False: "False"}[value]
-    return {dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")
+    return _TYPE_NAMES.get(type(value), "Number")
 
 
 def show_dims(shape: Shape) -> str:

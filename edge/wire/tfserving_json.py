@@ -72,12 +72,11 @@ def parse_document(body: bytes) -> dict[str, Any]:
 
 
 class _FastPayload:
-    slow = False
-
     def __init__(self, body: bytes, document: json_fast.FastDocument) -> None:
         self._body = body
         self._document = document
         self.size = len(body)
+        self.slow = self.size > SLOW_BYTES and not document.numeric
 
     def bind(self, target: Target) -> Tensors:
         specs = target.signature.inputs
@@ -86,11 +85,11 @@ class _FastPayload:
             array = self._document.take(name, spec.dtype.numpy)
             if array is not None:
                 return {name: array}
-        else:
+        elif specs:
             arrays = self._document.take_all({name: spec.dtype.numpy for name, spec in specs.items()})
             if arrays is not None:
                 return arrays
-        return _bind_tree(parse_document(self._body), specs)
+        return bind_document(parse_document(self._body), specs)
 
 
 class _DensePayload:
@@ -108,7 +107,7 @@ class _DensePayload:
             array = self._dense.as_dtype(spec.dtype.numpy)
             if array is not None:
                 return {name: array}
-        return _bind_tree(parse_document(self._body), specs)
+        return bind_document(parse_document(self._body), specs)
 
 
 class _TreePayload:
@@ -118,10 +117,11 @@ class _TreePayload:
         self.slow = size > SLOW_BYTES
 
     def bind(self, target: Target) -> Tensors:
-        return _bind_tree(self._document, target.signature.inputs)
+        return bind_document(self._document, target.signature.inputs)
 
 
-def _bind_tree(document: dict[str, Any], specs: Specs) -> Tensors:
+def bind_document(document: dict[str, Any], specs: Specs) -> Tensors:
+    """Tensors by the exact reader. Raises InvalidInput, Unsupported."""
     if not specs:
         name = document.get("signature_name", "")
         raise InvalidInput(f"Failed to get input map for signature: {name or 'DEFAULT'}")

@@ -37,7 +37,9 @@ def encode_predict(response: PredictResponse, *, row: bool) -> bytes:
     trees = {name: _tree(name, outputs[name]) for name in sorted(outputs)}
     if not row:
         return encode({"outputs": trees})
-    return encode({"predictions": [dict(zip(trees, values, strict=True)) for values in zip(*trees.values(), strict=True)]})
+    return encode(
+        {"predictions": [dict(zip(trees, values, strict=True)) for values in zip(*trees.values(), strict=True)]}
+    )
 
 
 def encode_classify(response: PredictResponse) -> bytes:

@@ -182,7 +182,9 @@ _BULK: dict[DType, Callable[[list[Any]], bool]] = {
     DType.FLOAT64: _all_numbers,
     DType.BOOL: lambda values: set(map(type, values)) <= {bool},
 } | {
-    dtype: _all_in(int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max)) for dtype in DType if dtype.is_integer
+    dtype: _all_in(int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max))
+    for dtype in DType
+    if dtype.is_integer
 }
 _INT32 = range(-(2**31), 2**31)
 
