@@ -39,7 +39,7 @@ _HEAD = re.compile(
     rb'"(instances|inputs)"' + _BLANK + rb":" + _BLANK + rb"(\[{1,%d})(?=[0-9])" % MAX_RANK
 )  # fmt: skip
 _TAIL = re.compile(_BLANK + rb"(?:," + _BLANK + _SIGNATURE + rb")?\}" + _BLANK + rb"\Z")
-_COMMA, _SPACE, _ZERO, _OPEN, _CLOSE = b", 0[]"
+_SPACE, _ZERO, _OPEN = b" 0["
 
 
 @dataclass(frozen=True, slots=True)

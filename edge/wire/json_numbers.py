@@ -33,7 +33,7 @@ _NAN, _INFINITY, _MINUS_INFINITY = map(msgspec.Raw, (b"NaN", b"Infinity", b"-Inf
 def array_text(array: Array) -> bytes:
     """An array of numbers, booleans or strings, of any shape; nested lists of its shape."""
     if array.dtype == _FLOAT32 and 0 < array.size <= FEW and array.shape[-1:] == (array.size,):
-        numbers = ",".join([str(number) for number in array.ravel()])
+        numbers = ",".join(map(str, array.ravel()))
         if "n" not in numbers:  # nan, inf
             return f"{'[' * array.ndim}{numbers}{']' * array.ndim}".encode()
     return encode(tree(array))

@@ -25,11 +25,7 @@ def encode_predict(response: PredictResponse, *, row: bool) -> bytes:
     outputs = response.outputs
     if not outputs:
         raise InvalidInput("Cannot convert empty tensor map to JSON")
-    for array in outputs.values():
-        if array.dtype == _FLOAT16:
-            raise InvalidInput(f"Failed to write JSON value for tensor type: {DTYPE_NAMES[DType.FLOAT16]}")
-    if row:
-        _check_rows(outputs)
+    _check(outputs, row)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         text = array_text(array) if array.dtype != _STRING else encode(_tree(name, array))
@@ -71,11 +67,14 @@ def _tree(name: str, array: Array) -> Any:
     return tree(array, base64_strings=name.endswith("_bytes"))
 
 
-def _check_rows(outputs: Tensors) -> None:
+def _check(outputs: Tensors, row: bool) -> None:
     rows = -1
     for name, array in outputs.items():
-        if not array.ndim:
-            raise InvalidInput(f"Tensor name: {name} has no shape information ")
-        if rows not in (-1, len(array)):
-            raise InvalidInput(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
-        rows = len(array)
+        if array.dtype == _FLOAT16:
+            raise InvalidInput(f"Failed to write JSON value for tensor type: {DTYPE_NAMES[DType.FLOAT16]}")
+        if row:
+            if not array.ndim:
+                raise InvalidInput(f"Tensor name: {name} has no shape information ")
+            if rows not in (-1, len(array)):
+                raise InvalidInput(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
+            rows = len(array)
