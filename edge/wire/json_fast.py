@@ -1,0 +1,234 @@
+"""Arrays of numbers from JSON text, by simdjson: the quick way for a body of the usual form.
+
+simdjson flattens nested lists in C and loses their shape, so the text's skeleton (what is left without numbers and
+blanks) is compared with the one that a rectangular array of that shape has.
+
+Rule 1: None is always a right answer: the exact reader decides then. Nothing is taken here that it would refuse.
+Rule 2: a document's proxies are dead before its parser reads again; a parser belongs to one document at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from simdjson import Array as JsonArray
+from simdjson import Object as JsonObject
+from simdjson import Parser
+
+from edge.domain.tensors import Array, Shape
+from edge.wire.json_dense import MAX_RANK
+
+MAX_IDLE_PARSERS = 4
+MAX_IDLE_BYTES = 1 << 20
+"""A parser keeps some ten times its largest document; one that has read more than this is not kept."""
+
+SMALL_TEXT = 1 << 12
+_NUMBER_BYTES = b"0123456789+-.eE \t\n\r"
+_NUMERIC = re.compile(rb":[ \t\n\r]*\[[\[ \t\n\r]*[-0-9]")
+
+_idle: list[Parser] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How simdjson flattens for a dtype, and the range to check; None where C has checked it."""
+
+    of_type: Literal["d", "i", "u"]
+    wide: np.dtype[Any]
+    low: int | None
+    high: int | None
+
+
+def _kinds() -> dict[int, _Kind]:
+    kinds: dict[int, _Kind] = {
+        np.dtype(name).num: _Kind("d", np.dtype("float64"), None, None) for name in ("float32", "float64")
+    }
+    for name in ("uint8", "uint16", "uint32", "uint64"):
+        high = None if name == "uint64" else int(np.iinfo(name).max)
+        kinds[np.dtype(name).num] = _Kind("u", np.dtype("uint64"), None, high)
+    for name in ("int8", "int16", "int32", "int64"):
+        limits = None if name == "int64" else np.iinfo(name)
+        low, high = (None, None) if limits is None else (int(limits.min), int(limits.max))
+        kinds[np.dtype(name).num] = _Kind("i", np.dtype("int64"), low, high)
+    return kinds
+
+
+_KINDS = _kinds()
+_FLOAT32 = np.dtype("float32")
+
+
+class FastDocument:
+    """A valid document with one member besides `signature_name`: an array, or an object of arrays."""
+
+    __slots__ = ("_body", "_parser", "_value", "key", "signature_name")
+
+    def __init__(
+        self, body: bytes, parser: Parser, key: str, value: JsonArray | JsonObject, signature_name: str
+    ) -> None:
+        self.key, self.signature_name = key, signature_name
+        self._body, self._parser = body, parser
+        self._value: JsonArray | JsonObject | None = value
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the first array starts with a number; one of strings or objects is not for this reader."""
+        return _NUMERIC.search(self._body) is not None
+
+    def take(self, name: str, dtype: np.dtype[Any]) -> Array | None:
+        """The one array, as the tensor `name`; in an object of arrays, its only member of that name. Once."""
+        value, self._value = self._value, None
+        if isinstance(value, JsonArray):
+            start = self._body.find(b"[")
+            found = _read(value, dtype, _skeleton(self._body, start))
+        elif value is not None:
+            several = self._take_members(value, {name: dtype})
+            found = several[name] if several else None
+        else:
+            return None
+        del value
+        self._give_back()
+        return found
+
+    def take_all(self, dtypes: dict[str, np.dtype[Any]]) -> dict[str, Array] | None:
+        """An object's members, by name; None unless it has exactly these. Once."""
+        value, self._value = self._value, None
+        if not isinstance(value, JsonObject):
+            return None
+        found = self._take_members(value, dtypes)
+        del value
+        self._give_back()
+        return found
+
+    def _take_members(self, members: JsonObject, dtypes: dict[str, np.dtype[Any]]) -> dict[str, Array] | None:
+        names = list(members)
+        if len(names) != len(dtypes) or set(names) != dtypes.keys():
+            return None
+        # No string in the text has an escape or a quote, so what follows this is the object, whatever the names are.
+        opener = b'"inputs":{'
+        skeleton = self._body.translate(None, _NUMBER_BYTES)
+        at = skeleton.find(opener) + len(opener) - 1
+        found: dict[str, Array] = {}
+        for name in names:
+            member = members[name]
+            label = b',"' if found else b'{"'
+            label += name.encode().translate(None, _NUMBER_BYTES) + b'":'
+            if not isinstance(member, JsonArray) or not skeleton.startswith(label, at):
+                return None
+            at += len(label)
+            array = _read(member, dtypes[name], skeleton[at:])
+            if array is None:
+                return None
+            at += len(skeleton_of(array.shape))
+            found[name] = array
+        return found
+
+    def _give_back(self) -> None:
+        if len(self._body) <= MAX_IDLE_BYTES and len(_idle) < MAX_IDLE_PARSERS:
+            _idle.append(self._parser)
+
+
+def read(body: bytes) -> FastDocument | None:
+    """None where the body is not of this kind, valid or not."""
+    if b"\\" in body:
+        return None
+    try:
+        parser = _idle.pop()
+    except IndexError:
+        parser = Parser()
+    try:
+        root = parser.parse(body)
+    except (ValueError, RuntimeError, MemoryError):
+        return None
+    return _document(body, parser, root) if isinstance(root, JsonObject) else None
+
+
+def _document(body: bytes, parser: Parser, root: JsonObject) -> FastDocument | None:
+    keys = list(root)
+    signature_name = ""
+    if len(keys) == 2 and "signature_name" in keys:
+        keys.remove("signature_name")
+        named = root["signature_name"]
+        if not isinstance(named, str) or "[" in named:
+            return None
+        signature_name = named
+    if keys == ["instances"]:
+        value = root["instances"]
+        if isinstance(value, JsonArray):
+            return FastDocument(body, parser, "instances", value, signature_name)
+    elif keys == ["inputs"]:
+        value = root["inputs"]
+        if isinstance(value, JsonArray | JsonObject):
+            return FastDocument(body, parser, "inputs", value, signature_name)
+    return None
+
+
+def _read(source: JsonArray, dtype: np.dtype[Any], skeleton: bytes) -> Array | None:
+    """`skeleton` starts with the array's."""
+    kind = _KINDS.get(dtype.num)
+    if kind is None:
+        return None
+    try:
+        flat: npt.NDArray[Any] = np.frombuffer(source.as_buffer(of_type=kind.of_type), kind.wide)
+    except (ValueError, TypeError, RuntimeError, MemoryError):
+        return None
+    shape = _shape(source)
+    # An empty list has the skeleton of a list of one; only their numbers tell them apart.
+    if shape is None or flat.size != prod(shape) or not skeleton.startswith(skeleton_of(shape)):
+        return None
+    if kind.high is not None and int(flat.max()) > kind.high:
+        return None
+    if kind.low is not None and int(flat.min()) < kind.low:
+        return None
+    return narrow(flat, dtype).reshape(shape)
+
+
+def narrow(wide: Array, dtype: np.dtype[Any]) -> Array:
+    """A double beyond float32 becomes infinity, as in C."""
+    if dtype == _FLOAT32:
+        with np.errstate(over="ignore"):
+            return wide.astype(dtype)
+    return wide.astype(dtype, copy=False)
+
+
+def _shape(array: JsonArray) -> Shape | None:
+    """Along the first elements; None for an empty list or too many dimensions."""
+    sizes: list[int] = []
+    first: object = array
+    while isinstance(first, JsonArray):
+        size = len(first)
+        if size == 0 or len(sizes) == MAX_RANK:
+            return None
+        sizes.append(size)
+        first = first[0]
+    return tuple(sizes)
+
+
+def _skeleton(body: bytes, start: int) -> bytes:
+    """Brackets and commas from the first bracket on. Array operations pay off from a few KB."""
+    if len(body) < SMALL_TEXT:
+        return body[start:].translate(None, _NUMBER_BYTES)
+    text = np.frombuffer(body, np.uint8, offset=start)
+    structural = text == 0x2C
+    structural |= (text - np.uint8(0x5B)) <= 2  # brackets; the backslash between them cannot be there
+    return text.compress(structural).tobytes()
+
+
+def skeleton_of(shape: Shape) -> bytes:
+    """`[[,],[,]]` for (2, 2)."""
+    return _small_skeleton(shape) if prod(shape) <= SMALL_TEXT else _make_skeleton(shape)
+
+
+def _make_skeleton(shape: Shape) -> bytes:
+    skeleton = b""
+    for size in reversed(shape):
+        skeleton = b"[" + (skeleton + b",") * (size - 1) + skeleton + b"]"
+    return skeleton
+
+
+_small_skeleton = lru_cache(maxsize=32)(_make_skeleton)

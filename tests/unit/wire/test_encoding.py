@@ -1,0 +1,48 @@
+import gzip
+import tracemalloc
+import zlib
+
+import pytest
+
+from edge.domain.errors import TooLarge
+from edge.wire.encoding import CorruptBody, inflate
+
+BODY = b'{"instances": [1, 2, 3]}' * 50
+
+
+def _raw(body: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(body) + stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("sent", "encoding"),
+    [
+        (gzip.compress(BODY), "gzip"), (gzip.compress(BODY), "X-GZIP, identity"), (zlib.compress(BODY), "deflate"),
+        (_raw(BODY), "deflate"), (gzip.compress(BODY[:600]) + gzip.compress(BODY[600:]), "gzip"),
+        (gzip.compress(BODY) + b"\0\0", "gzip"), (BODY, ""), (BODY, "identity"), (BODY, "br"),
+    ],
+)  # fmt: skip
+def test_a_body_comes_out_as_it_went_in(sent: bytes, encoding: str) -> None:
+    assert inflate(sent, encoding, len(BODY)) == BODY
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x1f\x8b", BODY, gzip.compress(BODY)[:-1], gzip.compress(BODY)[:-9] + b"\0" * 9]
+)
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_is_not_in_its_encoding_is_corrupt(sent: bytes, encoding: str) -> None:
+    with pytest.raises(CorruptBody):
+        inflate(sent, encoding, 10_000)
+
+
+def test_a_bomb_costs_no_more_than_the_bound() -> None:
+    bomb = gzip.compress(b"\0" * (64 << 20))
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        inflate(bomb, "gzip", 1 << 20)
+    with pytest.raises(TooLarge):
+        inflate(gzip.compress(b"\0" * (1 << 20)) * 2, "gzip", 1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
