@@ -70,9 +70,9 @@ def _write(out: bytearray, what: Thing) -> int:
         return _write_bytes(out, len(what.values), body, max(what.align, SIZES[what.code]))
     if isinstance(what, Again):
         position = _write_bytes(out, what.count, bytes(4 * what.count), 4)
-        table = _write(out, what.table)
+        named = _write(out, what.table)
         for index in range(what.count):
-            _point(out, position + 4 + 4 * index, table)
+            _point(out, position + 4 + 4 * index, named)
         return position
     assert not isinstance(what, Scalar)
     position = _write_bytes(out, len(what), bytes(4 * len(what)), 4)

@@ -157,10 +157,9 @@ class TfliteModel:
 
     def _news(self, error: Exception) -> str:
         """What this error says, on one line: a runtime repeats all that it ever said before the new."""
-        text = str(error)
-        old = len(self._heard) if text.startswith(self._heard) else 0
-        if old or not self._heard:
-            self._heard = text
+        text, old = str(error), 0
+        if isinstance(error, RuntimeError) and text.startswith(self._heard):
+            self._heard, old = text, len(self._heard)
         if len(text) > MAX_HEARD:
             self._drop()
         return " ".join(text[old:].split()) or type(error).__name__
