@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.backends.catalog import platform_of
+from edge.core.own_options import own_options
 from edge.core.trial_job import TrialLimits, TrialReport
 from edge.core.trial_runner import run_trial
 from edge.domain.errors import LoadError
-from edge.domain.layout import MAX_MODEL_TOML_BYTES, MODEL_TOML, override_options
 from edge.domain.models import MAX_VERSION, Artifact, ModelId, ModelOptions
 from edge.domain.tensors import show_shape
 
@@ -116,22 +116,10 @@ async def _check(artifacts: list[Artifact], options: ModelOptions, limits: Trial
 
 async def _try(artifact: Artifact, options: ModelOptions, limits: TrialLimits) -> TrialReport:
     try:
-        options = await asyncio.to_thread(_own_options, artifact, options)
+        options = await asyncio.to_thread(own_options, artifact, options)
     except LoadError as error:
         return TrialReport(False, str(error))
     return await run_trial(artifact, options, limits)
-
-
-def _own_options(artifact: Artifact, options: ModelOptions) -> ModelOptions:
-    """Raises LoadError."""
-    path = artifact.file(MODEL_TOML)
-    try:
-        if not path.is_file():
-            return options
-        with path.open(encoding="utf-8") as file:
-            return override_options(options, file.read(MAX_MODEL_TOML_BYTES + 1))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"{MODEL_TOML}: cannot be read: {error}") from None
 
 
 def _lines(one: VersionCheck) -> Iterator[str]:

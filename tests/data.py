@@ -1,4 +1,4 @@
-"""Real models and photographs, which are not part of the repository."""
+"""Real models and photographs, kept beside the repository: too large to live in it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-BESIDE = Path(__file__).parents[2] / "shared" / "data"
-
 
 def shared_data(name: str) -> Path:
-    """A file of the shared data; the test is skipped, saying so, where it is not there."""
-    path = Path(os.environ.get("EDGE_SHARED_DATA") or BESIDE) / name
+    """A file of `../shared/data`, or of the directory that EDGE_SHARED_DATA names; the test is skipped without it."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("EDGE_SHARED_DATA", beside)) / name
     if not path.exists():
-        pytest.skip(f"{name} is not in {path.parent} (EDGE_SHARED_DATA names another place)")
+        pytest.skip(f"no {name}: set EDGE_SHARED_DATA to a directory that has it")
     return path

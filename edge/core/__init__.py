@@ -1,1 +1,1 @@
-"""What the server decides and does, whatever the protocol and whatever the runtime."""
+"""What happens between a request and a model, and how versions come and go. Knows no protocol and no runtime."""

@@ -9,6 +9,7 @@ EdgeError
 │   └── UnknownLabel             no version carries that label
 ├── TooLarge                     a bound on size was passed
 ├── Unsupported                  well-formed, but not something that this server does
+├── UnsupportedMedia             a body of a kind that nothing here reads
 ├── NotFound                     no such model, or no such version of it
 ├── NotReady                     it is there, and cannot answer yet or any more
 ├── Overloaded                   full; `retry_after_s` says when to come back
@@ -40,6 +41,7 @@ class Code(Enum):
     INVALID_INPUT = "invalid_input"
     TOO_LARGE = "too_large"
     UNSUPPORTED = "unsupported"
+    UNSUPPORTED_MEDIA = "unsupported_media"
     NOT_FOUND = "not_found"
     NOT_READY = "not_ready"
     OVERLOADED = "overloaded"
@@ -103,6 +105,10 @@ class TooLarge(EdgeError):
 
 class Unsupported(EdgeError):
     code = Code.UNSUPPORTED
+
+
+class UnsupportedMedia(EdgeError):
+    code = Code.UNSUPPORTED_MEDIA
 
 
 class NotFound(EdgeError):

@@ -1,81 +1,99 @@
-"""What the files of a version mean. Pure: text in, nouns out.
+"""What lies where on disk, and how its small files read. Pure: text in, values out.
 
-Rule: what nobody knows is refused, by its name; a typing error that is silently ignored is found in production.
+<models>/<name>/<version>/   model.tflite or saved_model.pb, labels.txt, golden.npz, model.toml
+<models>/<name>/aspired.json what the agent wants of this model
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Literal, get_args, get_type_hints
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from edge.domain.errors import LoadError
-from edge.domain.models import ImageOptions, ModelOptions
+from edge.domain.models import MAX_VERSION, Platform, Swap
 
-MODEL_TOML = "model.toml"
-MAX_MODEL_TOML_BYTES = 64 * 1024
+ASPIRED_FILE = "aspired.json"
+ASPIRED_FORMAT = "edge-aspired/1"
+MAX_ASPIRED_BYTES = 1 << 20
+MODEL_FILES: Mapping[str, Platform] = {
+    "model.tflite": Platform.TFLITE,
+    "saved_model.pb": Platform.SAVEDMODEL,
+}
 
-
-def override_options(options: ModelOptions, text: str) -> ModelOptions:
-    """The options with a version's `model.toml` applied: `dequantize`, `lane`, `max_batch` and the table `[image]`.
-
-    Only what belongs to a model may be said there; devices, threads and queues are the device's own affair.
-    Raises LoadError naming the key, what was wanted and what came.
-    """
-    table = _parse(text)
-    image = table.pop("image", {})
-    if not isinstance(image, dict):
-        raise LoadError(f"{MODEL_TOML}: image: want a table, got {image!r}")
-    top = {key: _checked(key, value, _TOP) for key, value in table.items()}
-    inner = {key: _checked(f"image.{key}", value, _IMAGE) for key, value in image.items()}
-    if inner.get("std") == 0:
-        raise LoadError(f"{MODEL_TOML}: image.std: want a number other than 0")
-    return replace(options, **top, image=replace(options.image, **inner))
+_DIGITS = re.compile(r"[0-9]{1,64}\Z", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z", re.ASCII)
 
 
-def _parse(text: str) -> dict[str, Any]:
-    if len(text) > MAX_MODEL_TOML_BYTES:
-        raise LoadError(f"{MODEL_TOML}: want at most {MAX_MODEL_TOML_BYTES} characters, got {len(text)}")
+def is_model_name(name: str) -> bool:
+    return _NAME.match(name) is not None
+
+
+def version_of(directory: str) -> int | None:
+    """The version that a directory's name stands for (`00000123` is 123), or None if it is none."""
+    if not _DIGITS.match(directory):
+        return None
+    version = int(directory)
+    return version if version <= MAX_VERSION else None
+
+
+@dataclass(frozen=True, slots=True)
+class AspiredFile:
+    """What `aspired.json` says."""
+
+    generation: int
+    versions: tuple[int, ...]
+    fallback: int | None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    swap: Swap = Swap.BESIDE
+
+
+def parse_aspired(data: bytes) -> AspiredFile:
+    """Raises ValueError that says what was wanted and what came."""
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise LoadError(f"{MODEL_TOML}: {error}") from None
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"want an object, got {type(document).__name__}")
+    got = document.get("format")
+    if got != ASPIRED_FORMAT:
+        raise ValueError(f"format: want {ASPIRED_FORMAT!r}, got {got!r}")
+    fallback = document.get("fallback")
+    return AspiredFile(
+        generation=_version(document, "generation"),
+        versions=_versions(document.get("versions")),
+        fallback=None if fallback is None else _version(document, "fallback"),
+        labels=_labels(document.get("labels", {})),
+        swap=_swap(document.get("swap", "beside")),
+    )
 
 
-_Rule = tuple[str, Callable[[Any], bool]]
+def _version(document: Mapping[str, Any], key: str) -> int:
+    return _integer(key, document.get(key))
 
 
-def _one_of(owner: type, key: str) -> _Rule:
-    """The values that the field's own Literal allows."""
-    hint = get_type_hints(owner)[key]
-    assert hint == Literal[get_args(hint)]
-    return " or ".join(repr(word) for word in get_args(hint)), lambda value: value in get_args(hint)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
-
-
-_TOP: Mapping[str, _Rule] = {
-    "dequantize": ("true or false", lambda value: isinstance(value, bool)),
-    "lane": _one_of(ModelOptions, "lane"),
-    "max_batch": ("an integer from 0 to 65536", lambda value: type(value) is int and 0 <= value <= 65_536),
-}
-_IMAGE: Mapping[str, _Rule] = {
-    "resize": _one_of(ImageOptions, "resize"),
-    "resample": _one_of(ImageOptions, "resample"),
-    "channels": _one_of(ImageOptions, "channels"),
-    "mean": ("a number", _is_number),
-    "std": ("a number", _is_number),
-}
-
-
-def _checked(key: str, value: Any, rules: Mapping[str, _Rule]) -> Any:
-    rule = rules.get(key.removeprefix("image."))
-    if rule is None:
-        raise LoadError(f"{MODEL_TOML}: {key}: no such key; want {', '.join(rules)}")
-    want, holds = rule
-    if not holds(value):
-        raise LoadError(f"{MODEL_TOML}: {key}: want {want}, got {value!r}")
+def _integer(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_VERSION:
+        raise ValueError(f"{key}: want an integer from 0 to {MAX_VERSION}, got {value!r}")
     return value
+
+
+def _versions(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"versions: want a list of integers, got {value!r}")
+    return tuple(_integer("versions", each) for each in value)
+
+
+def _labels(value: object) -> Mapping[str, int]:
+    if not isinstance(value, dict):
+        raise ValueError(f"labels: want an object from label to version, got {value!r}")
+    return {str(label): _integer(f"labels.{label}", version) for label, version in value.items()}
+
+
+def _swap(value: object) -> Swap:
+    try:
+        return Swap(value)
+    except ValueError:
+        raise ValueError(f"swap: want 'beside' or 'replace', got {value!r}") from None

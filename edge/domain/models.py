@@ -43,9 +43,17 @@ class Platform(Enum):
 class ImageOptions:
     """How a picture becomes the input of a model with one image input.
 
-    `mean` and `std` are in units of a channel's 0–255; a float input is (pixel - mean) / std.
-    None: a quantized input takes each pixel's real value through its scale and zero point, as
-    (pixel - 127.5) / 127.5 would be, when its scale is that of a [-1, 1] input; else the raw pixel.
+    resize: `stretch` ignores the aspect ratio, `crop` keeps the middle, `pad` adds black on both sides.
+    channels: the order that a model of three channels was trained with; one of one channel gets grey.
+
+    With `mean` or `std`, in units of a channel's 0–255, a pixel's real value is (pixel - mean) / std, mean 0 and
+    std 1 unless given; a quantized input stores it by its scale and zero point, other integers round it.
+    With neither:
+    - 8-bit inputs, quantized or not, take black to white as all of their range: uint8 is the pixel, int8 the
+      pixel - 128. That is what the quantizer made of the inputs it was shown, whether the model was trained on
+      [-1,1], [0,1] or [0,255]; a model whose range was set wider wants its mean and std.
+    - floats, and quantized int16, take (pixel - 127.5) / 127.5, from -1 to 1.
+    - other integers take the pixel.
     """
 
     resize: Literal["stretch", "crop", "pad"] = "stretch"

@@ -61,8 +61,8 @@ class Backend(Protocol):
 class Source(Protocol):
     """Says what is aspired."""
 
-    def watch(self) -> AsyncIterator[Aspired]:
-        """One model's whole wish at a time: first what holds now, then again at each change."""
+    def watch(self) -> AsyncIterator[Sequence[Aspired]]:
+        """Whole wishes, one for each model that has changed; the first time all that there is, were it nothing."""
         ...
 
 

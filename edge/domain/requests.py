@@ -12,11 +12,16 @@ from edge.domain.tensors import Signature, Tensors
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a payload is turned into tensors for. With dequantization on, the signature is the float view."""
+    """What a payload is turned into tensors for.
+
+    With dequantization on, `signature` is the float view, and `native` the model's own, whose scale and zero
+    point say what a picture's black and white are.
+    """
 
     model: ModelId
     signature: Signature
     image: ImageOptions
+    native: Signature | None = None
 
 
 class Payload(Protocol):

@@ -8,6 +8,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.INVALID_INPUT: 400,
     Code.TOO_LARGE: 413,
     Code.UNSUPPORTED: 501,
+    Code.UNSUPPORTED_MEDIA: 415,
     Code.NOT_FOUND: 404,
     Code.NOT_READY: 503,
     Code.OVERLOADED: 503,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.domain.errors import LoadError
-from edge.domain.layout import MAX_MODEL_TOML_BYTES, override_options
+from edge.domain.model_toml import MAX_MODEL_TOML_BYTES, override_options
 from edge.domain.models import ImageOptions, ModelOptions
 
 

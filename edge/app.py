@@ -1,0 +1,295 @@
+"""Puts the server together: the only module that names concrete classes.
+
+Order of start: state, core, front ends (they say "not ready" at once), sources. Order of stop: accept nothing more,
+finish what runs within `drain_s`, note that the end was clean. What a thread still hangs in is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import ssl
+import sys
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import msgspec
+
+from edge.backends.catalog import backend_for
+from edge.config import Config, ConfigError
+from edge.core.catalog import Catalog
+from edge.core.control import Controls
+from edge.core.deaths import Deaths
+from edge.core.feeds import Feeds
+from edge.core.loader import Loader, LoaderLimits
+from edge.core.manager import Manager, ManagerLimits
+from edge.core.predict import Predict
+from edge.core.registry import Registry
+from edge.core.trial_runner import TrialLimits, run_trial
+from edge.domain.models import Artifact, ModelOptions
+from edge.frontends.admin import Admin, Boot
+from edge.frontends.http.admission import Admission
+from edge.frontends.http.guard import Guard, Policy, read_tokens
+from edge.frontends.http.listener import Handler, HttpLimits, Listener
+from edge.frontends.http.pages import Pages
+from edge.frontends.http.site import Site
+from edge.frontends.http.tls import Certificates
+from edge.frontends.http.v1 import V1
+from edge.frontends.http.v2 import V2
+from edge.sources.configured import sources_of, unchanged, watched
+from edge.sources.watch import Changes
+from edge.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+OFFLOAD_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server listens. `url` is empty without a TCP port."""
+
+    url: str
+    uds: Path | None
+    admin: Path | None
+
+
+Announce = Callable[[Addresses], None]
+Reread = Callable[[], Config]
+
+
+def serve(config: Config, *, announce: Announce | None = None, reread: Reread | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the process's exit code. `reread` makes the configuration that SIGHUP asks for."""
+    try:
+        code = run(Server(config, announce, reread).serve())
+    except (OSError, ValueError, ssl.SSLError) as error:
+        log.error("cannot start: %s", error)
+        code = 1
+    # A run that hangs in a thread must not keep the process: what is to be kept has been written.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run(main: Coroutine[None, None, int]) -> int:
+    """On uvloop where there is a wheel of it."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return int(uvloop.run(main))
+
+
+class Server:
+    """One server; `serve` runs it once."""
+
+    def __init__(self, config: Config, announce: Announce | None = None, reread: Reread | None = None) -> None:
+        self._config, self._announce, self._reread = config, announce, reread
+        self.stop = asyncio.Event()
+        self._reload_wanted = asyncio.Event()
+        self._listeners: list[Listener] = []
+        self._certificates: Certificates | None = None
+
+    async def serve(self) -> int:
+        """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
+        config = self._config
+        self._loop = asyncio.get_running_loop()
+        self._deaths = await asyncio.to_thread(Deaths, config.server.state_dir)
+        self._make_core()
+        await self._open_doors()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._manager.run(), name="manager"),
+                group.create_task(self._changes.run(), name="changes"),
+                group.create_task(self._feeds.start(self._sources), name="feeds"),
+                group.create_task(self._follow_reloads(), name="reload"),
+            ]
+            if self._certificates is not None:
+                tasks.append(group.create_task(self._certificates.follow(), name="certificates"))
+            gc.collect()
+            gc.freeze()
+            await self.stop.wait()
+            await self._close_doors()
+            await self._feeds.stop()
+            for task in tasks:
+                task.cancel()
+        await self._manager.close()
+        await asyncio.to_thread(self._deaths.close)
+        log.info("stopped")
+        return 0
+
+    def _make_core(self) -> None:
+        config, server = self._config, self._config.server
+        self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
+        self._registry = Registry()
+        trial_limits = TrialLimits(timeout_s=server.trial_timeout_s, max_memory_bytes=server.trial_max_memory_bytes)
+
+        async def trial(artifact: Artifact, options: ModelOptions) -> str:
+            report = await run_trial(artifact, options, trial_limits)
+            return "" if report.ok else report.reason
+
+        loader = Loader(
+            backend_for=backend_for,
+            trial=trial,
+            deaths=self._deaths,
+            limits=LoaderLimits(load_timeout_s=server.trial_timeout_s, inline_run_s=server.inline_run_s),
+        )
+        self._manager = Manager(
+            registry=self._registry,
+            loader=loader,
+            meters=lambda model: self._metrics.version(model.name, model.version),
+            limits=ManagerLimits(max_load_retries=server.max_load_retries, load_retry_s=server.load_retry_s),
+            swapped=self._metrics.swapped,
+        )
+        self._catalog = Catalog(self._manager, self._registry)
+        self._metrics.watch(self._catalog.models)
+        self._changes = Changes(watched(config), poll_s=server.poll_s)
+        self._sources = sources_of(config, self._changes)
+        self._feeds = Feeds(self._manager)
+        self._control = Controls(self._manager, self._changes.notify)
+
+    async def _open_doors(self) -> None:
+        config, http = self._config, self._config.http
+        limits = HttpLimits(
+            max_body_bytes=http.max_body_bytes,
+            max_connections=http.max_connections,
+            max_inflight_body_bytes=config.server.max_inflight_body_bytes,
+            header_timeout_s=http.header_timeout_s,
+            body_timeout_s=http.body_timeout_s,
+            keepalive_s=http.keepalive_s,
+        )
+        boot = Boot(uuid.uuid4().hex, edge_version(), time.time())
+        tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
+        loopback = http.host is not None and is_loopback(http.host)
+        policy = Policy(check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors)
+        self._guard = Guard(policy, tokens)
+        url = ""
+        if http.host is not None:
+            if http.tls_cert is not None:
+                self._certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
+            tls = self._certificates.context if self._certificates else None
+            listener = self._listener(self._site(boot, local=False), limits)
+            port = await listener.listen_tcp(http.host, http.port, tls)
+            shown = f"[{http.host}]" if ":" in http.host else http.host
+            url = f"{'https' if tls else 'http'}://{shown}:{port}"
+        if http.uds is not None:
+            await self._listener(self._site(boot, local=True), limits).listen_unix(http.uds, mode=0o660)
+        admin = await self._open_admin(boot, limits)
+        log.info("listening on %s", url or http.uds)
+        if self._announce is not None:
+            self._announce(Addresses(url, http.uds, admin))
+
+    async def _open_admin(self, boot: Boot, limits: HttpLimits) -> Path | None:
+        """Never fatal by itself: two servers on one device may both want it, and models can do without."""
+        settings = self._config.admin
+        if settings.uds is None:
+            return None
+        admin = Admin(boot, self._catalog, self._control, self._reload_wanted.set)
+        try:
+            await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
+            if settings.group:
+                await asyncio.to_thread(shutil.chown, settings.uds, group=settings.group)
+        except (OSError, LookupError) as error:
+            log.warning("no admin socket: %s", error)
+            return None
+        return settings.uds
+
+    def _listener(self, handler: Handler, limits: HttpLimits) -> Listener:
+        listener = Listener(handler, limits)
+        self._listeners.append(listener)
+        return listener
+
+    def _site(self, boot: Boot, *, local: bool) -> Site:
+        config, http = self._config, self._config.http
+        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
+        admission = Admission(
+            max_inflight=config.server.max_inflight,
+            request_timeout_s=config.server.request_timeout_s,
+            offload=offload,
+        )
+        predictor = Predict(self._registry, offload=offload)
+        return Site(
+            guard=self._guard,
+            v1=V1(
+                predictor=predictor,
+                catalog=self._catalog,
+                admission=admission,
+                refused=self._metrics.refused,
+                max_body_bytes=http.max_body_bytes,
+                cors=http.cors,
+            ),
+            v2=V2(
+                predictor=predictor,
+                catalog=self._catalog,
+                control=self._control if http.model_control else None,
+                admission=admission,
+                refused=self._metrics.refused,
+                max_body_bytes=http.max_body_bytes,
+                version=boot.version,
+            ),
+            pages=Pages(boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics),
+            now=self._loop.time,
+            local=local,
+            access_log=http.access_log,
+        )
+
+    async def _close_doors(self) -> None:
+        drain_s = self._config.server.drain_s
+        log.info("stopping: finishing what runs, for at most %g s (drain_s)", drain_s)
+        await asyncio.gather(*(listener.close(drain_s) for listener in self._listeners))
+
+    async def _follow_reloads(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            try:
+                await self._reload()
+            except (OSError, ValueError, ConfigError) as error:
+                log.error("the configuration was not reloaded, the old one holds: %s", error)
+
+    async def _reload(self) -> None:
+        """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
+        if self._reread is not None:
+            old, new = self._config, await asyncio.to_thread(self._reread)
+            tokens = await asyncio.to_thread(read_tokens, new.http.token_file) if new.http.token_file else None
+            self._guard.tokens = tokens
+            self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
+            self._changes.follow(watched(new))
+            sources = sources_of(new, self._changes)
+            self._feeds.replace(sources, unchanged(old, new))
+            if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
+                log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
+        if self._certificates is not None:
+            await self._certificates.load()
+        await self._control.reload()
+        log.info("reloaded")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def edge_version() -> str:
+    try:
+        return package_version("edge-serving")
+    except PackageNotFoundError:
+        return "0"

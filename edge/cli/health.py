@@ -1,0 +1,32 @@
+"""`edge health`: for containers and scripts."""
+
+from __future__ import annotations
+
+import click
+
+from edge.cli import exits
+from edge.cli.ask import Server
+from edge.cli.options import as_json, print_json, reaching
+
+
+@click.command(
+    short_help="Ask a server how it is.",
+    help="""\b
+Examples:
+  edge health                        0 when every model answers, 1 when not, 4 without a server
+  edge health --live --quiet         0 as soon as the server runs
+
+Ask a server how it is.""",
+)
+@click.option("--live", is_flag=True, help="Ask only whether the server runs.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing; the exit code says it.")
+@as_json
+@reaching
+def health(server: Server, live: bool, quiet: bool, as_json: bool) -> None:
+    what = "live" if live else "ready"
+    answer = server.ask("GET", f"/v2/health/{what}")
+    if as_json:
+        print_json({what: answer.ok})
+    elif not quiet:
+        click.echo(what if answer.ok else f"not {what}: {answer.status} {answer.error()}".rstrip())
+    exits.leave(exits.OK if answer.ok else exits.FAILED)

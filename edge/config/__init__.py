@@ -1,0 +1,20 @@
+"""What the server is told before it starts: frozen sections, checked once, handed to whom they concern."""
+
+from edge.config.resolve import ConfigError, Resolved, load_config, missing_files, plain, resolve
+from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
+
+__all__ = [
+    "Admin",
+    "Config",
+    "ConfigError",
+    "Http",
+    "Log",
+    "Model",
+    "Repository",
+    "Resolved",
+    "Server",
+    "load_config",
+    "missing_files",
+    "plain",
+    "resolve",
+]

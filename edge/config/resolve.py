@@ -1,0 +1,206 @@
+"""Layers → one checked Config.
+
+Rule 1: a flag beats the environment, that beats the file, that beats the default. Rule 2: nothing is guessed; an
+unknown key, a value out of range, a contradiction is refused, and all of them are told at once. Rule 3: no secret is
+a value; there are only names of files.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from edge.config import keys, paths
+from edge.config.keys import Key, show
+from edge.config.layers import Setting, from_env, from_file, from_flags
+from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
+from edge.domain.layout import is_model_name
+
+Values = Mapping[Key, Any]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` has one line for each thing that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`origins` has every key, by its dotted name; `warnings` are for the person who starts the server."""
+
+    config: Config
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def load_config(
+    file: Path | None = None, env: Mapping[str, str] = NOTHING, flags: Mapping[str, object] = NOTHING
+) -> Config:
+    """The configuration alone. Raises ConfigError."""
+    return resolve(file, env, flags).config
+
+
+def resolve(
+    file: Path | None = None, env: Mapping[str, str] = NOTHING, flags: Mapping[str, object] = NOTHING
+) -> Resolved:
+    """`file` must be there if it is named; `flags` are dotted keys to values, None for one not given.
+
+    Raises ConfigError.
+    """
+    try:
+        layers = from_file(file) if file is not None else []
+    except (OSError, ValueError) as error:
+        raise ConfigError([str(error) if isinstance(error, ValueError) else f"{file}: {error.strerror}"]) from None
+    above = from_flags(flags)
+    known = sorted(
+        {setting.key[1] for setting in layers + above if setting.key[0] == "models" and len(setting.key) > 1}
+    )
+    from_environment, warnings = from_env(env, known)
+    values, origins, problems = _judge(layers + from_environment + above)
+    if problems:
+        raise ConfigError(problems)
+    config, problems = _build(values, env)
+    problems += _contradictions(config, values)
+    if problems:
+        raise ConfigError(problems)
+    return Resolved(config, _all_origins(config, origins), (*warnings, *_doubts(config)))
+
+
+def _judge(settings: list[Setting]) -> tuple[dict[Key, Any], dict[Key, str], list[str]]:
+    """Every setting checked, the ones that are overridden too: later ones win."""
+    values: dict[Key, Any] = {}
+    origins: dict[Key, str] = {}
+    problems: list[str] = []
+    for setting in settings:
+        key = setting.key
+        if problem := _misplaced(setting):
+            problems.append(f"{setting.origin}: {show(key)}: {problem}")
+        elif len(key) == 2 and key[0] == "models":
+            values[key] = None
+        else:
+            try:
+                values[key] = keys.convert(key, setting.value, text=setting.text, base=setting.base)
+                origins[key] = setting.origin
+            except ValueError as error:
+                problems.append(f"{setting.origin}: {show(key)}: {error}")
+    return values, origins, problems
+
+
+def _misplaced(setting: Setting) -> str:
+    key = setting.key
+    is_model_table = len(key) == 2 and key[0] == "models"
+    if is_model_table and setting.value is None and is_model_name(key[1]):
+        return ""
+    if key[0] in keys.SECTIONS and (is_model_table or len(key) == 1) and setting.value is not None:
+        return f"want a table [{show(key)}]"
+    if key[0] in keys.SECTIONS and len(key) != (3 if key[0] == "models" else 2) and not is_model_table:
+        return "no such key; a key is SECTION.KEY, or models.NAME.KEY"
+    return keys.unknown(key)
+
+
+def _section(values: Values, *prefix: str) -> dict[str, Any]:
+    size = len(prefix)
+    return {key[size]: value for key, value in values.items() if key[:size] == prefix and len(key) == size + 1}
+
+
+def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
+    server = Server(**{"state_dir": paths.default_state_dir(env)} | _section(values, "server"))
+    admin = Admin(**{"uds": paths.default_admin_uds(env, server.state_dir)} | _section(values, "admin"))
+    repository = Repository(**_section(values, "repository"))
+    models: dict[str, Model] = {}
+    problems = []
+    for name in sorted({key[1] for key in values if key[0] == "models"}):
+        table = _section(values, "models", name)
+        if "path" not in table and repository.path is None:
+            problems.append(f"models.{name}.path: want a path, got none; there is no repository.path to find it in")
+        else:
+            models[name] = Model(**{"path": (repository.path or Path()) / name} | table)
+    config = Config(
+        server=server,
+        admin=admin,
+        http=Http(**_section(values, "http")),
+        repository=repository,
+        log=Log(**_section(values, "log")),
+        models=MappingProxyType(models),
+    )
+    return config, problems
+
+
+def _contradictions(config: Config, values: Values) -> list[str]:
+    """What no key forbids by itself."""
+    http, server = config.http, config.server
+    found = []
+    if http.host is None and http.uds is None:
+        found.append("http.host, http.uds: want at least one of them, got neither; there is nothing to listen on")
+    if (http.tls_cert is None) != (http.tls_key is None):
+        found.append("http.tls_cert, http.tls_key: want both or neither, got one")
+    if http.max_body_bytes > server.max_inflight_body_bytes:
+        found.append(
+            f"http.max_body_bytes: want at most server.max_inflight_body_bytes ({server.max_inflight_body_bytes}), "
+            f"got {http.max_body_bytes}"
+        )
+    if http.uds is not None and http.uds == config.admin.uds:
+        found.append(f"http.uds, admin.uds: want two sockets, got {http.uds} for both")
+    return found
+
+
+def _doubts(config: Config) -> list[str]:
+    """What is allowed and probably not meant."""
+    http = config.http
+    found = []
+    if http.host is not None and not _is_loopback(http.host) and http.token_file is None:
+        found.append(f"http.host {http.host} can be reached from other machines and there is no http.token_file")
+    if http.token_file and http.host is not None and not _is_loopback(http.host) and http.tls_cert is None:
+        found.append(f"http.host {http.host} can be reached from other machines without TLS: the token can be read")
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _all_origins(config: Config, given: Mapping[Key, str]) -> dict[str, str]:
+    names: list[Key] = []
+    for section in keys.SECTIONS:
+        parents: list[Key] = [(section,)] if section != "models" else [("models", name) for name in config.models]
+        names += [(*parent, field) for parent in parents for field in keys.fields(section)]
+    return {show(key): given.get(key, "default") for key in names}
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Every key by its dotted name, in values that JSON and TOML have; None is an empty string."""
+    tree = msgspec.to_builtins(config, enc_hook=_plain_value)
+    flat: dict[str, Any] = {}
+    for section in keys.SECTIONS:
+        parts = (
+            {(section,): tree[section]}
+            if section != "models"
+            else {("models", k): v for k, v in tree["models"].items()}
+        )
+        for parent, table in parts.items():
+            flat |= {show((*parent, key)): "" if value is None else value for key, value in table.items()}
+    return flat
+
+
+def _plain_value(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else dict(value)
+
+
+def missing_files(config: Config) -> list[str]:
+    """The files that must be there for the server to start and are not. Looks at the disk."""
+    http = config.http
+    named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
+    return [f"{key}: want a file, got {path}" for key, path in named.items() if path and not path.is_file()]

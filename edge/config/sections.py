@@ -1,0 +1,140 @@
+"""The sections of the configuration, and the bounds of every key.
+
+Rule 1: a key is a field here and nowhere else; its default, its range and its unit (in the name) stand beside it.
+Rule 2: a section is handed only to the part of the server that it concerns. Rule 3: nothing here reads anything.
+A Config is made by `edge.config.load_config`: it fills in the paths whose defaults depend on the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from edge.domain.models import ModelOptions, Swap
+from edge.domain.policy import VersionPolicy, parse_policy
+
+MIB = 1024 * 1024
+
+Count = Annotated[int, Meta(ge=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+Bytes = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+SomeSeconds = Annotated[float, Meta(gt=0, le=1e9)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Device = Annotated[
+    str,
+    Meta(
+        pattern=r"^(cpu|edgetpu(:[0-9]+)?|usb:[0-9]+|pci:[0-9]+)$",
+        description="cpu, edgetpu, edgetpu:N, usb:N or pci:N",
+    ),
+]
+Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """What bounds the server as a whole, and where it remembers things."""
+
+    state_dir: Path
+    drain_s: Seconds = 10.0
+    request_timeout_s: SomeSeconds = 30.0
+    max_inflight: AtLeastOne = 1024
+    max_inflight_body_bytes: Bytes = 256 * MIB
+    trial_timeout_s: SomeSeconds = 60.0
+    trial_max_memory_bytes: Bytes = 1024 * MIB
+    max_load_retries: Count = 5
+    load_retry_s: Seconds = 60.0
+    inline_run_s: Seconds = 0.0003
+    poll_s: SomeSeconds = 1.0
+
+
+class Http(Struct, frozen=True, kw_only=True):
+    """The public HTTP front end. `host` None: no TCP port; `uds` None: no Unix socket; `port` 0: any free one."""
+
+    host: str | None = "127.0.0.1"
+    port: Port = 8501
+    uds: Path | None = None
+    max_body_bytes: Bytes = 64 * MIB
+    max_connections: AtLeastOne = 12000
+    header_timeout_s: SomeSeconds = 15.0
+    body_timeout_s: SomeSeconds = 60.0
+    keepalive_s: Seconds = 75.0
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    model_control: bool = False
+    cors: bool = False
+    access_log: bool = False
+    tfserving_metrics: bool = False
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """One model. `path` is its directory of versions, or one file, which then is version 1."""
+
+    path: Path
+    policy: str = "latest:1"
+    labels: Mapping[str, AtLeastOne] = MappingProxyType({})
+    swap: Swap = Swap.BESIDE
+    device: Device = "cpu"
+    instances: Count = 0
+    num_threads: AtLeastOne = 1
+    dequantize: bool = False
+    max_queue: Count = 256
+    max_run_s: SomeSeconds = 30.0
+    lane: Literal["auto", "inline", "thread"] = "auto"
+    cpu_twin: Path | None = None
+
+    @property
+    def version_policy(self) -> VersionPolicy:
+        return parse_policy(self.policy)
+
+    @property
+    def options(self) -> ModelOptions:
+        """What the domain calls these settings; a version's `model.toml` may override them."""
+        return ModelOptions(
+            device=self.device,
+            instances=self.instances,
+            num_threads=self.num_threads,
+            dequantize=self.dequantize,
+            lane=self.lane,
+            max_queue=self.max_queue,
+            max_run_s=self.max_run_s,
+            cpu_twin=self.cpu_twin,
+        )
+
+
+class Repository(Struct, frozen=True, kw_only=True):
+    """A directory of models: every `path`/<name>/<version>/ is served. None: only what [models] names."""
+
+    path: Path | None = None
+
+
+class Admin(Struct, frozen=True, kw_only=True):
+    """The socket by which the agent and a person's tools see status and ask for a reload. `uds` None: none.
+
+    `mode` is octal; `group` "" leaves the socket to the group of the process.
+    """
+
+    uds: Path | None
+    mode: Mode = "0660"
+    group: str = ""
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All of it. `models` is by name."""
+
+    server: Server
+    admin: Admin
+    http: Http = Http()
+    repository: Repository = Repository()
+    log: Log = Log()
+    models: Mapping[str, Model] = MappingProxyType({})

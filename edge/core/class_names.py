@@ -1,0 +1,26 @@
+"""The names of a classifier's classes: `labels.txt`, one a line, in the order of the scores."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 4 << 20
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Blocks. Empty where there is no file; an unreadable one costs the names and not the model."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        log.warning("%s: %s; classes have no names", path, error)
+        return ()
+    if len(data) > MAX_BYTES:
+        log.warning("%s: larger than %d bytes; classes have no names", path, MAX_BYTES)
+        return ()
+    return tuple(data.decode("utf-8", "replace").splitlines())

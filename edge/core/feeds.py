@@ -1,0 +1,64 @@
+"""Carries what the sources say to the manager, and lets the set of sources change while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from edge.core.manager import Manager
+from edge.domain.ports import Source
+
+log = logging.getLogger(__name__)
+
+
+class Feeds:
+    """A source that fails is a bug: it is logged, and what it said last holds."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._names: dict[str, set[str]] = {}
+
+    async def start(self, sources: Mapping[str, Source]) -> None:
+        """Return when each has spoken once."""
+        spoken = [self._add(key, source) for key, source in sources.items()]
+        for event in spoken:
+            await event.wait()
+        self._manager.started()
+
+    def replace(self, sources: Mapping[str, Source], unchanged: set[str]) -> None:
+        """The sources from now on; those in `unchanged` go on as they are. Models of lost ones are unloaded."""
+        before: set[str] = set()
+        for key in [key for key in self._tasks if key not in unchanged]:
+            self._tasks.pop(key).cancel()
+            before |= self._names.pop(key, set())
+        for key, source in sources.items():
+            if key not in unchanged:
+                self._add(key, source)
+        for name in before - sources.keys():
+            self._manager.remove(name)
+
+    def _add(self, key: str, source: Source) -> asyncio.Event:
+        spoken = asyncio.Event()
+        self._names[key] = set()
+        self._tasks[key] = asyncio.create_task(self._follow(key, source, spoken), name=f"source {key}")
+        return spoken
+
+    async def _follow(self, key: str, source: Source, spoken: asyncio.Event) -> None:
+        try:
+            async for wishes in source.watch():
+                for aspired in wishes:
+                    self._names[key].add(aspired.name)
+                    self._manager.aspire(aspired)
+                spoken.set()
+        except Exception:
+            log.exception("source %s ended; what it said last holds", key)
+        finally:
+            spoken.set()
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

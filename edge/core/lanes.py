@@ -1,0 +1,232 @@
+"""Where a model's code runs: on the event loop for the tiniest, on threads of its own otherwise.
+
+Rule 1: an instance has one caller at a time; a lane owns its instance.
+Rule 2: the queue before the lanes is bounded; a full one refuses at once.
+Rule 3: what was given up (deadline, client gone) is skipped, and a run that hangs is taken out of service.
+Rule 4: lanes that share a device share its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from edge.core.instance import Instance
+from edge.core.rows import Work
+from edge.domain.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
+from edge.domain.tensors import Tensors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ran:
+    """Outputs of one request, the time that it waited and the time that it ran, in seconds."""
+
+    outputs: Tensors
+    queue_s: float
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlan:
+    """What was decided from the measured run time.
+
+    A request of at most `inline_elements` input elements runs on the event loop when nothing else of its
+    model is under way, or always when `inline_always`; 0 keeps everything off the loop.
+    """
+
+    threads: int
+    inline_elements: int = 0
+    inline_always: bool = False
+
+
+class _Job:
+    __slots__ = ("abandoned", "deadline", "future", "queued", "started", "work")
+
+    def __init__(self, work: Work, deadline: float | None, future: asyncio.Future[Ran]) -> None:
+        self.work: Work | None = work
+        self.deadline = deadline
+        self.future = future
+        self.queued = monotonic()
+        self.started = 0.0
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        self.work = None
+
+    def resolve(self, outputs: Tensors, ended: float) -> None:
+        if not self.future.done():
+            self.future.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def expire(self) -> None:
+        where = "in the queue" if not self.started else "while the model ran"
+        self.fail(DeadlineExceeded(f"the request's time was up {where}"))
+
+
+class _ThreadLane:
+    """One instance on one thread. `job` is what runs now; `wedged` says that it has run for too long."""
+
+    def __init__(self, lanes: Lanes, instance: Instance, name: str) -> None:
+        self.instance = instance
+        self.job: _Job | None = None
+        self.wedged = False
+        self._lanes = lanes
+        # A daemon: a run that hangs may not keep the process alive past its drain time.
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def _work(self) -> None:
+        take = self._lanes.queue.get
+        while (job := take()) is not None:
+            work = job.work
+            now = monotonic()
+            if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
+                continue
+            job.started = now
+            self.job = job
+            try:
+                with self._lanes.device_lock:
+                    job.started = monotonic()
+                    outputs = self.instance.run(work)
+                self._lanes.tell(job.resolve, outputs, monotonic())
+            except Exception as error:  # everything goes to whoever waits; a bug is logged there
+                self._lanes.tell(job.fail, error)
+            self.job = None
+            self.wedged = False
+            del work, job
+        self.instance.close()
+
+
+class NoLock:
+    """The lock of a device that needs none."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Lanes:
+    """All instances of one version, and the bounded queue before them."""
+
+    def __init__(
+        self,
+        name: str,
+        instances: Sequence[Instance],
+        plan: LanePlan,
+        *,
+        max_queue: int,
+        max_run_s: float,
+        device_lock: threading.Lock | NoLock | None = None,
+    ) -> None:
+        """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
+        self.name, self.plan = name, plan
+        self.queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.device_lock = device_lock or NoLock()
+        self._loop = asyncio.get_running_loop()
+        self._inline = instances[0] if plan.inline_elements else None
+        rest = instances[1:] if plan.inline_elements else instances
+        self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
+        self._max_queue, self._max_run_s = max_queue, max_run_s
+        self._pending = 0
+        self._watchdog: asyncio.TimerHandle | None = None
+        for lane in self._threads:
+            lane.thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait for a lane."""
+        return self.queue.qsize()
+
+    @property
+    def instances(self) -> list[Instance]:
+        return [*([self._inline] if self._inline else []), *(lane.instance for lane in self._threads)]
+
+    @property
+    def wedged(self) -> str:
+        """Why nothing can run, or empty."""
+        if self._threads and all(lane.wedged for lane in self._threads):
+            return (
+                f"a run has taken longer than {self._max_run_s:g} s (max_run_s) on {self._threads[0].instance.device}"
+            )
+        return ""
+
+    async def run(self, work: Work, deadline: float | None) -> Ran:
+        """Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
+        if (
+            self._inline is not None
+            and work.elements <= self.plan.inline_elements
+            and (self._pending == 0 or self.plan.inline_always)
+        ):
+            self._pending += 1
+            try:
+                return self._run_inline(self._inline, work)
+            finally:
+                self._pending -= 1
+        return await self._run_on_thread(work, deadline)
+
+    def _run_inline(self, instance: Instance, work: Work) -> Ran:
+        start = monotonic()
+        outputs = instance.run(work)
+        return Ran(outputs, 0.0, monotonic() - start)
+
+    async def _run_on_thread(self, work: Work, deadline: float | None) -> Ran:
+        if self.wedged:
+            raise NotReady(f"{self.name}: {self.wedged}")
+        if self.queue.qsize() >= self._max_queue:
+            raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
+        job = _Job(work, deadline, self._loop.create_future())
+        timer = None if deadline is None else self._loop.call_at(deadline, job.expire)
+        self._pending += 1
+        self.queue.put(job)
+        if self._watchdog is None:
+            self._watch()
+        try:
+            return await job.future
+        finally:
+            self._pending -= 1
+            job.abandon()
+            if timer is not None:
+                timer.cancel()
+
+    def tell(self, callback: Callable[..., None], *args: object) -> None:
+        """From a lane's thread to the loop; after the loop has gone nobody waits any more."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            log.debug("%s: an answer came after the server had stopped", self.name)
+
+    def _watch(self) -> None:
+        self._watchdog = None
+        now = monotonic()
+        for lane in self._threads:
+            job = lane.job
+            if job is not None and not lane.wedged and now - job.started > self._max_run_s:
+                lane.wedged = True
+                log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, lane.instance.device, self._max_run_s)
+                job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
+        if self._pending:
+            self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
+
+    def close(self) -> None:
+        """Each lane ends after what it runs now, and gives its instance's memory back. Returns at once."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for _ in self._threads:
+            self.queue.put(None)
+        if self._inline is not None:
+            self._inline.close()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads; blocks. One that hangs is left behind."""
+        end = monotonic() + timeout_s
+        for lane in self._threads:
+            lane.thread.join(max(0.0, end - monotonic()))

@@ -1,0 +1,41 @@
+"""Which lanes a version gets, from its measured run time: pure.
+
+A hop to a thread and back costs about 50 µs of processor time, whatever the model; a run on the event loop keeps
+everybody else waiting, and leaves the other cores idle. So: the tiniest always on the loop, the small ones there
+while nothing else of theirs is under way, everything else on threads. Figures: docs/adr/0003-lanes.md.
+"""
+
+from __future__ import annotations
+
+from edge.core.lanes import LanePlan
+from edge.domain.models import ModelOptions
+
+HOP_S = 100e-6
+MAX_AUTO_INSTANCES = 4
+NO_LIMIT = 2**62
+CPU = "cpu"
+
+
+def plan_lanes(
+    options: ModelOptions,
+    *,
+    device: str,
+    run_s: float,
+    elements: int,
+    may_run_long: bool,
+    inline_run_s: float,
+    cores: int,
+) -> LanePlan:
+    """`run_s` is what a run of `elements` input elements takes; longer inputs are taken to cost in proportion."""
+    if device != CPU:
+        # An accelerator runs one thing at a time, and has one lane.
+        return LanePlan(threads=1)
+    threads = options.instances or min(cores, MAX_AUTO_INSTANCES)
+    if options.lane == "inline":
+        return LanePlan(threads=options.instances, inline_elements=NO_LIMIT, inline_always=True)
+    if options.lane == "thread" or may_run_long or run_s > inline_run_s:
+        return LanePlan(threads=threads)
+    inline_elements = max(elements, int(elements * inline_run_s / max(run_s, 1e-9)))
+    if run_s < HOP_S:
+        return LanePlan(threads=options.instances or 1, inline_elements=inline_elements, inline_always=True)
+    return LanePlan(threads=threads, inline_elements=inline_elements)

@@ -1,0 +1,107 @@
+"""The one function that every front end calls.
+
+acquire → bind → check → quantize → run → dequantize. Rule: the slot is held from the first step to the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from time import monotonic
+
+import numpy as np
+
+from edge.core.check import check
+from edge.core.registry import Registry
+from edge.core.rows import work_of
+from edge.core.slot import Call, Slot
+from edge.domain.errors import Code, EdgeError, Overloaded
+from edge.domain.requests import Payload, PredictRequest, PredictResponse, Target
+from edge.domain.tensors import Tensors
+
+BY_MODEL = frozenset({Code.INFERENCE_FAILED})
+INLINE_BIND_BYTES = 1 << 20
+MAX_BINDS = 16
+
+
+class Predict:
+    """Implements edge.domain.ports.Predictor.
+
+    inline_bind_bytes: a body larger than this is turned into tensors off the event loop. max_binds: how many
+    may be waiting or under way there.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        offload: Executor,
+        inline_bind_bytes: int = INLINE_BIND_BYTES,
+        max_binds: int = MAX_BINDS,
+    ) -> None:
+        self._registry = registry
+        self._offload = offload
+        self._inline_bind_bytes = inline_bind_bytes
+        self._max_binds = max_binds
+        self._binds = 0
+
+    async def predict(self, request: PredictRequest) -> PredictResponse:
+        """Raises EdgeError only."""
+        start = monotonic()
+        with self._registry.acquire(request.spec) as slot:
+            try:
+                response, finite = await self._predict(slot, request)
+            except EdgeError as error:
+                by_model = error.code in BY_MODEL
+                slot.meter.failed(request.protocol, error.code.value, monotonic() - start, by_model=by_model)
+                raise
+            slot.meter.answered(request.protocol, monotonic() - start, response.queue_s, response.run_s, finite=finite)
+            return response
+
+    async def _predict(self, slot: Slot, request: PredictRequest) -> tuple[PredictResponse, bool]:
+        info, lanes = slot.info, slot.lanes
+        assert info is not None
+        assert lanes is not None
+        call = slot.call(request.signature_name, request.dequantize)
+        payload = request.payload
+        if payload.slow or payload.size > self._inline_bind_bytes:
+            inputs = await self._bind_elsewhere(payload, call.target)
+        else:
+            inputs = payload.bind(call.target)
+        rows = check(call.target.signature, inputs, max_batch=info.max_batch)
+        if call.dequantize:
+            inputs = _quantize(call, inputs)
+        ran = await lanes.run(work_of(call.signature.name, inputs, rows), request.deadline)
+        finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in ran.outputs.values())
+        outputs = _dequantize(call, ran.outputs) if call.dequantize else ran.outputs
+        response = PredictResponse(slot.id, call.target.signature, outputs, info.class_names, ran.queue_s, ran.run_s)
+        return response, finite
+
+    async def _bind_elsewhere(self, payload: Payload, target: Target) -> Tensors:
+        if self._binds >= self._max_binds:
+            raise Overloaded(f"{self._max_binds} large bodies are being read already")
+        self._binds += 1
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._offload, payload.bind, target)
+        # A client that goes away frees the caller, and not the thread that still reads its body.
+        work.add_done_callback(self._bound)
+        return await asyncio.shield(work)
+
+    def _bound(self, work: asyncio.Future[Tensors]) -> None:
+        self._binds -= 1
+        if not work.cancelled():
+            work.exception()
+
+
+def _quantize(call: Call, inputs: Tensors) -> Tensors:
+    return {
+        name: spec.quantization.quantize(inputs[name], spec.dtype) if spec.quantization else inputs[name]
+        for name, spec in call.signature.inputs.items()
+    }
+
+
+def _dequantize(call: Call, outputs: Tensors) -> Tensors:
+    return {
+        name: spec.quantization.dequantize(outputs[name]) if spec.quantization else outputs[name]
+        for name, spec in call.signature.outputs.items()
+    }

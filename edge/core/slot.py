@@ -1,0 +1,103 @@
+"""One version in the server: its state, who is using it, and its lanes.
+
+Rule 1: `advance` is the only writer of the state. Rule 2: a slot is held (`with slot:`) for as long as a request
+uses it, and what is held is not unloaded. Rule 3: only the event loop's thread touches a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from edge.core.lanes import Lanes
+from edge.core.meter import Meter
+from edge.domain.errors import UnknownSignature
+from edge.domain.lifecycle import Event, State, step
+from edge.domain.models import Artifact, ModelId, ModelOptions
+from edge.domain.ports import VersionStatus
+from edge.domain.requests import ModelInfo, Target
+from edge.domain.tensors import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One way to call a slot, made once: the model's own signature, and the one that the client sees."""
+
+    signature: Signature
+    target: Target
+    dequantize: bool
+
+
+class Slot:
+    """`info`, `options` and `lanes` are there once it is READY."""
+
+    def __init__(self, artifact: Artifact, options: ModelOptions, meter: Meter) -> None:
+        self.artifact, self.options, self.meter = artifact, options, meter
+        self.state = State.NEW
+        self.reason = ""
+        self.since = time.time()
+        self.info: ModelInfo | None = None
+        self.lanes: Lanes | None = None
+        self._users = 0
+        self._idle: asyncio.Future[None] | None = None
+        self._calls: dict[tuple[str, bool | None], Call] = {}
+
+    @property
+    def id(self) -> ModelId:
+        return self.artifact.id
+
+    def advance(self, event: Event, reason: str = "") -> None:
+        self.state = step(self.state, event)
+        self.reason = reason
+        self.since = time.time()
+
+    def __enter__(self) -> Slot:
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        if self._users == 0 and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def unused(self) -> None:
+        """Return once nobody holds the slot."""
+        if self._users:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    def call(self, name: str, dequantize: bool | None) -> Call:
+        """The call of that name, or the default one for "". Raises UnknownSignature."""
+        try:
+            return self._calls[name, dequantize]
+        except KeyError:
+            return self._make_call(name, dequantize)
+
+    def _make_call(self, name: str, dequantize: bool | None) -> Call:
+        assert self.info is not None
+        signature = self.info.signatures.get(name) if name else self.info.default_signature
+        if signature is None:
+            raise UnknownSignature(name, tuple(self.info.signatures))
+        floats = self.options.dequantize if dequantize is None else dequantize
+        target = Target(self.id, signature.as_floats if floats else signature, self.options.image)
+        call = self._calls[name, dequantize] = Call(signature, target, floats)
+        return call
+
+    def status(self) -> VersionStatus:
+        lanes, window = self.lanes, self.meter.window()
+        first = lanes.instances[0].model if lanes and lanes.instances else None
+        return VersionStatus(
+            id=self.id,
+            state=self.state,
+            reason=self.reason or (lanes.wedged if lanes else ""),
+            device=first.device if first else "",
+            notice=first.notice if first else "",
+            since=self.since,
+            requests=window.requests,
+            failures=window.failures,
+            non_finite=window.non_finite,
+            run_p50_s=window.run_p50_s,
+            run_p99_s=window.run_p99_s,
+            queue_depth=lanes.depth if lanes else 0,
+        )

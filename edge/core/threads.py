@@ -1,0 +1,43 @@
+"""Blocking work that may never come back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(name: str, timeout_s: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run it in a thread of its own. Raises TimeoutError after `timeout_s`; the thread is then left behind.
+
+    Unlike an executor's, the thread is a daemon: work that hangs does not keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # T may be Optional itself
+
+    def body() -> None:
+        result, error = None, None
+        try:
+            result = work(*args, **kwargs)
+        except BaseException as raised:  # handed to whoever waits
+            error = raised
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:
+            return  # the loop has gone, and with it whoever waited
+
+    threading.Thread(target=body, name=name, daemon=True).start()
+    async with asyncio.timeout(timeout_s):
+        return await done

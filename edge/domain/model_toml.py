@@ -1,0 +1,80 @@
+"""What a version says of itself in its `model.toml`. Pure: text in, options out.
+
+Rule: what nobody knows is refused, by its name; a typing error that is silently ignored is found in production.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+from edge.domain.errors import LoadError
+from edge.domain.models import ImageOptions, ModelOptions
+
+MODEL_TOML = "model.toml"
+MAX_MODEL_TOML_BYTES = 64 * 1024
+
+
+def override_options(options: ModelOptions, text: str) -> ModelOptions:
+    """The options with a version's `model.toml` applied: `dequantize`, `lane`, `max_batch` and the table `[image]`.
+
+    Only what belongs to a model may be said there; devices, threads and queues are the device's own affair.
+    Raises LoadError naming the key, what was wanted and what came.
+    """
+    table = _parse(text)
+    image = table.pop("image", {})
+    if not isinstance(image, dict):
+        raise LoadError(f"{MODEL_TOML}: image: want a table, got {image!r}")
+    top = {key: _checked(key, value, _TOP) for key, value in table.items()}
+    inner = {key: _checked(f"image.{key}", value, _IMAGE) for key, value in image.items()}
+    if inner.get("std") == 0:
+        raise LoadError(f"{MODEL_TOML}: image.std: want a number other than 0")
+    return replace(options, **top, image=replace(options.image, **inner))
+
+
+def _parse(text: str) -> dict[str, Any]:
+    if len(text) > MAX_MODEL_TOML_BYTES:
+        raise LoadError(f"{MODEL_TOML}: want at most {MAX_MODEL_TOML_BYTES} characters, got {len(text)}")
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise LoadError(f"{MODEL_TOML}: {error}") from None
+
+
+_Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _one_of(owner: type, key: str) -> _Rule:
+    """The values that the field's own Literal allows."""
+    hint = get_type_hints(owner)[key]
+    return " or ".join(repr(word) for word in get_args(hint)), lambda value: value in get_args(hint)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+_TOP: Mapping[str, _Rule] = {
+    "dequantize": ("true or false", lambda value: isinstance(value, bool)),
+    "lane": _one_of(ModelOptions, "lane"),
+    "max_batch": ("an integer from 0 to 65536", lambda value: type(value) is int and 0 <= value <= 65_536),
+}
+_IMAGE: Mapping[str, _Rule] = {
+    "resize": _one_of(ImageOptions, "resize"),
+    "resample": _one_of(ImageOptions, "resample"),
+    "channels": _one_of(ImageOptions, "channels"),
+    "mean": ("a number", _is_number),
+    "std": ("a number", _is_number),
+}
+
+
+def _checked(key: str, value: Any, rules: Mapping[str, _Rule]) -> Any:
+    rule = rules.get(key.removeprefix("image."))
+    if rule is None:
+        raise LoadError(f"{MODEL_TOML}: {key}: no such key; want {', '.join(rules)}")
+    want, holds = rule
+    if not holds(value):
+        raise LoadError(f"{MODEL_TOML}: {key}: want {want}, got {value!r}")
+    return value

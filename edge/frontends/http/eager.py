@@ -1,0 +1,46 @@
+"""Run a coroutine at once as far as it goes, and in a task only if it has to wait.
+
+A request for a model that runs on the event loop never waits: it is spared the task and a turn of the loop.
+(Python 3.12 has eager tasks; this is the part of them that is needed here, for 3.11.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from types import coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def start(coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T | asyncio.Task[T]:
+    """Its result, or a task for the rest of it. What it raises before it first waits is raised here.
+
+    Before its first wait `asyncio.current_task()` is not its own: it may not use `asyncio.timeout` there.
+    """
+    try:
+        first = coro.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    return loop.create_task(_rest(coro, first))
+
+
+async def _rest(coro: Coroutine[Any, Any, T], first: object) -> T:
+    return await _resume(coro, first)
+
+
+@coroutine
+def _resume(coro: Coroutine[Any, Any, T], awaited: object) -> Generator[Any, Any, T]:
+    try:
+        while True:
+            try:
+                sent = yield awaited
+            except BaseException as error:  # a cancellation too: it belongs to the coroutine
+                awaited = coro.throw(error)
+            else:
+                awaited = coro.send(sent)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

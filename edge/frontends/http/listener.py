@@ -1,0 +1,163 @@
+"""The sockets, and the bounds that all their connections share.
+
+Rule: `close` stops accepting first, lets what runs finish for `drain_s`, then ends the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.frontends.http.message import Request, Response, json_error
+from edge.frontends.http.protocol import HttpProtocol
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds, each with its unit in its name.
+
+    max_inflight_body_bytes: of all requests that have not been answered. header_timeout_s and body_timeout_s: from
+    the first byte of each to the last. keepalive_s: an idle connection's life. send_timeout_s: a client that does
+    not read its answer. linger_s: how long what a refused client still sends is read and thrown away.
+    """
+
+    max_body_bytes: int = 64 << 20
+    max_header_bytes: int = 64 << 10
+    max_connections: int = 12_000
+    max_inflight_body_bytes: int = 256 << 20
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keepalive_s: float = 75.0
+    send_timeout_s: float = 30.0
+    linger_s: float = 2.0
+    tick_s: float = 1.0
+    backlog: int = 1024
+
+
+class Listener:
+    """Accepts connections for one handler. `handle` never raises: a bug is a 500 with a logged traceback."""
+
+    def __init__(self, handler: Handler, limits: HttpLimits) -> None:
+        self._handler = handler
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.draining = False
+        self._connections: set[HttpProtocol] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[Path] = []
+        self._body_bytes = 0
+        self._empty = asyncio.Event()
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """The port that was bound; port 0 picks a free one. Raises OSError."""
+        server = await self.loop.create_server(
+            lambda: HttpProtocol(self), host, port, ssl=tls, backlog=self.limits.backlog, reuse_address=True
+        )
+        self._servers.append(server)
+        self._start_ticking()
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    async def listen_unix(self, path: Path, *, mode: int) -> None:
+        """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
+        await asyncio.to_thread(_clear_socket, path)
+        before = os.umask(0o777 & ~mode)
+        try:
+            server = await self.loop.create_unix_server(
+                lambda: HttpProtocol(self), str(path), backlog=self.limits.backlog
+            )
+        finally:
+            os.umask(before)
+        self._servers.append(server)
+        self._sockets.append(path)
+        self._start_ticking()
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception:
+            log.exception("%s %s: internal error", request.method, request.path)
+            return json_error(500, "internal error")
+
+    def admit(self, connection: HttpProtocol) -> bool:
+        self._connections.add(connection)
+        return len(self._connections) <= self.limits.max_connections and not self.draining
+
+    def left(self, connection: HttpProtocol) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def claim(self, size: int) -> bool:
+        if self._body_bytes + size > self.limits.max_inflight_body_bytes:
+            return False
+        self._body_bytes += size
+        return True
+
+    def release(self, size: int) -> None:
+        self._body_bytes -= size
+
+    def _start_ticking(self) -> None:
+        if self._ticker is None:
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self.loop.time()
+        for connection in tuple(self._connections):
+            connection.tick(now)
+        self._ticker = self.loop.call_later(self.limits.tick_s, self._tick)
+
+    async def close(self, drain_s: float) -> None:
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.hang_up(at_once=False)
+        if self._connections:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(drain_s):
+                    await self._empty.wait()
+        if self._connections:
+            log.warning("%d connections did not finish within %g s (drain_s)", len(self._connections), drain_s)
+        for connection in tuple(self._connections):
+            connection.hang_up(at_once=True)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for path in self._sockets:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(path.unlink)
+
+
+def _clear_socket(path: Path) -> None:
+    """Blocks. Raises FileExistsError when somebody listens there, or when it is no socket."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not path.is_socket():
+            if path.exists():
+                raise FileExistsError(f"{path}: exists and is no socket")
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            probe.connect(str(path))
+    except (ConnectionRefusedError, FileNotFoundError):
+        path.unlink(missing_ok=True)
+        return
+    raise FileExistsError(f"{path}: another server listens there")

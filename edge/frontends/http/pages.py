@@ -1,0 +1,118 @@
+"""What people and their tools look at: the page, its figures, the API's description, and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from edge.domain.errors import EdgeError
+from edge.domain.lifecycle import State
+from edge.domain.models import ModelSpec
+from edge.domain.ports import Catalog, ModelStatus, VersionStatus
+from edge.frontends.admin import Boot
+from edge.frontends.http.message import JSON, Request, Response, json_error
+from edge.frontends.page import load_page
+from edge.wire.openapi import openapi
+
+TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+class Figures(Protocol):
+    """What is counted; edge.telemetry.metrics.Metrics."""
+
+    def render(self, accept: str = "") -> tuple[str, bytes]: ...
+    def render_tfserving(self) -> bytes: ...
+    def snapshot(self) -> Mapping[str, Any]: ...
+
+
+class Pages:
+    """`tfserving_metrics`: answer at TensorFlow Serving's path too."""
+
+    def __init__(self, boot: Boot, catalog: Catalog, figures: Figures, *, tfserving_metrics: bool) -> None:
+        self._boot, self._catalog, self._figures = boot, catalog, figures
+        html, headers = load_page()
+        content_type = headers.get("Content-Type", "text/html; charset=utf-8")
+        extra = tuple((name, value) for name, value in headers.items() if name != "Content-Type")
+        self._page = Response(200, html, content_type, extra)
+        self._gets: dict[str, Callable[[Request], Response] | None] = {
+            "/": lambda _: self._page,
+            "/stats": self._stats,
+            "/openapi.json": self._openapi,
+            "/metrics": None,
+        }
+        if tfserving_metrics:
+            self._gets[TFSERVING_METRICS_PATH] = None
+
+    async def __call__(self, request: Request) -> Response | None:
+        """None where the path is none of these."""
+        if request.path not in self._gets:
+            return None
+        if request.method not in ("GET", "HEAD"):
+            return json_error(405, "Method Not Allowed", (("Allow", "GET, HEAD"),))
+        answer = self._gets[request.path]
+        if answer is not None:
+            return answer(request)
+        if request.path == TFSERVING_METRICS_PATH:
+            return await self._tfserving_metrics(request)
+        content_type, body = await asyncio.to_thread(self._figures.render, request.header(b"accept"))
+        return Response(200, body, content_type)
+
+    async def _tfserving_metrics(self, request: Request) -> Response:
+        if request.target != TFSERVING_METRICS_PATH:
+            text = f"Unexpected path: {request.target}. Should be {TFSERVING_METRICS_PATH}"
+            return Response(400, text.encode("latin-1", "replace"), "text/plain")
+        return Response(200, await asyncio.to_thread(self._figures.render_tfserving), "text/plain")
+
+    def _openapi(self, _: Request) -> Response:
+        infos = []
+        for model in self._catalog.models():
+            for version in model.versions:
+                if version.state is State.READY:
+                    try:
+                        infos.append(self._catalog.describe(ModelSpec(model.name, version.id.version)))
+                    except EdgeError:
+                        continue
+        return Response(200, openapi(infos, self._boot.version), JSON)
+
+    def _stats(self, _: Request) -> Response:
+        figures = self._figures.snapshot()["models"]
+        body = {
+            "server": {
+                "version": self._boot.version,
+                "started": self._boot.started,
+                "boot_id": self._boot.boot_id,
+                "ready": self._catalog.ready,
+            },
+            "models": [_model(model, figures.get(model.name, {})) for model in self._catalog.models()],
+        }
+        return Response(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))
+
+
+def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
+    counts = figures.get("versions", {})
+    return {
+        "name": model.name,
+        "labels": dict(model.labels),
+        "problem": model.problem,
+        "rate": figures.get("rate", 0.0),
+        "p50_ms": figures.get("p50_s", 0.0) * 1000,
+        "p99_ms": figures.get("p99_s", 0.0) * 1000,
+        "versions": [_version(version, counts) for version in model.versions],
+    }
+
+
+def _version(version: VersionStatus, counts: Mapping[str, int]) -> dict[str, Any]:
+    number = str(version.id.version)
+    return {
+        "version": number,
+        "state": version.state.value,
+        "reason": version.reason,
+        "device": version.device,
+        "notice": version.notice,
+        "requests": counts.get(number, 0),
+        "failures": version.failures,
+        "queue": version.queue_depth,
+    }

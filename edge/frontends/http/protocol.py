@@ -1,0 +1,295 @@
+"""One HTTP/1.1 connection: bytes in, whole requests to the handler, answers out in order.
+
+Rule 1: one request at a time is answered; while one is, at most one more is read (pipelining), then reading stops.
+Rule 2: every phase has a deadline that `tick` holds it to: idle, head, body, sending.
+Rule 3: memory is claimed from the listener before a body is kept, and given back when its request is answered.
+Rule 4: a client that goes away cancels its request. One that only closes its sending side looks the same, and is
+taken to be gone too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from edge.frontends.http import eager
+from edge.frontends.http.message import REASONS, Request, Response, json_error
+
+if TYPE_CHECKING:
+    from edge.frontends.http.listener import Listener
+
+log = logging.getLogger(__name__)
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_heads: dict[tuple[int, str], bytes] = {}
+
+
+class HttpProtocol(asyncio.Protocol):
+    """See the module's rules."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._loop = listener.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[Response] | None = None
+        self._waiting: deque[tuple[Request, bool, int]] = deque()
+        self._busy = False
+        self._claimed = 0
+        self._closing = False
+        self._can_write = True
+        # Bytes since the parser last had something to say: an endless header or trailer shows here.
+        self._unheard = 0
+        self.deadline = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+        self._in_head = False
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+
+    # -- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream's transport is an asyncio.Transport
+        self.deadline = self._loop.time() + self._limits.header_timeout_s
+        if not self._listener.admit(self):
+            self._refuse(json_error(503, "too many connections (max_connections)", (("Retry-After", "1"),)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+        self._release(self._claimed)
+        for _, _, claimed in self._waiting:
+            self._release(claimed)
+        self._waiting.clear()
+        self._claimed = 0
+        self._listener.left(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self.idle:
+            self._expect_within(self._limits.header_timeout_s)
+        self._unheard += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(json_error(501, "no protocol to upgrade to is spoken here"))
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, _Refused):
+                self._refuse(cause.response)
+            else:
+                self._refuse(json_error(400, f"malformed HTTP request: {error}"))
+        if self._unheard > self._limits.max_header_bytes:
+            self._refuse(self._head_too_large())
+
+    def pause_writing(self) -> None:
+        self._can_write = False
+        self.deadline = self._loop.time() + self._limits.send_timeout_s
+
+    def resume_writing(self) -> None:
+        self._can_write = True
+        self._next()
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_header(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.setdefault(name.lower(), value)
+        self._count_header(len(name) + len(value))
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limits.max_header_bytes:
+            raise _Refused(self._head_too_large())
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._expect_within(self._limits.body_timeout_s)
+        self._unheard = 0
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limits.max_body_bytes:
+            raise _Refused(self._too_large())
+        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._transport is not None:
+            self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self._unheard = 0
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.max_body_bytes:
+            raise _Refused(self._too_large())
+        if not self._listener.claim(len(body)):
+            raise _Refused(
+                json_error(
+                    503, "too many bytes of requests are held (max_inflight_body_bytes)", (("Retry-After", "1"),)
+                )
+            )
+        self._claimed += len(body)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._unheard = 0
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            self._url.decode("latin-1"),
+            self._headers,
+            body,
+            self._loop.time(),
+        )
+        self._waiting.append((request, self._parser.should_keep_alive(), self._claimed))
+        self._claimed = 0
+        self._reset()
+        if self._busy:
+            if self._transport is not None:
+                self._transport.pause_reading()
+        else:
+            self._next()
+
+    def _head_too_large(self) -> Response:
+        limit = self._limits.max_header_bytes
+        return json_error(431, f"the request's head is larger than {limit} bytes (max_header_bytes)")
+
+    def _too_large(self) -> Response:
+        return json_error(413, f"the body is larger than {self._limits.max_body_bytes} bytes (max_body_bytes)")
+
+    def _expect_within(self, seconds: float) -> None:
+        # What is pipelined behind an answer that is being made or sent may not give that one more time.
+        if self._can_write and not self._busy:
+            self.deadline = self._loop.time() + seconds
+
+    # -- answering
+
+    def _next(self) -> None:
+        while self._waiting and not self._busy and self._can_write and self._transport is not None:
+            request, keep, claimed = self._waiting.popleft()
+            self._busy = True
+            self.deadline = float("inf")
+            outcome = eager.start(self._listener.handle(request), self._loop)
+            if isinstance(outcome, asyncio.Task):
+                self._task = outcome
+                outcome.add_done_callback(lambda task, r=request, k=keep, c=claimed: self._finished(task, r, k, c))  # type: ignore[misc]  # lambda defaults
+                return
+            self._answer(outcome, request.method, keep, claimed)
+
+    def _finished(self, task: asyncio.Task[Response], request: Request, keep: bool, claimed: int) -> None:
+        self._task = None
+        if task.cancelled() or self._transport is None:
+            self._release(claimed)
+            if not task.cancelled():
+                task.exception()
+            return
+        self._answer(task.result(), request.method, keep, claimed)
+        self._next()
+
+    def _answer(self, response: Response, method: str, keep: bool, claimed: int) -> None:
+        self._release(claimed)
+        transport = self._transport
+        if transport is None:
+            return
+        self._busy = False
+        self.deadline = self._loop.time() + self._limits.keepalive_s
+        if self._listener.draining or self._closing:
+            keep = False
+        transport.write(_encode(response, keep, head_only=method == "HEAD"))
+        if not keep:
+            self._closing = True
+            transport.close()
+        elif not self._can_write:
+            self.deadline = self._loop.time() + self._limits.send_timeout_s
+        else:
+            transport.resume_reading()
+
+    def _refuse(self, response: Response) -> None:
+        """Say why, and hang up: what follows on this connection cannot be trusted to be a request."""
+        if self._transport is None or self._closing:
+            return
+        self._closing = True
+        if self._busy:
+            # The request before this one still gets its answer; this one's would come out of order.
+            return
+        self._transport.write(_encode(response, keep=False, head_only=False))
+        if self._transport.can_write_eof():
+            # To close on bytes that were not read resets the connection, and may take the answer with it.
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self.deadline = self._loop.time() + self._limits.linger_s
+        else:
+            self._transport.close()
+
+    def _release(self, claimed: int) -> None:
+        if claimed:
+            self._listener.release(claimed)
+
+    # -- the listener's side
+
+    @property
+    def idle(self) -> bool:
+        return not self._busy and not self._waiting and not self._in_head and not self._body_bytes
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: hold the connection to its deadline."""
+        if now < self.deadline or self._transport is None:
+            return
+        if not self._can_write or self._closing:
+            self._transport.abort()
+        elif self.idle:
+            self._closing = True
+            self._transport.close()
+        else:
+            self._refuse(json_error(408, "the request did not arrive in time"))
+
+    def hang_up(self, *, at_once: bool) -> None:
+        """Close now if nothing is under way, else after the answer; `at_once` regardless."""
+        if self._transport is None:
+            return
+        if at_once:
+            self._transport.abort()
+        elif self.idle:
+            self._closing = True
+            self._transport.close()
+
+
+class _Refused(Exception):
+    """Raised within the parser's callbacks, to leave it."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+def _encode(response: Response, keep: bool, *, head_only: bool) -> bytes:
+    key = (response.status, response.content_type)
+    head = _heads.get(key)
+    if head is None:
+        reason = REASONS.get(response.status, "Unknown")
+        head = f"HTTP/1.1 {response.status} {reason}\r\nContent-Type: {response.content_type}\r\n".encode("latin-1")
+        if len(_heads) < 256:
+            _heads[key] = head
+    parts: list[Any] = [head]
+    for name, value in response.headers:
+        parts.append(f"{name}: {value}\r\n".encode("latin-1"))
+    if not keep:
+        parts.append(b"Connection: close\r\n")
+    parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+    if not head_only:
+        parts.append(response.body)
+    return b"".join(parts)

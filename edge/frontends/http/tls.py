@@ -1,0 +1,57 @@
+"""The server's certificate, and the next one when its files change.
+
+Rule: a pair that cannot be loaded changes nothing; the one in use holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+POLL_S = 5.0
+
+
+class Certificates:
+    """`context` stays the same; connections made after a change get the new certificate."""
+
+    def __init__(self, cert: Path, key: Path | None) -> None:
+        """Blocks. Raises OSError, ssl.SSLError."""
+        self._cert, self._key = cert, key
+        self.context = _context(cert, key)
+        self._seen = self._times()
+
+    async def follow(self) -> None:
+        """Until cancelled: load what was written within POLL_S."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            now = await asyncio.to_thread(self._times)
+            if now != self._seen:
+                self._seen = now
+                await self.load()
+
+    async def load(self) -> None:
+        try:
+            # Proved on a context of its own first: a half-written pair must not break the one in use.
+            await asyncio.to_thread(_context, self._cert, self._key)
+            await asyncio.to_thread(self.context.load_cert_chain, self._cert, self._key)
+        except (OSError, ssl.SSLError) as error:
+            log.error("%s: not loaded, the old certificate holds: %s", self._cert, error)
+
+    def _times(self) -> list[float]:
+        times = []
+        for file in (self._cert, self._key or self._cert):
+            with contextlib.suppress(OSError):
+                times.append(file.stat().st_mtime)
+        return times
+
+
+def _context(cert: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    return context

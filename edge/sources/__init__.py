@@ -1,0 +1,1 @@
+"""What says which versions should be served."""

@@ -1,0 +1,61 @@
+"""The configuration's models as sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge.config import Config, Model
+from edge.domain.ports import Source
+from edge.sources.directory import DirectorySource, Wish
+from edge.sources.file import FileSource
+from edge.sources.repository import RepositorySource
+from edge.sources.watch import Changes
+
+REPOSITORY = "/"
+
+
+def sources_of(config: Config, changes: Changes) -> dict[str, Source]:
+    """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file."""
+    sources: dict[str, Source] = {name: _source(name, model, changes) for name, model in config.models.items()}
+    if config.repository.path is not None:
+        sources[REPOSITORY] = RepositorySource(
+            config.repository.path,
+            changes,
+            lambda name, path: DirectorySource(Wish(name, path), changes),
+            skip=frozenset(config.models),
+        )
+    return sources
+
+
+def unchanged(old: Config, new: Config) -> set[str]:
+    """The keys of `sources_of` that mean the same in both."""
+    same = {name for name, model in new.models.items() if old.models.get(name) == model}
+    if old.repository == new.repository and old.models.keys() == new.models.keys():
+        same.add(REPOSITORY)
+    return same
+
+
+def watched(config: Config) -> list[Path]:
+    """What changes are to be noticed below."""
+    paths = [_watched(model.path) for model in config.models.values()]
+    return [*paths, *([config.repository.path] if config.repository.path else [])]
+
+
+def _watched(path: Path) -> Path:
+    return path.parent if path.is_file() else path
+
+
+def _source(name: str, model: Model, changes: Changes) -> Source:
+    if model.path.is_file():
+        return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
+    return DirectorySource(
+        Wish(
+            name=name,
+            path=model.path,
+            policy=model.version_policy,
+            labels=dict(model.labels),
+            swap=model.swap,
+            options=model.options,
+        ),
+        changes,
+    )

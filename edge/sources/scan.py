@@ -1,0 +1,124 @@
+"""One look at a model's directory. Blocks; call it off the event loop.
+
+Rule 1: a version that may still be being written is not there yet: its files and times must have stood still for
+`settle_s`. Rule 2: what cannot be read is a problem to report, never an exception and never an empty directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.domain.layout import ASPIRED_FILE, MAX_ASPIRED_BYTES, MODEL_FILES, version_of
+from edge.domain.models import Artifact, ModelId, Platform
+
+MAX_FILES_PER_VERSION = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`artifacts` are complete; `unsettled` says that a version is still changing, and another look is due."""
+
+    artifacts: Mapping[int, Artifact] = field(default_factory=dict)
+    aspired: bytes | None = None
+    problem: str = ""
+    unsettled: bool = False
+    missing: bool = False
+
+
+@dataclass(slots=True)
+class _Look:
+    artifacts: dict[int, Artifact] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    unsettled: bool = False
+
+
+class Scanner:
+    """Remembers since when each version's files have been as they are now."""
+
+    def __init__(self, name: str, path: Path, *, settle_s: float, prefer: tuple[Platform, ...]) -> None:
+        self._name, self._path, self._settle_s, self._prefer = name, path, settle_s, prefer
+        self._seen: dict[Path, tuple[str, float]] = {}
+        self._known: Mapping[int, Artifact] = {}
+
+    def look(self) -> Found:
+        try:
+            entries = sorted(os.scandir(self._path), key=lambda entry: (len(entry.name), entry.name))
+        except FileNotFoundError:
+            return Found(missing=True, problem=f"{self._path}: no such directory")
+        except OSError as error:
+            return Found(missing=True, problem=f"{self._path}: {error.strerror}")
+        aspired = self._read_aspired()
+        look = _Look()
+        for entry in entries:
+            version = version_of(entry.name)
+            if version is None:
+                continue
+            try:
+                if entry.is_dir():
+                    self._take(look, version, Path(entry.path), trusted=aspired is not None)
+            except OSError as error:
+                look.problems.append(f"version {entry.name}: {error.strerror}")
+        self._known = look.artifacts
+        return Found(look.artifacts, aspired, "; ".join(look.problems), look.unsettled)
+
+    def _take(self, look: _Look, version: int, path: Path, *, trusted: bool) -> None:
+        """`trusted`: directories appear whole here, by rename. Raises OSError."""
+        platform, fingerprint, newest = self._fingerprint(path)
+        if version in look.artifacts:
+            look.problems.append(f"version {path.name}: {look.artifacts[version].path.name} is version {version} too")
+        elif not trusted and not self._still(path, fingerprint, newest):
+            look.unsettled = True
+            if version in self._known:
+                # It was whole before somebody touched it: it does not go away while they do.
+                look.artifacts[version] = self._known[version]
+        elif platform is None:
+            look.problems.append(f"version {path.name}: want one of {', '.join(MODEL_FILES)}, found neither")
+        else:
+            look.artifacts[version] = Artifact(ModelId(self._name, version), platform, path, fingerprint)
+
+    def _read_aspired(self) -> bytes | None:
+        try:
+            with (self._path / ASPIRED_FILE).open("rb") as file:
+                return file.read(MAX_ASPIRED_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"unreadable: {error}".encode()
+
+    def _fingerprint(self, directory: Path) -> tuple[Platform | None, str, float]:
+        """The platform, a digest of every file's name, size and times, and the newest of those times."""
+        digest = hashlib.sha256()
+        newest = directory.stat().st_mtime
+        count = 0
+        for folder, folders, files in os.walk(directory, onerror=_raise):
+            folders.sort()
+            for file in sorted(files):
+                count += 1
+                if count > MAX_FILES_PER_VERSION:
+                    raise OSError(0, f"more than {MAX_FILES_PER_VERSION} files")
+                path = os.path.join(folder, file)
+                stat = os.stat(path)
+                # ctime too: a copy that preserves times sets mtime back, and ctime cannot be.
+                newest = max(newest, stat.st_mtime, stat.st_ctime)
+                digest.update(f"{os.path.relpath(path, directory)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        present = [platform for file, platform in MODEL_FILES.items() if (directory / file).is_file()]
+        chosen = next((platform for platform in self._prefer if platform in present), None)
+        return chosen, digest.hexdigest()[:32], newest
+
+    def _still(self, directory: Path, fingerprint: str, newest: float) -> bool:
+        now = time.monotonic()
+        last, since = self._seen.get(directory, ("", now))
+        if last != fingerprint:
+            since = now
+        self._seen[directory] = (fingerprint, since)
+        # By the files' own times where the clock can be believed, else by what was seen.
+        return now - since >= self._settle_s or 0 <= self._settle_s <= time.time() - newest
+
+
+def _raise(error: OSError) -> None:
+    raise error

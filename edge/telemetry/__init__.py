@@ -1,0 +1,1 @@
+"""Counters and logs, handed in to those who use them."""

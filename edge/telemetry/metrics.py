@@ -1,0 +1,239 @@
+"""Counters and histograms that cost a request less than a microsecond.
+
+Rule 1: counting is integer arithmetic on objects that the caller holds; names, text and locks belong to the scrape.
+Rule 2: every set of labels is bounded: nothing that a client sends becomes one.
+Rule 3: what can be asked at the scrape is asked then (`watch`), not kept up to date.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edge.domain.lifecycle import State
+from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Window, percentile
+
+if TYPE_CHECKING:
+    from edge.domain.ports import ModelStatus
+    from edge.telemetry.exposition import Exposition
+    from edge.telemetry.tfserving import ModelCounts
+
+OK = "ok"
+INTERNAL = "internal"
+ENDED = frozenset({State.NEW, State.UNLOADED, State.FAILED})
+BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SWAP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+MAX_PAST_VERSIONS = 8
+MAX_OUTCOMES = 64
+
+
+class Histogram:
+    """Counts by bucket; `counts` has one more than `bounds`, for what lies above all of them."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float] = BUCKETS_S) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class VersionMetrics:
+    """One version's share of the metrics. Held by its slot, so that a request looks nothing up.
+
+    `digest` is for the one who loads the version to set; `device` is brought up to date at each scrape.
+    """
+
+    __slots__ = (
+        "_tfserving",
+        "_window",
+        "device",
+        "digest",
+        "failures",
+        "inference",
+        "model",
+        "non_finite",
+        "outcomes",
+        "queue",
+        "request",
+        "version",
+    )
+
+    def __init__(
+        self, model: str, version: int, *, clock: Callable[[], float], tfserving: ModelCounts | None = None
+    ) -> None:
+        self.model, self.version = model, version
+        self.device, self.digest = "", ""
+        self.failures = self.non_finite = 0
+        self.outcomes: dict[tuple[str, str], int] = {}
+        self.request, self.queue, self.inference = Histogram(), Histogram(), Histogram()
+        self._window = Window(clock)
+        self._tfserving = tfserving
+
+    def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool = True) -> None:
+        """One request that got its answer. Times in seconds: the whole in the server, and two parts of it.
+
+        `finite`: whether the answer is free of NaN and infinities.
+        """
+        try:
+            self.outcomes[protocol, OK] += 1
+        except KeyError:
+            self._new_outcome(protocol, OK)
+        # Written out thrice: a call each would cost as much as all the rest.
+        histogram = self.request
+        histogram.counts[bisect_left(BUCKETS_S, total_s)] += 1
+        histogram.sum += total_s
+        histogram = self.queue
+        histogram.counts[bisect_left(BUCKETS_S, queue_s)] += 1
+        histogram.sum += queue_s
+        histogram = self.inference
+        histogram.counts[bisect_left(BUCKETS_S, run_s)] += 1
+        histogram.sum += run_s
+        self._window.answered(total_s, run_s)
+        if not finite:
+            self.non_finite += 1
+            self._window.non_finite()
+        if self._tfserving is not None:
+            self._tfserving.observe(protocol, OK, total_s, run_s)
+
+    def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool = False) -> None:
+        """One request that got an error: a `Code`'s value, or INTERNAL. `by_model`: the version is to blame."""
+        try:
+            self.outcomes[protocol, code] += 1
+        except KeyError:
+            self._new_outcome(protocol, code)
+        self.request.observe(total_s)
+        self.failures += by_model
+        self._window.refused(failure=by_model)
+        if self._tfserving is not None:
+            self._tfserving.observe(protocol, code, total_s, 0.0)
+
+    def window(self, seconds: float = WINDOW_S) -> Recent:
+        """The last `seconds`, for the status."""
+        return self._window.recent(seconds)
+
+    def latencies(self) -> list[float]:
+        """Whole times of the answers of the last WINDOW_S seconds, in no order."""
+        return [total for _, total in self._window.samples()]
+
+    def rate(self) -> float:
+        """Requests per second over the last RATE_S."""
+        return self._window.rate()
+
+    def _new_outcome(self, protocol: str, code: str) -> None:
+        key = (protocol, code) if len(self.outcomes) < MAX_OUTCOMES else ("other", "other")
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    @property
+    def requests(self) -> int:
+        """All since the version was first loaded."""
+        return sum(list(self.outcomes.values()))
+
+
+class Metrics:
+    """Everything that is counted. One for a server; made by the app and handed in."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, tfserving: bool = False) -> None:
+        """`clock`: seconds, monotonic. `tfserving`: count under TensorFlow Serving's names as well."""
+        self._clock = clock
+        self._count_tfserving = tfserving
+        self._versions: dict[str, dict[int, VersionMetrics]] = {}
+        self._exposition: Exposition | None = None
+        self.refusals: dict[tuple[str, str], int] = {}
+        self.swaps: dict[str, int] = {}
+        self.swap_seconds = Histogram(SWAP_BUCKETS_S)
+        self.tfserving: dict[str, ModelCounts] = {}
+        self.statuses: Callable[[], Sequence[ModelStatus]] = tuple
+
+    def watch(self, statuses: Callable[[], Sequence[ModelStatus]]) -> None:
+        """Whom to ask for states, devices and queue depths at a scrape, in its thread: the catalog's `models`."""
+        self.statuses = statuses
+
+    def version(self, model: str, version: int) -> VersionMetrics:
+        """The counters of a version that is being loaded; those it had, if it was loaded before.
+
+        Of versions that are loaded no more, the last MAX_PAST_VERSIONS of a model are kept."""
+        known = self._versions.setdefault(model, {})
+        counters = known.pop(version, None) or VersionMetrics(
+            model, version, clock=self._clock, tfserving=self._tfserving_of(model)
+        )
+        if len(known) >= MAX_PAST_VERSIONS:
+            loaded = loaded_of(self.statuses())
+            past = [number for number in known if (model, number) not in loaded]
+            for number in past[: max(0, len(past) - MAX_PAST_VERSIONS + 1)]:
+                del known[number]
+        known[version] = counters
+        return counters
+
+    def versions(self) -> list[VersionMetrics]:
+        """Every version whose counters are kept, by model and then in the order of loading."""
+        return [counters for _, known in sorted(self._versions.copy().items()) for counters in known.copy().values()]
+
+    def refused(self, protocol: str, code: str) -> None:
+        """A request that never came to a version: an unknown model, a bad token, a full server."""
+        key = (protocol, code)
+        if key not in self.refusals and len(self.refusals) >= MAX_OUTCOMES:
+            key = ("other", "other")
+        self.refusals[key] = self.refusals.get(key, 0) + 1
+
+    def swapped(self, model: str, seconds: float, ok: bool) -> None:
+        """A new version of `model` took over or failed to, `seconds` after it was asked for."""
+        result = "ok" if ok else "failed"
+        self.swaps[result] = self.swaps.get(result, 0) + 1
+        self.swap_seconds.observe(seconds)
+
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """Content type and body of /metrics: OpenMetrics where `accept` asks for it, else Prometheus' text format.
+
+        Blocks for some milliseconds, and reads /proc and /sys: call it in a thread.
+        """
+        if self._exposition is None:
+            from edge.telemetry.exposition import Exposition  # the first scrape pays for the import, not the start
+
+            self._exposition = Exposition(self)
+        return self._exposition.render(accept)
+
+    def render_tfserving(self) -> bytes:
+        """The same in TensorFlow Serving's names; empty of counts unless they were asked for at the start."""
+        from edge.telemetry.tfserving import render
+
+        return render(self.tfserving, self.refusals)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """For the status page, JSON-able: by model, requests per second, latency, and totals. Times in seconds."""
+        models: dict[str, Any] = {}
+        for name, known in sorted(self._versions.copy().items()):
+            versions = list(known.copy().values())
+            totals = sorted(total for counters in versions for total in counters.latencies())
+            models[name] = {
+                "rate": round(sum(counters.rate() for counters in versions), 3),
+                "p50_s": percentile(totals, 0.5),
+                "p99_s": percentile(totals, 0.99),
+                "requests": sum(counters.requests for counters in versions),
+                "failures": sum(counters.failures for counters in versions),
+                "versions": {str(counters.version): counters.requests for counters in versions},
+            }
+        return {"rate_window_s": RATE_S, "latency_window_s": WINDOW_S, "models": models}
+
+    def _tfserving_of(self, model: str) -> ModelCounts | None:
+        if not self._count_tfserving:
+            return None
+        from edge.telemetry.tfserving import ModelCounts
+
+        return self.tfserving.setdefault(model, ModelCounts())
+
+
+def loaded_of(statuses: Sequence[ModelStatus]) -> set[tuple[str, int]]:
+    """The versions that take up memory now."""
+    return {
+        (model.name, version.id.version)
+        for model in statuses
+        for version in model.versions
+        if version.state not in ENDED
+    }

@@ -1,0 +1,13 @@
+"""Waiting for something to become true: the one place where a test polls, bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    """Return once it holds. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.005)
