@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_to_install() -> None
         "try: runtime()\n"
         "except LoadError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environment = os.environ | {"EDGE_RUNTIME": "auto"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert "no TFLite runtime can be imported (ai-edge-litert: " in done.stdout
     assert "install ai-edge-litert, or edge-serving[tflite]" in done.stdout
 
