@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from blockbuster import blockbuster_ctx
 
+import edge.check
 from edge.check import check, find_versions
 from edge.core.trial_job import TrialJob, TrialLimits, TrialReport
 from edge.core.trial_runner import run_trial
@@ -139,6 +141,19 @@ async def test_a_real_model_has_room_within_the_default_limit() -> None:
 async def test_a_child_that_the_system_kills_says_so(version: Artifact) -> None:
     report = await tried(version, "Killed")
     assert report.reason == "crashed (SIGKILL): most likely the system ran out of memory"
+
+
+async def test_a_trial_that_cannot_be_started_fails_the_version(
+    version: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    report = await run_trial(version, CPU)
+    assert report.reason.startswith("failed: the trial could not be started: ")
+
+
+async def test_a_trial_does_not_block_the_event_loop(version: Artifact) -> None:
+    with blockbuster_ctx("edge"):
+        assert (await run_trial(version, CPU)).ok
 
 
 async def test_what_a_library_prints_does_not_spoil_the_report(version: Artifact) -> None:
@@ -288,3 +303,10 @@ def test_check_of_nothing_says_what_it_wants(tmp_path: Path) -> None:
     with pytest.raises(LoadError):
         check(tmp_path / "nowhere")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_versions_that_come_with_the_server_pass_their_own_trial() -> None:
+    report = check(Path(edge.check.__file__).parent / "data" / "digits")
+    assert [one.artifact.id.version for one in report.versions] == [1, 2]
+    assert report.ok, report.to_text()
+    assert all(one.report.runs for one in report.versions)
