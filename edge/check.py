@@ -93,7 +93,7 @@ def _version(path: Path) -> Artifact | None:
         return None
     path = path.resolve()
     number = _number(path.name)
-    name = path.parent.name if number else path.stem
+    name = path.parent.name if number else path.stem if path.is_file() else path.name
     return Artifact(ModelId(name, number), platform, path)
 
 

@@ -35,7 +35,15 @@ class Table:
     fields: Sequence[Field]
 
 
-Thing = Scalar | Vector | Table | Sequence[Table] | str
+@dataclass(frozen=True)
+class Again:
+    """A vector that names one table many times: what no honest writer makes."""
+
+    table: Table
+    count: int
+
+
+Thing = Scalar | Vector | Table | Again | Sequence[Table] | str
 Field = Thing | None
 
 
@@ -60,6 +68,12 @@ def _write(out: bytearray, what: Thing) -> int:
             else struct.pack(f"<{len(what.values)}{what.code}", *what.values)
         )
         return _write_bytes(out, len(what.values), body, max(what.align, SIZES[what.code]))
+    if isinstance(what, Again):
+        position = _write_bytes(out, what.count, bytes(4 * what.count), 4)
+        named = _write(out, what.table)
+        for index in range(what.count):
+            _point(out, position + 4 + 4 * index, named)
+        return position
     assert not isinstance(what, Scalar)
     position = _write_bytes(out, len(what), bytes(4 * len(what)), 4)
     for index, table in enumerate(what):

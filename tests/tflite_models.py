@@ -194,3 +194,25 @@ def looping(rounds: float = 1e18) -> bytes:
     plus = Op(ADD, (0, 1), (2,), options=(OPTIONS_ADD, Table([Scalar("b", 0)])))
     body = Graph([T("x"), constant("one", [1]), T("next")], [0], [2], [plus])
     return make([main, bound, body], [Sig({"x": 0}, {"y": 1})])
+
+
+def picking(table: Sequence[float] = (10.0, 11.0, 12.0)) -> bytes:
+    """`at` int32 [?] → `picked` float32 [?]: an index beyond the table passes the signature and fails in the run."""
+    graph = Graph(
+        [constant("table", table), T("at", DType.INT32, (-1,)), T("picked", shape=(-1,))],
+        [1],
+        [2],
+        [Op(GATHER, (0, 1), (2,))],
+    )
+    return make([graph], [Sig({"at": 1}, {"picked": 2})])
+
+
+def two_ways() -> bytes:
+    """Two signatures, each a subgraph of its own: `double` and `triple`, `x` float32 [?] → `y`."""
+
+    def graph(factor: float) -> Graph:
+        return Graph(
+            [T("x", shape=(-1,)), constant("factor", [factor]), T("y", shape=(-1,))], [0], [2], [times(0, 2, 1)]
+        )
+
+    return make([graph(2), graph(3)], [Sig({"x": 0}, {"y": 2}, "double", 0), Sig({"x": 0}, {"y": 2}, "triple", 1)])

@@ -24,6 +24,7 @@ from edge.domain.tensors import Signature
 MODEL = "model.tflite"
 TWIN = "model_cpu.tflite"
 _CUSTOM = re.compile(r"unresolved custom op: (\S+?)\.?(?:\s|$)")
+_FLEX = re.compile(r"\((Flex\w+)\) failed to prepare")
 _BUILTIN = re.compile(r"find op for builtin opcode '([^']*)' version '(\d+)'")
 
 
@@ -131,10 +132,10 @@ def _interface(found: Mapping[str, Call]) -> object:
 def _explain(error: Exception, chosen: Runtime) -> str:
     """A runtime's complaint, in the words of somebody who has to do something about it."""
     text = " ".join(str(error).split())
+    if match := _FLEX.search(text):
+        return f"operator {match[1]} is TensorFlow's own, which {chosen} has not; convert it without SELECT_TF_OPS"
     if match := _CUSTOM.search(text):
-        name = match[1]
-        hint = "; convert it without SELECT_TF_OPS" if name.startswith("Flex") else ""
-        return f"operator {name} is not one that {chosen} has{hint}"
+        return f"operator {match[1]} is not one that {chosen} has"
     if match := _BUILTIN.search(text):
         return f"operator {match[1]} version {match[2]} is not one that {chosen} has; it may need a newer runtime"
     if isinstance(error, MemoryError):

@@ -20,6 +20,8 @@ from edge.domain.tensors import Shape, Signature, Tensors, show_shape
 
 MAX_TENSOR_BYTES = 512 * 2**20
 """What a client's shapes may make the largest tensor of a graph take."""
+MAX_HEARD = 16 * 1024
+"""Characters of old errors that an interpreter may hold before it is made anew."""
 _FAILED_NODE = re.compile(r"\(([^()]*)\) failed to invoke")
 RUNTIME_ERRORS = (ValueError, RuntimeError, MemoryError)
 """What an interpreter raises. Its traceback keeps the interpreter alive: never raise from one, it would outlive its close."""
@@ -54,6 +56,7 @@ class TfliteModel:
         self._interpreter: Any = None
         self._runners: dict[str, Any] = {}
         self._shapes: dict[int, Shape] = {}
+        self._heard = ""
         self._closed = False
         self._build()
 
@@ -111,7 +114,7 @@ class TfliteModel:
             self._set_shapes(dict(changed))
             return
         except RUNTIME_ERRORS as error:
-            said = _said(error)
+            said = self._news(error)
         self._go_back(before)
         shapes = ", ".join(f"{name} {show_shape(inputs[name].shape)}" for name, _ in call.inputs)
         raise InferenceFailed(f"the model cannot take {shapes}: {said}")
@@ -145,11 +148,21 @@ class TfliteModel:
         if isinstance(error, MemoryError):
             self._drop()
             return InferenceFailed("the model ran out of memory")
+        said = self._news(error)
         if self.device != "cpu":
-            nodes = _FAILED_NODE.findall(str(error))
+            nodes = _FAILED_NODE.findall(said)
             if not nodes or any("edgetpu" in node.lower() for node in nodes):
-                return DeviceLost(f"{self.device}: {_said(error)}")
-        return InferenceFailed(_said(error))
+                return DeviceLost(f"{self.device}: {said}")
+        return InferenceFailed(said)
+
+    def _news(self, error: Exception) -> str:
+        """What this error says, on one line: a runtime repeats all that it ever said before the new."""
+        text, old = str(error), 0
+        if isinstance(error, RuntimeError) and text.startswith(self._heard):
+            self._heard, old = text, len(self._heard)
+        if len(text) > MAX_HEARD:
+            self._drop()
+        return " ".join(text[old:].split()) or type(error).__name__
 
     def _build(self) -> None:
         interpreter = self._make()
@@ -161,20 +174,15 @@ class TfliteModel:
             int(detail["index"]): tuple(int(size) for size in detail["shape"])
             for detail in interpreter.get_input_details()
         }
-        self._interpreter = interpreter
+        self._interpreter, self._heard = interpreter, ""
 
     def _rebuild(self) -> None:
         try:
             self._build()
             return
         except RUNTIME_ERRORS as error:
-            said = _said(error)
+            said = self._news(error)
         raise InferenceFailed(f"the model could not be set up again: {said}")
 
     def _drop(self) -> None:
         self._runners, self._interpreter = {}, None
-
-
-def _said(error: Exception) -> str:
-    """A runtime's message on one line. Some errors of its C++ have none."""
-    return " ".join(str(error).split()) or type(error).__name__

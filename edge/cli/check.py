@@ -25,19 +25,15 @@ Try PATH, a model's file or a version's directory, as the server would. Leaves w
 def check(path: Path, as_json: bool) -> None:
     if not path.exists():
         raise exits.Failure(f"{path}: no such file or directory", exits.NOT_FOUND)
-    import msgspec
-
     from edge.check import check as try_out
+    from edge.domain.errors import LoadError
 
-    reports = try_out(path)
-    plain = [msgspec.to_builtins(report, enc_hook=str) for report in reports]
+    try:
+        report = try_out(path)
+    except LoadError as error:
+        raise exits.Failure(str(error), exits.NOT_FOUND) from error
     if as_json:
-        print_json(plain)
+        print_json(json.loads(report.to_json()))
     else:
-        for report in plain:
-            click.echo("\n".join(f"{key}: {_shown(value)}" for key, value in report.items()) + "\n")
-    exits.leave(exits.OK if reports and all(report.ok for report in reports) else exits.NOT_VERIFIED)
-
-
-def _shown(value: object) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        click.echo("\n".join(printable(line) for line in report.to_text().splitlines()))
+    exits.leave(exits.OK if report.ok else exits.NOT_VERIFIED)

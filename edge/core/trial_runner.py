@@ -35,7 +35,24 @@ async def run_trial(
     in place of the platform's own."""
     limits = limits or TrialLimits()
     job = TrialJob(artifact, options, limits.max_memory_bytes)
-    process = await asyncio.create_subprocess_exec(
+    try:
+        process = await _start(child, backend)
+    except OSError as error:
+        return TrialReport(False, f"failed: the trial could not be started: {error}")
+    try:
+        async with asyncio.timeout(limits.timeout_s):
+            said, complaints = await _talk(process, job.to_json().encode())
+            code = await process.wait()
+    except TimeoutError:
+        return TrialReport(False, f"timed out: not done after {limits.timeout_s:g} s")
+    finally:
+        await _end(process)
+    return _judge(code, said, complaints, limits)
+
+
+async def _start(child: str, backend: str) -> asyncio.subprocess.Process:
+    """Raises OSError: no memory or no process left for one more."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         child,
@@ -47,15 +64,6 @@ async def run_trial(
         env=_environment(),
         start_new_session=True,
     )
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            said, complaints = await _talk(process, job.to_json().encode())
-            code = await process.wait()
-    except TimeoutError:
-        return TrialReport(False, f"timed out: not done after {limits.timeout_s:g} s")
-    finally:
-        await _end(process)
-    return _judge(code, said, complaints, limits)
 
 
 async def _talk(process: asyncio.subprocess.Process, job: bytes) -> tuple[bytes, bytes]:

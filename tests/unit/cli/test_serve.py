@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +13,7 @@ from edge.cli import exits
 from edge.cli.target import model_name
 from edge.config import Config, load_config
 from edge.telemetry.logs import LineHandler
+from tests.tflite_models import scaling
 from tests.unit.cli.conftest import Run
 
 
@@ -149,29 +149,25 @@ def test_every_text_becomes_a_name() -> None:
     assert [model_name(text) for text in ("", "…", ".x", "a" * 200, "é1")] == ["model", "model", "x", "a" * 128, "1"]
 
 
-@dataclass
-class Report:
-    ok: bool
-    path: Path
-    notes: list[str] = field(default_factory=list)
-
-
-@pytest.mark.parametrize(
-    ("reports", "code"),
-    [([Report(True, Path("/m"))], exits.OK), ([Report(True, Path("/m")), Report(False, Path("/n"))], 5), ([], 5)],
-)
-def test_a_check_leaves_with_its_verdict(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reports: list[Report], code: int
-) -> None:
-    module = ModuleType("edge.check")
-    module.check = lambda path: reports  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edge.check", module)
+@pytest.mark.parametrize(("content", "code", "words"), [(scaling(2.0, (1, 2)), exits.OK, "ok"), (b"junk", 5, "FAILED")])
+def test_a_check_leaves_with_its_verdict(run: Run, tmp_path: Path, content: bytes, code: int, words: str) -> None:
+    version = tmp_path / "det" / "3"
+    version.mkdir(parents=True)
+    (version / "model.tflite").write_bytes(content)
     left, out, _ = run("check", tmp_path, "--json")
     assert left == code
-    assert json.loads(out) == [{"ok": report.ok, "path": str(report.path), "notes": []} for report in reports]
-    left, out, _ = run("check", tmp_path)
+    told = json.loads(out)
+    assert told["ok"] == (code == exits.OK)
+    assert [(one["model"], one["version"]) for one in told["versions"]] == [("det", 3)]
+    left, out, _ = run("check", version)
     assert left == code
-    assert out.count("path: ") == len(reports)
+    assert out.startswith(f"det@3 (tflite, {version}): {words}")
+
+
+def test_a_check_of_a_directory_without_models_is_not_found(run: Run, tmp_path: Path) -> None:
+    left, _, err = run("check", tmp_path)
+    assert left == exits.NOT_FOUND
+    assert "want a .tflite file" in err
 
 
 def test_a_check_of_nothing_is_not_found(run: Run, tmp_path: Path) -> None:

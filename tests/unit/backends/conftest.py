@@ -1,0 +1,49 @@
+"""Models on disk, and a device that is not there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.domain.models import Artifact, ModelId, Platform
+
+Put = Callable[..., Artifact]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    """put(content, name="model.tflite") writes a file of version 1 of `m`, and gives the artifact."""
+    directory = tmp_path / "m" / "1"
+    directory.mkdir(parents=True)
+
+    def put(content: bytes, name: str = "model.tflite") -> Artifact:
+        (directory / name).write_bytes(content)
+        return Artifact(ModelId("m", 1), Platform.TFLITE, directory)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def fake_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in for the Edge TPU's library, compiled."""
+    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler: the Edge TPU's stand-in cannot be built, and nothing of the delegate is tested")
+    library = tmp_path_factory.mktemp("delegate") / "libfake.so"
+    source = Path(__file__).parents[2] / "data" / "fake_delegate.c"
+    subprocess.run([compiler, "-Wall", "-Werror", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
+@pytest.fixture
+def device(fake_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A device whose behaviour is told by files in the directory that this gives: see `fake_delegate.c`."""
+    directory = tmp_path / "device"
+    directory.mkdir()
+    monkeypatch.setenv("EDGE_EDGETPU_LIBRARY", str(fake_library))
+    monkeypatch.setenv("FAKE_DELEGATE_DIR", str(directory))
+    return directory
