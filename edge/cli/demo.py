@@ -11,13 +11,13 @@ from edge.cli import exits
     short_help="Serve a small model and try it.",
     help="""\b
 Examples:
-  edge demo                          serve, predict, and go on serving
-  edge demo --once                   serve, predict, and leave
+  edge demo                          serve, predict, swap under load, and go on serving
+  edge demo --once                   serve, predict, swap under load, and leave
 
 Serve a small model and try it.""",
 )
-@click.option("--once", is_flag=True, help="Leave after the first prediction.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any free one.")
+@click.option("--once", is_flag=True, help="Leave after the swap.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="8501 if it is free, else any.")
 def demo(once: bool, port: int) -> None:
     from edge.demo import run_demo
 

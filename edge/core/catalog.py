@@ -39,7 +39,7 @@ class Catalog:
         """
         if self._manager.starting:
             return False
-        return all(self._answers(name) for name, model in self._manager.models.items() if model.wish.versions)
+        return all(self._answers(name) for name, model in self._manager.models.items() if _wanted(model))
 
     def _answers(self, name: str) -> bool:
         serving = self._registry.models.get(name)
@@ -47,6 +47,10 @@ class Catalog:
             return False
         lanes = serving.newest.lanes
         return lanes is not None and not lanes.wedged
+
+
+def _wanted(model: Model) -> bool:
+    return bool(model.wish.versions) or (model.wish.pending and not model.held)
 
 
 def _status(name: str, model: Model) -> ModelStatus:

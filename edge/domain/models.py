@@ -117,7 +117,7 @@ class Aspired:
 
     `available` holds every version that could be loaded, `versions` those that should be; `fallback` is
     served when none of those can be, and with `keep_fallback` stays loaded beside them.
-    `generation` and `problem` are for the status: what is acted on, and what was wrong with what came later.
+    `pending`: a version is there that is still being written. `generation` and `problem` are for the status: what is acted on, and what was wrong with what came later.
     """
 
     name: str
@@ -129,4 +129,5 @@ class Aspired:
     swap: Swap = Swap.BESIDE
     generation: int = 0
     problem: str = ""
+    pending: bool = False
     options: ModelOptions = field(default_factory=ModelOptions)

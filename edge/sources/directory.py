@@ -92,6 +92,7 @@ class DirectorySource:
             swap=file.swap,
             generation=file.generation,
             problem=problem,
+            pending=found.unsettled,
             options=wish.options,
         )
 
@@ -117,5 +118,6 @@ class DirectorySource:
             labels=wish.labels,
             swap=wish.swap,
             problem=problem,
+            pending=found.unsettled,
             options=wish.options,
         )
