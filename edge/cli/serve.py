@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from edge.cli import exits
 from edge.cli.config import settle
 from edge.cli.options import PATH
 from edge.cli.target import named_target, target
+
+if TYPE_CHECKING:
+    from edge.app import Addresses
 
 log = logging.getLogger("edge")
 
@@ -76,7 +79,6 @@ def serve(
     logs.set_up(config.log.level, config.log.format)
     for warning in resolved.warnings:
         log.warning(warning)
-    from edge.app import Addresses
     from edge.app import serve as run
 
     def announce(at: Addresses) -> None:

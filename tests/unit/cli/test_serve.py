@@ -33,7 +33,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The configurations that an app was asked to serve; it says 0."""
     configs: list[Config] = []
 
-    def serve(config: Config) -> int:
+    def serve(config: Config, **_: object) -> int:
         configs.append(config)
         return 0
 
@@ -106,7 +106,7 @@ def test_flags_become_settings(run: Run, served: list[Config], tmp_path: Path) -
 
 
 def test_the_apps_exit_code_is_the_commands(run: Run, served: list[Config], tmp_path: Path) -> None:
-    sys.modules["edge.app"].serve = lambda config: 7  # type: ignore[attr-defined]
+    sys.modules["edge.app"].serve = lambda config, **_: 7  # type: ignore[attr-defined]
     assert run("serve", touch(tmp_path / "a.tflite"))[0] == 7
 
 

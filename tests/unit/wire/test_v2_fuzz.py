@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge.core.check import check
 from edge.domain.errors import EdgeError
 from edge.domain.models import ImageOptions, ModelId, ModelSpec
 from edge.domain.requests import PredictResponse, Target
@@ -72,6 +73,7 @@ def judge(body: bytes, header_length: int | None) -> None:
     for target in TARGETS:
         try:
             tensors = parsed.payload.bind(target)
+            check(target.signature, tensors, max_batch=8)
             assert list(tensors) == list(target.signature.inputs)
             for name, array in tensors.items():
                 assert target.signature.inputs[name].admits(array.shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge.core.check import check
 from edge.domain.errors import ControlFailed, EdgeError, NotFound
 from edge.domain.lifecycle import State
 from edge.domain.models import ImageOptions, ModelId, ModelSpec
@@ -93,7 +94,9 @@ class V2Server:
         info = self.describe(spec)
         target = Target(info.id, info.default_signature, ImageOptions())
         try:
-            outputs = compute(spec.name, parsed.payload.bind(target))
+            inputs = parsed.payload.bind(target)
+            check(target.signature, inputs, max_batch=info.max_batch)
+            outputs = compute(spec.name, inputs)
         except EdgeError as error:
             return error_response(error, model=spec.name, request_id=parsed.id)
         return Reply(200, *encode_infer(PredictResponse(info.id, info.default_signature, outputs), parsed))
