@@ -22,11 +22,12 @@ READY_WITHIN_S = 30.0
 
 @dataclass
 class Running:
-    """`log` is what the server writes to stderr."""
+    """`log` is what the server writes to stderr, `admin` its admin socket."""
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    admin: Path
 
     @property
     def url(self) -> str:
@@ -66,21 +67,24 @@ class Running:
 
 
 @contextmanager
-def serving(tmp_path: Path, *arguments: str | Path, ready: bool = True) -> Iterator[Running]:
+def serving(
+    tmp_path: Path, *arguments: str | Path, ready: bool = True, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
     """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed."""
-    log = tmp_path / "server.log"
+    log, admin = tmp_path / "server.log", tmp_path / "admin.sock"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "edge", "serve", *map(str, arguments), "--port", "0"),
-                *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={tmp_path / 'admin.sock'}"),
+                *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={admin}"),
             ],
             stdin=subprocess.DEVNULL,
             stderr=file,
             env={key: value for key, value in os.environ.items() if not key.startswith("EDGE_")}
-            | {key: os.environ[key] for key in ("EDGE_RUNTIME",) if key in os.environ},
+            | {key: os.environ[key] for key in ("EDGE_RUNTIME",) if key in os.environ}
+            | (environment or {}),
         )
-    running = Running(process, 0, log)
+    running = Running(process, 0, log, admin)
     try:
         running.port = _port(running)
         if ready:
