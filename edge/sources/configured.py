@@ -9,7 +9,7 @@ from edge.domain.ports import Source
 from edge.sources.directory import DirectorySource, Wish
 from edge.sources.file import FileSource
 from edge.sources.repository import RepositorySource
-from edge.sources.watch import Changes
+from edge.sources.watch import Changes, Watched
 
 REPOSITORY = "/"
 
@@ -35,18 +35,21 @@ def unchanged(old: Config, new: Config) -> set[str]:
     return same
 
 
-def watched(config: Config) -> list[Path]:
-    """What changes are to be noticed below."""
-    paths = [_watched(model.path) for model in config.models.values()]
-    return [*paths, *([config.repository.path] if config.repository.path else [])]
+def watched(config: Config) -> Watched:
+    """What changes are to be noticed."""
+    paths = [model.path for model in config.models.values()]
+    trees = [path for path in paths if not _is_file(path)]
+    repository = [config.repository.path] if config.repository.path else []
+    return Watched([*trees, *repository], [path for path in paths if _is_file(path)])
 
 
-def _watched(path: Path) -> Path:
-    return path.parent if path.is_file() else path
+def _is_file(path: Path) -> bool:
+    """A model that is not there yet is told by its name."""
+    return path.is_file() or (path.suffix == ".tflite" and not path.is_dir())
 
 
 def _source(name: str, model: Model, changes: Changes) -> Source:
-    if model.path.is_file():
+    if _is_file(model.path):
         return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
     return DirectorySource(
         Wish(

@@ -139,6 +139,8 @@ def set_up(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # It tells of every batch of changes on info: on a server whose log lies where it watches, for ever.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     return handler
 
 
