@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edge.sources.watch import Changes, Watched
+
+FAR_S, SOON_S, QUIET_S = 60.0, 10.0, 0.5
+
+
+@asynccontextmanager
+async def following(watched: Watched) -> AsyncIterator[Changes]:
+    """Watching has begun; from here on only the kernel's word can wake anybody."""
+    changes = Changes(watched, poll_s=0.05)
+    task = asyncio.create_task(changes.run())
+    try:
+        yield changes
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def heard(changes: Changes, act: Callable[[int], object]) -> None:
+    """`act` is repeated, each time with another number, until a change is heard: the watcher takes a moment to begin."""
+    event = changes.subscribe()
+    for turn in range(200):
+        act(turn)
+        try:
+            async with asyncio.timeout(SOON_S / 200):
+                await event.wait()
+        except TimeoutError:
+            continue
+        return
+    pytest.fail("nothing was heard")
+
+
+async def test_a_change_anywhere_below_a_directory_is_heard(tmp_path: Path) -> None:
+    deep = tmp_path / "model" / "1"
+    deep.mkdir(parents=True)
+    async with following(Watched(trees=[tmp_path])) as changes:
+        await heard(changes, lambda turn: (deep / str(turn)).touch())
+
+
+async def test_of_a_files_directory_only_the_file_is_heard(tmp_path: Path) -> None:
+    model, other = tmp_path / "m.tflite", tmp_path / "server.log"
+    model.write_bytes(b"")
+    async with following(Watched(files=[model])) as changes:
+        await heard(changes, lambda turn: model.write_bytes(bytes(turn + 1)))
+        await asyncio.sleep(QUIET_S)  # the last of its own changes
+        event = changes.subscribe()
+        for turn in range(20):
+            other.write_text(str(turn))
+            await asyncio.sleep(QUIET_S / 20)
+        assert not event.is_set()
+
+
+async def test_a_directory_that_appears_later_is_watched_and_so_is_the_one_that_replaces_it(tmp_path: Path) -> None:
+    late, here = tmp_path / "late", tmp_path / "here"
+    here.mkdir()
+    async with following(Watched(trees=[late, here])) as changes:
+        await heard(changes, lambda turn: (here / str(turn)).touch())
+        late.mkdir()
+        await heard(changes, lambda turn: (late / str(turn)).touch())
+        late.rename(tmp_path / "old")
+        late.mkdir()
+        await heard(changes, lambda turn: (late / str(turn)).touch())
+
+
+async def test_what_is_followed_instead_is_heard(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    async with following(Watched(trees=[one])) as changes:
+        await heard(changes, lambda turn: (one / str(turn)).touch())
+        changes.follow(Watched(trees=[two]))
+        await heard(changes, lambda turn: (two / str(turn)).touch())
+
+
+async def test_where_the_kernel_gives_no_word_it_is_said_once_and_polling_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def none_left(*_: object, **__: object) -> AsyncIterator[None]:
+        if caplog is not None:
+            raise OSError("no inotify watches left")
+        yield
+
+    monkeypatch.setattr("watchfiles.awatch", none_left)
+    with caplog.at_level(logging.WARNING):
+        async with following(Watched(trees=[tmp_path])) as changes:
+            for _ in range(10):
+                await changes.wait(changes.subscribe())
+    assert caplog.text.count("no inotify watches left") == 1
+
+
+async def test_a_wait_ends_by_itself_after_the_time_to_look_again(tmp_path: Path) -> None:
+    changes = Changes(Watched(trees=[tmp_path]), poll_s=0.01)
+    await asyncio.wait_for(changes.wait(changes.subscribe()), SOON_S)
+    far = Changes(Watched(trees=[tmp_path]), poll_s=FAR_S)
+    await asyncio.wait_for(far.wait(far.subscribe(), at_most_s=0.01), SOON_S)
