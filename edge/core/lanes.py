@@ -159,26 +159,20 @@ class Lanes:
             )
         return ""
 
-    async def run(self, work: Work, deadline: float | None) -> Ran:
-        """Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
+    def run_now(self, work: Work) -> Ran | None:
+        """On the event loop, where the plan says so; else None, and it is for `run`. Raises InferenceFailed."""
         if (
-            self._inline is not None
-            and work.elements <= self.plan.inline_elements
-            and (self._pending == 0 or self.plan.inline_always)
+            self._inline is None
+            or work.elements > self.plan.inline_elements
+            or (self._pending and not self.plan.inline_always)
         ):
-            self._pending += 1
-            try:
-                return self._run_inline(self._inline, work)
-            finally:
-                self._pending -= 1
-        return await self._run_on_thread(work, deadline)
-
-    def _run_inline(self, instance: Instance, work: Work) -> Ran:
+            return None
         start = monotonic()
-        outputs = instance.run(work)
+        outputs = self._inline.run(work)
         return Ran(outputs, 0.0, monotonic() - start)
 
-    async def _run_on_thread(self, work: Work, deadline: float | None) -> Ran:
+    async def run(self, work: Work, deadline: float | None) -> Ran:
+        """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
         if self.wedged:
             raise NotReady(f"{self.name}: {self.wedged}")
         if self.queue.qsize() >= self._max_queue:

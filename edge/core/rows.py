@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from edge.domain.ports import LoadedModel
 from edge.domain.tensors import Tensors
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """`elements` counts the inputs' elements: what the run time is predicted from."""
 
     signature: str
@@ -22,7 +21,10 @@ class Work:
 
 
 def work_of(signature: str, inputs: Tensors, rows: Rows) -> Work:
-    return Work(signature, inputs, rows, sum(array.size for array in inputs.values()))
+    elements = 0
+    for array in inputs.values():
+        elements += array.size
+    return Work(signature, inputs, rows, elements)
 
 
 def run(model: LoadedModel, work: Work) -> Tensors:

@@ -27,6 +27,8 @@ class Call:
     signature: Signature
     target: Target
     dequantize: bool
+    floats: tuple[str, ...]
+    """Names of the outputs that may hold a NaN or an infinity."""
 
 
 class Slot:
@@ -82,7 +84,7 @@ class Slot:
         floats = self.options.dequantize if dequantize is None else dequantize
         shown = signature.as_floats if floats else signature
         target = Target(self.id, shown, self.options.image, native=signature)
-        call = self._calls[name, dequantize] = Call(signature, target, floats)
+        call = self._calls[name, dequantize] = Call(signature, target, floats, _floats(signature))
         return call
 
     def status(self) -> VersionStatus:
@@ -102,3 +104,7 @@ class Slot:
             run_p99_s=window.run_p99_s,
             queue_depth=lanes.depth if lanes else 0,
         )
+
+
+def _floats(signature: Signature) -> tuple[str, ...]:
+    return tuple(name for name, spec in signature.outputs.items() if spec.dtype.numpy.kind == "f")

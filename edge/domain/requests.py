@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edge.domain.models import ImageOptions, ModelId, ModelSpec
 from edge.domain.tensors import Signature, Tensors
@@ -42,8 +42,7 @@ class Payload(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """`deadline` is a reading of the event loop's clock, in seconds; `protocol` a metrics label."""
 
     spec: ModelSpec
@@ -54,8 +53,7 @@ class PredictRequest:
     protocol: str = "http"
 
 
-@dataclass(frozen=True, slots=True)
-class PredictResponse:
+class PredictResponse(NamedTuple):
     """`signature` is the one that the outputs follow: the float view where they were dequantized."""
 
     model: ModelId
@@ -64,6 +62,14 @@ class PredictResponse:
     class_names: tuple[str, ...] = ()
     queue_s: float = 0.0
     run_s: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Of all outputs; a string counts as a pointer."""
+        total = 0
+        for array in self.outputs.values():
+            total += array.nbytes
+        return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,14 @@ class ParsedInfer:
     dequantize: bool | None = None
     timeout_s: float | None = None
 
-    def request(self, spec: ModelSpec, *, now: float, deadline: float | None = None) -> PredictRequest:
+    def request(
+        self, spec: ModelSpec, *, now: float, deadline: float | None = None, protocol: str = "v2"
+    ) -> PredictRequest:
         """The request for the core, at loop time `now`; due at `deadline` or by its own timeout, if that is sooner."""
         if self.timeout_s is not None:
             own = now + self.timeout_s
             deadline = own if deadline is None else min(own, deadline)
-        return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline)
+        return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline, protocol)
 
 
 def parse_header_length(value: str | None) -> int | None:

@@ -52,10 +52,18 @@ class Admission:
             )
         return request.arrived + timeout_ms / 1000
 
+    def is_small(self, size: int) -> bool:
+        """Whether work whose cost goes with `size` bytes may be done on the event loop; else it is for `aside`."""
+        return size <= self._large_bytes
+
     async def read(self, size: int, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work whose cost goes with `size` bytes: here, or in a thread where it would hold up everybody else."""
-        if size <= self._large_bytes:
+        if self.is_small(size):
             return work(*args, **kwargs)
+        return await self.aside(deadline, work, *args, **kwargs)
+
+    async def aside(self, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a thread, where it does not hold up everybody else. Raises DeadlineExceeded, and what `work` raises."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._offload, lambda: work(*args, **kwargs))
         try:

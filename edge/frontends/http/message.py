@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import parse_qs
 
 JSON = "application/json"
@@ -44,7 +44,7 @@ class Request:
     body: bytes
     arrived: float = 0.0
 
-    @cached_property
+    @property
     def path(self) -> str:
         return self.target.partition("?")[0]
 
@@ -58,7 +58,12 @@ class Request:
 
     @property
     def media_type(self) -> str:
-        return self.header(b"content-type").partition(";")[0].strip().lower()
+        return _media_type(self.headers.get(b"content-type", b""))
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("latin-1").partition(";")[0].strip().lower()
 
 
 @dataclass(slots=True)

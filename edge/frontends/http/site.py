@@ -36,17 +36,19 @@ class Site:
     async def __call__(self, request: Request) -> Response:
         response = self._guard.refusal(request, local=self._local)
         if response is None:
-            response = await self._answer(request)
+            response = await self._handler(request.path)(request)
         if self._access_log:
             self._log(request, response)
         return response
 
-    async def _answer(self, request: Request) -> Response:
-        path = request.path
+    def _handler(self, path: str) -> Handler:
         if path.startswith("/v2/") or path == "/v2":
-            return await self._v2(request)
+            return self._v2
         if path[:4].lower() == "/v1/":
-            return await self._v1(request)
+            return self._v1
+        return self._page
+
+    async def _page(self, request: Request) -> Response:
         page = await self._pages(request)
         return page if page is not None else json_error(404, "Not Found")
 

@@ -91,26 +91,32 @@ class V1:
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._body(request, deadline)
-                parsed = await self._admission.read(len(body), deadline, _parse, request, body, found)
+                body = request.body
+                if b"content-encoding" in request.headers:
+                    body = await self._decoded(request, deadline)
+                # A small body is read here and now, without a coroutine: that is most requests.
+                if self._admission.is_small(len(body)):
+                    parsed = _parse(request, body, found)
+                else:
+                    parsed = await self._admission.aside(deadline, _parse, request, body, found)
                 name, payload, encode = parsed
                 response = await self._predictor.predict(
                     PredictRequest(found.spec, payload, name, deadline=deadline, protocol=PROTOCOL)
                 )
-                size = sum(array.nbytes for array in response.outputs.values())
-                answer = await self._admission.read(size, deadline, encode, response)
+                if self._admission.is_small(response.nbytes):
+                    answer = encode(response)
+                else:
+                    answer = await self._admission.aside(deadline, encode, response)
         except EdgeError as error:
             if parsed is None:
                 self._refused(PROTOCOL, error.code.value)
             return self._error(error, found)
         return Response(200, answer, JSON, self._headers)
 
-    async def _body(self, request: Request, deadline: float) -> bytes:
-        encoding = request.headers.get(b"content-encoding")
-        if encoding is None:
-            return request.body
+    async def _decoded(self, request: Request, deadline: float) -> bytes:
+        encoding = request.header(b"content-encoding")
         most = self._max_body_bytes  # what it may unfold to, which is what it may cost
-        return await self._admission.read(most, deadline, read_body, request.body, encoding.decode("latin-1"), most)
+        return await self._admission.read(most, deadline, read_body, request.body, encoding, most)
 
     def _error(self, error: EdgeError, found: Route | None) -> Response:
         if isinstance(error, InferenceFailed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput
 from edge.domain.models import ModelSpec
@@ -54,20 +53,20 @@ class V2:
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._body(request, deadline)
+                body = request.body
+                if b"content-encoding" in request.headers:
+                    body = await self._decoded(request, deadline)
                 parsed = await self._parse(request, body, spec, deadline)
-                wish = parsed.request(spec, now=request.arrived, deadline=deadline)
-                response = await self._predictor.predict(replace(wish, protocol=PROTOCOL))
+                wish = parsed.request(spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL)
+                response = await self._predictor.predict(wish)
                 return await self._encode(request, response, parsed, deadline)
         except EdgeError as error:
             if parsed is None:
                 self._refused(PROTOCOL, error.code.value)
             return respond(error_response(error, model=spec.name, request_id=parsed.id if parsed else ""))
 
-    async def _body(self, request: Request, deadline: float) -> bytes:
+    async def _decoded(self, request: Request, deadline: float) -> bytes:
         encoding = request.header(b"content-encoding")
-        if not encoding:
-            return request.body
         size = self._max_body_bytes  # what it may unfold to, which is what it may cost
         return await self._admission.read(size, deadline, inflate, request.body, encoding, self._max_body_bytes)
 
@@ -93,8 +92,7 @@ class V2:
     async def _encode(
         self, request: Request, response: PredictResponse, parsed: ParsedInfer, deadline: float
     ) -> Response:
-        size = sum(array.nbytes for array in response.outputs.values())
-        headers, body = await self._admission.read(size, deadline, encode_infer, response, parsed)
+        headers, body = await self._admission.read(response.nbytes, deadline, encode_infer, response, parsed)
         wanted = request.headers.get(b"accept-encoding")
         if wanted is not None:
             encoding = negotiate(wanted.decode("latin-1"))
@@ -162,6 +160,5 @@ class V2:
 
 def respond(reply: Reply) -> Response:
     """A codec's reply as this front end's."""
-    headers = dict(reply.headers)
-    content_type = headers.pop("Content-Type", "")
-    return Response(reply.status, reply.body, content_type, tuple(headers.items()))
+    others = [(name, value) for name, value in reply.headers.items() if name != "Content-Type"]
+    return Response(reply.status, reply.body, reply.headers.get("Content-Type", ""), others)

@@ -85,12 +85,16 @@ async def test_what_is_followed_instead_is_heard(tmp_path: Path) -> None:
 async def test_where_the_kernel_gives_no_word_it_is_said_once_and_polling_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def none_left(*_: object, **__: object) -> AsyncIterator[None]:
-        if caplog is not None:
-            raise OSError("no inotify watches left")
-        yield
+    class NoneLeft:
+        def __init__(self, *_: object, **__: object) -> None: ...
 
-    monkeypatch.setattr("watchfiles.awatch", none_left)
+        def __aiter__(self) -> NoneLeft:
+            return self
+
+        async def __anext__(self) -> None:
+            raise OSError("no inotify watches left")
+
+    monkeypatch.setattr("watchfiles.awatch", NoneLeft)
     with caplog.at_level(logging.WARNING):
         async with following(Watched(trees=[tmp_path])) as changes:
             for _ in range(10):

@@ -257,3 +257,47 @@ def test_a_parser_that_read_a_huge_body_is_not_kept() -> None:
 def test_any_bytes_are_tensors_or_an_edge_error(body: bytes, dtype: DType) -> None:
     for text in (body, b'{"instances":' + body + b"}", b'{"inputs":{"x":' + body + b"}}"):
         assert same(bind(text, target(x=dtype)), bind_exactly(text, target(x=dtype)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'{"instances": [[], [3, 4]]}',
+        b'{"instances": [[1, 2], [3]]}',
+        b'{"instances": [[1, 2], [3, 4], [5, 6]]}',
+        b'{"insta nces": [[1, 2], [3, 4]]}',
+        b'{"instanc5es": [[1, 2], [3, 4]]}',
+        b'{"Instances": [[1, 2], [3, 4]]}',
+        b'{"instances": [[1, 2], [3, -4]]}',
+        b'{"instances": [[1, 2], [3, 256]]}',
+        b'{"instances": [[1, 2], [3, 4.5]]}',
+        b'{"instances": [[1, 2], [3, 4e0]]}',
+        b'{"instances": [[1, 2], [3, -]]}',
+        b'{"instances": [[1, 2], [ , 4]]}',
+        b'{"instances": [[1, 2], [3 4, ]]}',
+        b'{"instances" [[1, 2], [3, 4]]}',
+        b'{"instances": [[9, 8], [7, 6]]}',
+    ],
+)
+def test_a_form_that_was_taken_before_lets_nothing_pass_that_the_exact_reader_refuses(other: bytes) -> None:
+    json_fast._forms.clear()
+    usual = b'{"instances": [[1, 2], [3, 4]]}'
+    for _ in range(2):
+        assert same(bind(usual, U8), {"x": np.array([[1, 2], [3, 4]], np.uint8)})
+    assert len(json_fast._forms) == 1
+    assert same(bind(other, U8), bind_exactly(other, U8))
+
+
+@given(st.lists(st.lists(NUMBERS, max_size=3), max_size=3), st.sampled_from(["instances", "inputs", "instanc"]))
+@settings(max_examples=300, deadline=None)
+def test_bodies_of_forms_that_come_again_are_read_alike(rows: list[list[float]], key: str) -> None:
+    body = json.dumps({key: rows}).encode()
+    for to in (U8, target(x=DType.FLOAT32), target(x=DType.INT8)):
+        for _ in range(2):
+            assert same(bind(body, to), bind_exactly(body, to))
+
+
+def test_the_forms_that_are_remembered_are_bounded() -> None:
+    for size in range(1, 2 * json_fast.MAX_FORMS):
+        bind(body_of(np.ones((size, 1), np.uint8)), U8)
+    assert len(json_fast._forms) <= json_fast.MAX_FORMS
