@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httptools
@@ -216,20 +217,18 @@ class HttpProtocol(asyncio.Protocol):
     # -- answering
 
     def _next(self) -> None:
-        while self._waiting and not self._busy and self._can_write and self._transport is not None:
+        while self._waiting and not (self._busy or self._closing) and self._can_write and self._transport is not None:
             request, connection, claimed = self._waiting.popleft()
             self._busy = True
             self.deadline = float("inf")
             outcome = eager.start(self._listener.handle(request), self._loop)
             if isinstance(outcome, asyncio.Task):
                 self._task = outcome
-                outcome.add_done_callback(
-                    lambda task, r=request, k=connection, c=claimed: self._finished(task, r, k, c)
-                )  # type: ignore[misc]  # lambda defaults
+                outcome.add_done_callback(partial(self._finished, request, connection, claimed))
                 return
             self._answer(outcome, request.method, connection, claimed)
 
-    def _finished(self, task: asyncio.Task[Response], request: Request, connection: bytes, claimed: int) -> None:
+    def _finished(self, request: Request, connection: bytes, claimed: int, task: asyncio.Task[Response]) -> None:
         self._task = None
         if task.cancelled() or self._transport is None:
             self._release(claimed)
