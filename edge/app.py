@@ -220,6 +220,7 @@ class Server:
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
         )
@@ -262,6 +263,8 @@ class Server:
                 await self._reload()
             except (OSError, ValueError, ConfigError) as error:
                 log.error("the configuration was not reloaded, the old one holds: %s", error)
+            except Exception:  # a bug here must not take down what serves
+                log.exception("the configuration was not reloaded")
 
     async def _reload(self) -> None:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""

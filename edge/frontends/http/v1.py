@@ -16,6 +16,7 @@ from edge.domain.requests import Payload, PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import JSON, Request, Response
 from edge.wire.classes import encode_top, parse_top, top_k
+from edge.wire.encoding import Claim
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.tfserving_errors import error_response
 from edge.wire.tfserving_examples import parse_examples
@@ -69,7 +70,10 @@ class V1:
             return self._error(error, None)
         if found.verb in ("status", "metadata"):
             return self._about(found)
-        return await self._infer(request, found)
+        if b"content-encoding" not in request.headers:
+            return await self._infer(request, found)
+        with self._admission.inflating() as claim:
+            return await self._infer(request, found, claim)
 
     def _preflight(self, request: Request) -> Response:
         origin = request.header(b"origin")
@@ -86,12 +90,12 @@ class V1:
             return self._error(error, found)
         return Response(200, body, JSON, self._headers)
 
-    async def _infer(self, request: Request, found: Route) -> Response:
+    async def _infer(self, request: Request, found: Route, claim: Claim | None = None) -> Response:
         parsed: Parsed | None = None
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._body(request, deadline)
+                body = await self._inflated(request, deadline, claim) if claim else request.body
                 parsed = await self._admission.read(len(body), deadline, _parse, request, body, found)
                 name, payload, encode = parsed
                 response = await self._predictor.predict(
@@ -105,12 +109,10 @@ class V1:
             return self._error(error, found)
         return Response(200, answer, JSON, self._headers)
 
-    async def _body(self, request: Request, deadline: float) -> bytes:
-        encoding = request.headers.get(b"content-encoding")
-        if encoding is None:
-            return request.body
-        most = self._max_body_bytes  # what it may unfold to, which is what it may cost
-        return await self._admission.read(most, deadline, read_body, request.body, encoding.decode("latin-1"), most)
+    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
+        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
+        encoding = request.header(b"content-encoding")
+        return await self._admission.read(most, deadline, read_body, request.body, encoding, most, claim)
 
     def _error(self, error: EdgeError, found: Route | None) -> Response:
         if isinstance(error, InferenceFailed):
