@@ -106,7 +106,7 @@ class Server:
         config = self._config
         self._loop = asyncio.get_running_loop()
         self._deaths = await asyncio.to_thread(Deaths, config.server.state_dir)
-        self._make_core()
+        await self._make_core()
         await self._open_doors()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
@@ -132,7 +132,7 @@ class Server:
         log.info("stopped")
         return 0
 
-    def _make_core(self) -> None:
+    async def _make_core(self) -> None:
         config, server = self._config, self._config.server
         self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
         self._registry = Registry()
@@ -157,8 +157,8 @@ class Server:
         )
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
-        self._changes = Changes(watched(config), poll_s=server.poll_s)
-        self._sources = sources_of(config, self._changes)
+        self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -273,8 +273,8 @@ class Server:
             tokens = await asyncio.to_thread(read_tokens, new.http.token_file) if new.http.token_file else None
             self._guard.tokens = tokens
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
-            self._changes.follow(watched(new))
-            sources = sources_of(new, self._changes)
+            self._changes.follow(await asyncio.to_thread(watched, new))
+            sources = await asyncio.to_thread(sources_of, new, self._changes)
             self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")

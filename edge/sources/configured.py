@@ -36,13 +36,13 @@ def unchanged(old: Config, new: Config) -> set[str]:
 
 
 def watched(config: Config) -> list[Path]:
-    """What changes are to be noticed below."""
-    paths = [_watched(model.path) for model in config.models.values()]
+    """Directories below which changes are to be noticed. Blocks for a moment.
+
+    A model that is one file is looked at every `poll_s` and no more: to watch what it lies in, with all that is below,
+    may be to watch somebody's home, and our own log in it.
+    """
+    paths = [model.path for model in config.models.values() if not model.path.is_file()]
     return [*paths, *([config.repository.path] if config.repository.path else [])]
-
-
-def _watched(path: Path) -> Path:
-    return path.parent if path.is_file() else path
 
 
 def _source(name: str, model: Model, changes: Changes) -> Source:

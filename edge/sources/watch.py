@@ -59,6 +59,8 @@ class Changes:
     async def _follow(self, paths: Sequence[Path]) -> None:
         from watchfiles import awatch  # only a server that watches needs it
 
+        # It would log each change, and a log that lies below what is watched changes by that.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         try:
             async for _ in awatch(
                 *paths, recursive=True, step=20, debounce=100, rust_timeout=1000, stop_event=self._stop
