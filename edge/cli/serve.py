@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -84,7 +85,8 @@ def serve(
     from edge.app import serve as run
 
     def announce(at: Addresses) -> None:
-        click.echo(f"serving at {at.url or at.uds}", err=True)
+        with contextlib.suppress(OSError):  # a full disk for what is said is no reason not to serve
+            click.echo(f"serving at {at.url or at.uds}", err=True)
 
     exits.leave(run(config, announce=announce, reread=lambda: _reread(file, flags)))
 
