@@ -26,6 +26,7 @@ import msgspec
 
 from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
+from edge.core import lastwords
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
@@ -105,7 +106,7 @@ class Server:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
         self._loop = asyncio.get_running_loop()
-        self._deaths = await asyncio.to_thread(Deaths, config.server.state_dir)
+        self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
         await self._make_core()
         await self._open_doors()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -282,6 +283,10 @@ class Server:
             await self._certificates.load()
         await self._control.reload()
         log.info("reloaded")
+
+
+def _deaths(state_dir: Path | None) -> Deaths:
+    return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
 
 
 def is_loopback(host: str) -> bool:

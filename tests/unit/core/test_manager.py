@@ -211,3 +211,18 @@ async def test_a_version_that_killed_the_process_twice_is_blamed_and_the_fallbac
         assert status is not None
         assert "died 2 times" in status.versions[0].reason
         assert await w.ask() == 1.0
+
+
+async def test_a_version_that_was_running_at_every_kill_serves_on_where_its_model_has_no_other(tmp_path: Path) -> None:
+    artifacts = [Artifact(ModelId("m", n), Platform.TFLITE, Path("/nowhere/m.tflite"), f"f{n}") for n in (1, 2)]
+    for _ in range(2):
+        deaths = Deaths(tmp_path)
+        for each in artifacts:
+            deaths.loading(each)
+            deaths.loaded(each, serving=True)
+            deaths.mark(each).set()  # the process is killed here
+    async with world(FakeBackend(), tmp_path) as w:
+        w.aspire(2, fallback=1)
+        await w.reach(v2=State.FAILED, v1=State.READY)
+        assert w.trials == [1], "and a child tries it first"
+        assert await w.ask() == 1.0
