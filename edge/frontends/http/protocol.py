@@ -52,6 +52,7 @@ class HttpProtocol(asyncio.Protocol):
         self._claimed = 0
         self._closing = False
         self._can_write = True
+        self._unsent = 0
         # Bytes since the parser last had something to say: an endless header or trailer shows here.
         self._unheard = 0
         self.deadline = 0.0
@@ -122,6 +123,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._can_write = False
+        self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         self.deadline = self._loop.time() + self._limits.send_timeout_s
 
     def resume_writing(self) -> None:
@@ -287,6 +289,8 @@ class HttpProtocol(asyncio.Protocol):
         """Called about once a second: hold the connection to its deadline."""
         if now < self.deadline or self._transport is None:
             return
+        if not self._can_write and self._reads_on(self._transport, now):
+            return
         if not self._can_write or self._closing:
             self._transport.abort()
         elif self.idle:
@@ -294,6 +298,14 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
         else:
             self._refuse(json_error(408, "the request did not arrive in time"))
+
+    def _reads_on(self, transport: asyncio.Transport, now: float) -> bool:
+        """Whether the client has taken enough of its answer to be given as much time again: its line may be slow."""
+        unsent = transport.get_write_buffer_size()
+        if self._unsent - unsent < self._limits.min_send_bytes:
+            return False
+        self._unsent, self.deadline = unsent, now + self._limits.send_timeout_s
+        return True
 
     def hang_up(self, *, at_once: bool) -> None:
         """Close now if nothing is under way, else after the answer; `at_once` regardless."""

@@ -239,6 +239,25 @@ async def test_a_slow_reader_is_hung_up_on_and_holds_back_its_own_requests_only(
             await writer.wait_closed()
 
 
+async def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer() -> None:
+    async def large(_: Request) -> Response:
+        return Response(200, b"x" * (8 << 20))
+
+    async with served(large, send_timeout_s=0.1) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(get("/", "Connection: close"))
+        took, size, start = 0.0, 0, asyncio.get_running_loop().time()
+        while piece := await reader.read(1 << 18):
+            size += len(piece)
+            await asyncio.sleep(0.01)
+        took = asyncio.get_running_loop().time() - start
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    assert took > 0.3, "or the deadline was never there"
+    assert size > 8 << 20
+
+
 async def test_closing_lets_what_runs_finish_and_refuses_the_rest(tmp_path: Path) -> None:
     release, running = asyncio.Event(), asyncio.Event()
 
