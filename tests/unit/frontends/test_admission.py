@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.domain.errors import Overloaded
+from edge.domain.errors import DeadlineExceeded, Overloaded
+from edge.frontends.http import eager
 from edge.frontends.http.admission import Admission
 
 
@@ -43,3 +46,31 @@ def test_a_thread_that_goes_on_after_its_request_was_given_up_is_stopped() -> No
         claim(1)
     with bounded.inflating() as other:
         other(10)
+
+
+async def large(bounded: Admission, within_s: float, seconds: float) -> str:
+    def work() -> str:
+        time.sleep(seconds)
+        return "read"
+
+    return await bounded.read(2 << 20, asyncio.get_running_loop().time() + within_s, work)
+
+
+async def test_a_large_body_may_be_read_before_its_request_has_a_task_of_its_own() -> None:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    started: list[str | asyncio.Task[str]] = []
+
+    def outside_of_any_task() -> None:
+        started.append(eager.start(large(admission(1), 10, 0.01), loop))
+        done.set()
+
+    loop.call_soon(outside_of_any_task)
+    await done.wait()
+    (task,) = started
+    assert isinstance(task, asyncio.Task)
+    assert await task == "read"
+
+
+async def test_a_body_that_takes_too_long_to_read_is_given_up_at_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded, match="while its body was read"):
+        await large(admission(1), 0.01, 0.2)
