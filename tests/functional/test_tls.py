@@ -57,15 +57,31 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture
-def server(authority: Authority, tmp_path: Path) -> Iterator[Running]:
-    """Serves `half` with the certificate `first`, in `cert.pem` and `cert.key` under `tmp_path`."""
-    install(authority.issue("first"), tmp_path)
-    flags = ("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "cert.key")
-    with serving(tmp_path, half(tmp_path), *flags, ready=False) as running:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server has `cert.pem` and `cert.key`."""
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def shared(authority: Authority, files: Path) -> Iterator[Running]:
+    install(authority.issue("first"), files)
+    flags = ("--tls-cert", files / "cert.pem", "--tls-key", files / "cert.key")
+    with serving(files, half(files), *flags, ready=False) as running:
         context = ssl.create_default_context(cafile=authority.ca)
         until(lambda: secure(running, context, "GET", "/v2/health/ready")[0] == 200)
         yield running
+
+
+@pytest.fixture
+def server(shared: Running, authority: Authority, files: Path) -> Running:
+    """Serves `half` with the certificate `first`."""
+    context = trusting(authority)
+    if secure(shared, context, "GET", "/v2")[2] != "first":
+        install(authority.issue("first"), files)
+        shared.process.send_signal(signal.SIGHUP)
+        until(lambda: secure(shared, context, "GET", "/v2")[2] == "first")
+    return shared
 
 
 def install(pair: tuple[Path, Path], directory: Path) -> None:
@@ -100,23 +116,23 @@ def test_a_model_is_served_over_https_to_who_trusts_the_authority(server: Runnin
 
 
 def test_a_replaced_certificate_is_served_to_new_connections_and_old_ones_live_on(
-    server: Running, authority: Authority, tmp_path: Path
+    server: Running, authority: Authority, files: Path
 ) -> None:
     context = trusting(authority)
     with Wire(context.wrap_socket(connect(server.port), server_hostname="127.0.0.1")) as old:
         assert old.ask(request("POST", PREDICT, HALF)).json() == HALVED
-        install(authority.issue("second"), tmp_path)
+        install(authority.issue("second"), files)
         until(lambda: secure(server, context, "GET", "/v2")[2] == "second")
         assert old.ask(request("POST", PREDICT, HALF)).json() == HALVED
-    install(authority.issue("third"), tmp_path)
+    install(authority.issue("third"), files)
     server.process.send_signal(signal.SIGHUP)
     until(lambda: secure(server, context, "GET", "/v2")[2] == "third", within_s=3)
 
 
-def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authority: Authority, tmp_path: Path) -> None:
+def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authority: Authority, files: Path) -> None:
     context = trusting(authority)
     _, foreign_key = authority.issue("other")
-    sound = (tmp_path / "cert.pem").read_bytes(), (tmp_path / "cert.key").read_bytes()
+    sound = (files / "cert.pem").read_bytes(), (files / "cert.key").read_bytes()
     breakages = [
         ("cert.pem", b"no certificate"),
         ("cert.pem", sound[0][: len(sound[0]) // 2]),
@@ -125,18 +141,18 @@ def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authori
     ]
     for number, (name, content) in enumerate(breakages):
         if content is None:
-            (tmp_path / name).unlink()
+            (files / name).unlink()
         else:
-            (tmp_path / name).write_bytes(content)
+            (files / name).write_bytes(content)
         server.process.send_signal(signal.SIGHUP)
         until(partial(complained, server, number + 1))
         assert secure(server, context, "POST", PREDICT, HALF)[1:] == (
             json.dumps(HALVED, separators=(",", ":")).encode(),
             "first",
         )
-        (tmp_path / "cert.pem").write_bytes(sound[0])
-        (tmp_path / "cert.key").write_bytes(sound[1])
-    install(authority.issue("mended"), tmp_path)
+        (files / "cert.pem").write_bytes(sound[0])
+        (files / "cert.key").write_bytes(sound[1])
+    install(authority.issue("mended"), files)
     server.process.send_signal(signal.SIGHUP)
     until(lambda: secure(server, context, "GET", "/v2")[2] == "mended")
 
