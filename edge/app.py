@@ -173,24 +173,27 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(uuid.uuid4().hex, version(), time.time())
+        boot = Boot(uuid.uuid4().hex, await asyncio.to_thread(version), time.time())
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
             check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
+        pages = await asyncio.to_thread(
+            Pages, boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics
+        )
         url = ""
         if http.host is not None:
             if http.tls_cert is not None:
                 self._certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
             tls = self._certificates.context if self._certificates else None
-            listener = self._listener(self._site(boot, local=False), limits)
+            listener = self._listener(self._site(boot, pages, local=False), limits)
             port = await listener.listen_tcp(http.host, http.port, tls)
             shown = f"[{http.host}]" if ":" in http.host else http.host
             url = f"{'https' if tls else 'http'}://{shown}:{port}"
         if http.uds is not None:
-            await self._listener(self._site(boot, local=True), limits).listen_unix(http.uds, mode=0o660)
+            await self._listener(self._site(boot, pages, local=True), limits).listen_unix(http.uds, mode=0o660)
         admin = await self._open_admin(boot, limits)
         log.info("listening on %s", url or http.uds)
         if self._announce is not None:
@@ -216,7 +219,7 @@ class Server:
         self._listeners.append(listener)
         return listener
 
-    def _site(self, boot: Boot, *, local: bool) -> Site:
+    def _site(self, boot: Boot, pages: Pages, *, local: bool) -> Site:
         config, http = self._config, self._config.http
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
@@ -245,7 +248,7 @@ class Server:
                 max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
-            pages=Pages(boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics),
+            pages=pages,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,

@@ -7,6 +7,7 @@ Rule: a notification only ever causes a look; a lost one costs `poll_s`.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +58,8 @@ class Changes:
             await asyncio.sleep(self._poll_s)
 
     async def _follow(self, paths: Sequence[Path]) -> None:
-        from watchfiles import awatch  # only a server that watches needs it
-
+        # Only a server that watches needs it, and to import takes longer than a request may wait.
+        awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
         # It would log each change, and a log that lies below what is watched changes by that.
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
         try:

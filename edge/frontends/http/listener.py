@@ -74,14 +74,8 @@ class Listener:
 
     async def listen_unix(self, path: Path, *, mode: int) -> None:
         """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
-        await asyncio.to_thread(_clear_socket, path)
-        before = os.umask(0o777 & ~mode)
-        try:
-            server = await self.loop.create_unix_server(
-                lambda: HttpProtocol(self), str(path), backlog=self.limits.backlog
-            )
-        finally:
-            os.umask(before)
+        bound = await asyncio.to_thread(_bind_unix, path, mode)
+        server = await self.loop.create_unix_server(lambda: HttpProtocol(self), sock=bound, backlog=self.limits.backlog)
         self._servers.append(server)
         self._sockets.append(path)
         self._start_ticking()
@@ -145,6 +139,21 @@ class Listener:
         for path in self._sockets:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(path.unlink)
+
+
+def _bind_unix(path: Path, mode: int) -> socket.socket:
+    """Blocks. Raises OSError."""
+    _clear_socket(path)
+    made = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o777 & ~mode)
+    try:
+        made.bind(str(path))
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
 
 
 def _clear_socket(path: Path) -> None:
