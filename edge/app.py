@@ -26,6 +26,7 @@ import msgspec
 
 from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
+from edge.core import lastwords
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
@@ -105,8 +106,8 @@ class Server:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
         self._loop = asyncio.get_running_loop()
-        self._deaths = await asyncio.to_thread(Deaths, config.server.state_dir)
-        self._make_core()
+        self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
+        await self._make_core()
         await self._open_doors()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
@@ -132,7 +133,7 @@ class Server:
         log.info("stopped")
         return 0
 
-    def _make_core(self) -> None:
+    async def _make_core(self) -> None:
         config, server = self._config, self._config.server
         self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
         self._registry = Registry()
@@ -157,8 +158,8 @@ class Server:
         )
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
-        self._changes = Changes(watched(config), poll_s=server.poll_s)
-        self._sources = sources_of(config, self._changes)
+        self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -172,24 +173,27 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(uuid.uuid4().hex, version(), time.time())
+        boot = Boot(uuid.uuid4().hex, await asyncio.to_thread(version), time.time())
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
             check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
+        pages = await asyncio.to_thread(
+            Pages, boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics
+        )
         url = ""
         if http.host is not None:
             if http.tls_cert is not None:
                 self._certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
             tls = self._certificates.context if self._certificates else None
-            listener = self._listener(self._site(boot, local=False), limits)
+            listener = self._listener(self._site(boot, pages, local=False), limits)
             port = await listener.listen_tcp(http.host, http.port, tls)
             shown = f"[{http.host}]" if ":" in http.host else http.host
             url = f"{'https' if tls else 'http'}://{shown}:{port}"
         if http.uds is not None:
-            await self._listener(self._site(boot, local=True), limits).listen_unix(http.uds, mode=0o660)
+            await self._listener(self._site(boot, pages, local=True), limits).listen_unix(http.uds, mode=0o660)
         admin = await self._open_admin(boot, limits)
         log.info("listening on %s", url or http.uds)
         if self._announce is not None:
@@ -215,11 +219,12 @@ class Server:
         self._listeners.append(listener)
         return listener
 
-    def _site(self, boot: Boot, *, local: bool) -> Site:
+    def _site(self, boot: Boot, pages: Pages, *, local: bool) -> Site:
         config, http = self._config, self._config.http
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
         )
@@ -243,7 +248,7 @@ class Server:
                 max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
-            pages=Pages(boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics),
+            pages=pages,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,
@@ -262,6 +267,8 @@ class Server:
                 await self._reload()
             except (OSError, ValueError, ConfigError) as error:
                 log.error("the configuration was not reloaded, the old one holds: %s", error)
+            except Exception:  # a bug here must not take down what serves
+                log.exception("the configuration was not reloaded")
 
     async def _reload(self) -> None:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
@@ -270,8 +277,8 @@ class Server:
             tokens = await asyncio.to_thread(read_tokens, new.http.token_file) if new.http.token_file else None
             self._guard.tokens = tokens
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
-            self._changes.follow(watched(new))
-            sources = sources_of(new, self._changes)
+            self._changes.follow(await asyncio.to_thread(watched, new))
+            sources = await asyncio.to_thread(sources_of, new, self._changes)
             self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
@@ -279,6 +286,10 @@ class Server:
             await self._certificates.load()
         await self._control.reload()
         log.info("reloaded")
+
+
+def _deaths(state_dir: Path | None) -> Deaths:
+    return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
 
 
 def is_loopback(host: str) -> bool:

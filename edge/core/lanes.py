@@ -2,13 +2,14 @@
 
 Rule 1: an instance has one caller at a time; a lane owns its instance.
 Rule 2: the queue before the lanes is bounded; a full one refuses at once.
-Rule 3: what was given up (deadline, client gone) is skipped, and a run that hangs is taken out of service.
+Rule 3: what was given up (deadline, client gone) is skipped and takes no place in the queue for long, and a run that hangs is taken out of service.
 Rule 4: lanes that share a device share its lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -137,6 +138,7 @@ class Lanes:
         self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
         self._pending = 0
+        self._given_up = 0
         self._watchdog: asyncio.TimerHandle | None = None
         for lane in self._threads:
             lane.thread.start()
@@ -175,6 +177,8 @@ class Lanes:
         """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
         if self.wedged:
             raise NotReady(f"{self.name}: {self.wedged}")
+        if self.queue.qsize() >= self._max_queue and self._given_up:
+            self._clear_given_up()
         if self.queue.qsize() >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
         job = _Job(work, deadline, self._loop.create_future())
@@ -190,6 +194,22 @@ class Lanes:
             job.abandon()
             if timer is not None:
                 timer.cancel()
+            if not job.started:
+                self._given_up += 1
+                if self._given_up * 2 >= self.queue.qsize():
+                    self._clear_given_up()
+
+    def _clear_given_up(self) -> None:
+        """Put the queue together anew without those that nobody waits for: a long run may be in the way of all lanes."""
+        self._given_up = 0
+        kept: list[_Job | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self.queue.get_nowait()
+                if job is None or not job.abandoned:
+                    kept.append(job)
+        for job in kept:
+            self.queue.put(job)
 
     def tell(self, callback: Callable[..., None], *args: object) -> None:
         """From a lane's thread to the loop; after the loop has gone nobody waits any more."""

@@ -69,10 +69,13 @@ class Loader:
         self._memory = memory
         self._device_locks: dict[str, threading.Lock] = {}
 
-    async def bring_up(self, slot: Slot, *, careful: bool) -> None:
-        """From LOADING to TESTING, with lanes that have run. `careful`: a child tries it first. Raises LoadError."""
+    async def bring_up(self, slot: Slot, *, careful: bool, last_resort: bool = False) -> None:
+        """From LOADING to TESTING, with lanes that have run. Raises LoadError.
+
+        `careful`: a child tries it first. `last_resort`: its model has no other version that may serve.
+        """
         artifact = slot.artifact
-        if blame := self._deaths.blamed(artifact):
+        if blame := self._deaths.blamed(artifact, last_resort=last_resort):
             raise LoadError(blame)
         slot.options = await self._in_thread("options", own_options, artifact, slot.options)
         backend = self._backend_for(artifact.platform)

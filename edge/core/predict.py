@@ -18,6 +18,7 @@ from edge.core.slot import Call, Slot
 from edge.domain.errors import Code, EdgeError, Overloaded
 from edge.domain.requests import Payload, PredictRequest, PredictResponse, Target
 from edge.domain.tensors import Tensors
+from edge.telemetry.metrics import CANCELLED, INTERNAL
 
 BY_MODEL = frozenset({Code.INFERENCE_FAILED})
 INLINE_BIND_BYTES = 1 << 20
@@ -54,6 +55,12 @@ class Predict:
             except EdgeError as error:
                 by_model = error.code in BY_MODEL
                 slot.meter.failed(request.protocol, error.code.value, monotonic() - start, by_model=by_model)
+                raise
+            except asyncio.CancelledError:
+                slot.meter.failed(request.protocol, CANCELLED, monotonic() - start, by_model=False)
+                raise
+            except Exception:
+                slot.meter.failed(request.protocol, INTERNAL, monotonic() - start, by_model=False)
                 raise
             slot.meter.answered(request.protocol, monotonic() - start, response.queue_s, response.run_s, finite=finite)
             return response

@@ -9,7 +9,7 @@ from edge.domain.ports import Source
 from edge.sources.directory import DirectorySource, Wish
 from edge.sources.file import FileSource
 from edge.sources.repository import RepositorySource
-from edge.sources.watch import Changes, Watched
+from edge.sources.watch import Changes
 
 REPOSITORY = "/"
 
@@ -35,12 +35,14 @@ def unchanged(old: Config, new: Config) -> set[str]:
     return same
 
 
-def watched(config: Config) -> Watched:
-    """What changes are to be noticed."""
-    paths = [model.path for model in config.models.values()]
-    trees = [path for path in paths if not _is_file(path)]
-    repository = [config.repository.path] if config.repository.path else []
-    return Watched([*trees, *repository], [path for path in paths if _is_file(path)])
+def watched(config: Config) -> list[Path]:
+    """Directories below which changes are to be noticed. Blocks for a moment.
+
+    A model that is one file is looked at every `poll_s` and no more: to watch what it lies in, with all that is below,
+    may be to watch somebody's home, and our own log in it.
+    """
+    paths = [model.path for model in config.models.values() if not _is_file(model.path)]
+    return [*paths, *([config.repository.path] if config.repository.path else [])]
 
 
 def _is_file(path: Path) -> bool:

@@ -17,7 +17,8 @@ T = TypeVar("T")
 def start(coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T | asyncio.Task[T]:
     """Its result, or a task for the rest of it. What it raises before it first waits is raised here.
 
-    Before its first wait `asyncio.current_task()` is not its own: it may not use `asyncio.timeout` there.
+    Before its first wait `asyncio.current_task()` is not its own: it may not use `asyncio.timeout`
+    there, nor `asyncio.wait_for`; `asyncio.wait` does as well.
     """
     try:
         first = coro.send(None)

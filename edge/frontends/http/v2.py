@@ -11,7 +11,7 @@ from edge.domain.requests import PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
-from edge.wire.encoding import inflate
+from edge.wire.encoding import Claim, inflate
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.v2_errors import Reply, control_failed, error_response
 from edge.wire.v2_payload import RequestedOutput
@@ -45,17 +45,18 @@ class V2:
     async def __call__(self, request: Request) -> Response:
         found = route(request.method, request.path)
         if found.kind is Kind.INFER:
-            return await self._infer(request, found.spec)
+            if b"content-encoding" not in request.headers:
+                return await self._infer(request, found.spec)
+            with self._admission.inflating() as claim:
+                return await self._infer(request, found.spec, claim)
         return respond(await self._other(request, found))
 
-    async def _infer(self, request: Request, spec: ModelSpec) -> Response:
+    async def _infer(self, request: Request, spec: ModelSpec, claim: Claim | None = None) -> Response:
         parsed: ParsedInfer | None = None
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = request.body
-                if b"content-encoding" in request.headers:
-                    body = await self._decoded(request, deadline)
+                body = await self._inflated(request, deadline, claim) if claim else request.body
                 parsed = await self._parse(request, body, spec, deadline)
                 wish = parsed.request(spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL)
                 response = await self._predictor.predict(wish)
@@ -65,10 +66,10 @@ class V2:
                 self._refused(PROTOCOL, error.code.value)
             return respond(error_response(error, model=spec.name, request_id=parsed.id if parsed else ""))
 
-    async def _decoded(self, request: Request, deadline: float) -> bytes:
+    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
+        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
         encoding = request.header(b"content-encoding")
-        size = self._max_body_bytes  # what it may unfold to, which is what it may cost
-        return await self._admission.read(size, deadline, inflate, request.body, encoding, self._max_body_bytes)
+        return await self._admission.read(most, deadline, inflate, request.body, encoding, most, claim)
 
     async def _parse(self, request: Request, body: bytes, spec: ModelSpec, deadline: float) -> ParsedInfer:
         if is_picture(request.media_type):
