@@ -9,14 +9,13 @@ Rule 4: lanes that share a device share its lock.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from edge.core.handoff import Handoff, Worker
 from edge.core.instance import Instance
 from edge.core.rows import Work
 from edge.domain.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
@@ -87,8 +86,8 @@ class _ThreadLane:
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
-        take = self._lanes.queue.get
-        while (job := take()) is not None:
+        take, worker = self._lanes.queue.take, Worker[_Job]()
+        while (job := take(worker)) is not None:
             work = job.work
             now = monotonic()
             if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
@@ -130,7 +129,7 @@ class Lanes:
     ) -> None:
         """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
         self.name, self.plan = name, plan
-        self.queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.queue: Handoff[_Job] = Handoff()
         self.device_lock = device_lock or NoLock()
         self._loop = asyncio.get_running_loop()
         self._inline = instances[0] if plan.inline_elements else None
@@ -138,7 +137,6 @@ class Lanes:
         self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
         self._pending = 0
-        self._given_up = 0
         self._watchdog: asyncio.TimerHandle | None = None
         for lane in self._threads:
             lane.thread.start()
@@ -146,7 +144,7 @@ class Lanes:
     @property
     def depth(self) -> int:
         """Requests that wait for a lane."""
-        return self.queue.qsize()
+        return self.queue.depth
 
     @property
     def instances(self) -> list[Instance]:
@@ -177,9 +175,7 @@ class Lanes:
         """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
         if self.wedged:
             raise NotReady(f"{self.name}: {self.wedged}")
-        if self.queue.qsize() >= self._max_queue and self._given_up:
-            self._clear_given_up()
-        if self.queue.qsize() >= self._max_queue:
+        if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
         job = _Job(work, deadline, self._loop.create_future())
         timer = None if deadline is None else self._loop.call_at(deadline, job.expire)
@@ -195,21 +191,7 @@ class Lanes:
             if timer is not None:
                 timer.cancel()
             if not job.started:
-                self._given_up += 1
-                if self._given_up * 2 >= self.queue.qsize():
-                    self._clear_given_up()
-
-    def _clear_given_up(self) -> None:
-        """Put the queue together anew without those that nobody waits for: a long run may be in the way of all lanes."""
-        self._given_up = 0
-        kept: list[_Job | None] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                job = self.queue.get_nowait()
-                if job is None or not job.abandoned:
-                    kept.append(job)
-        for job in kept:
-            self.queue.put(job)
+                self.queue.withdraw(job)
 
     def tell(self, callback: Callable[..., None], *args: object) -> None:
         """From a lane's thread to the loop; after the loop has gone nobody waits any more."""
@@ -234,8 +216,7 @@ class Lanes:
         """Each lane ends after what it runs now, and gives its instance's memory back. Returns at once."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for _ in self._threads:
-            self.queue.put(None)
+        self.queue.close()
         if self._inline is not None:
             self._inline.close()
 
