@@ -46,7 +46,7 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = listener.loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._task: asyncio.Task[Response] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Request, bytes, int]] = deque()
         self._busy = False
         self._claimed = 0
@@ -223,22 +223,24 @@ class HttpProtocol(asyncio.Protocol):
             request, connection, claimed = self._waiting.popleft()
             self._busy = True
             self.deadline = float("inf")
-            outcome = eager.start(self._listener.handle(request), self._loop)
+            later = partial(self._answer_later, request.method, connection, claimed)
+            outcome = eager.start(self._listener.handle(request), self._loop, later)
             if isinstance(outcome, asyncio.Task):
                 self._task = outcome
-                outcome.add_done_callback(partial(self._finished, request, connection, claimed))
+                outcome.add_done_callback(partial(self._ended, claimed))
                 return
             self._answer(outcome, request.method, connection, claimed)
 
-    def _finished(self, request: Request, connection: bytes, claimed: int, task: asyncio.Task[Response]) -> None:
+    def _answer_later(self, method: str, connection: bytes, claimed: int, response: Response) -> None:
         self._task = None
-        if task.cancelled() or self._transport is None:
-            self._release(claimed)
-            if not task.cancelled():
-                task.exception()
-            return
-        self._answer(task.result(), request.method, connection, claimed)
+        self._answer(response, method, connection, claimed)
         self._next()
+
+    def _ended(self, claimed: int, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._release(claimed)
+        else:
+            task.result()  # a bug of ours is for the loop to log
 
     def _answer(self, response: Response, method: str, connection: bytes, claimed: int) -> None:
         self._release(claimed)
