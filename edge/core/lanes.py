@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,17 +95,24 @@ class _ThreadLane:
                 continue
             job.started = now
             self.job = job
-            try:
-                with self._lanes.device_lock:
-                    job.started = monotonic()
-                    outputs = self.instance.run(work)
-                self._lanes.tell(job.resolve, outputs, monotonic())
-            except Exception as error:  # everything goes to whoever waits; a bug is logged there
-                self._lanes.tell(job.fail, error)
+            tell, result = self._run(job, work)
             self.job = None
             self.wedged = False
             del work, job
+            # The last thing before it waits: the loop that is woken wants the interpreter's lock.
+            self._lanes.tell(tell, *result)
+            del tell, result
         self.instance.close()
+
+    def _run(self, job: _Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
+        """What to tell the loop, and with what."""
+        try:
+            with self._lanes.device_lock:
+                job.started = monotonic()
+                outputs = self.instance.run(work)
+            return job.resolve, (outputs, monotonic())
+        except Exception as error:  # everything goes to whoever waits; a bug is logged there
+            return job.fail, (error,)
 
 
 class NoLock:
@@ -136,7 +144,9 @@ class Lanes:
         rest = instances[1:] if plan.inline_elements else instances
         self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
-        self._pending = 0
+        self._jobs: set[_Job] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._watchdog: asyncio.TimerHandle | None = None
         for lane in self._threads:
             lane.thread.start()
@@ -164,7 +174,7 @@ class Lanes:
         if (
             self._inline is None
             or work.elements > self.plan.inline_elements
-            or (self._pending and not self.plan.inline_always)
+            or (self._jobs and not self.plan.inline_always)
         ):
             return None
         start = monotonic()
@@ -178,20 +188,40 @@ class Lanes:
         if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
         job = _Job(work, deadline, self._loop.create_future())
-        timer = None if deadline is None else self._loop.call_at(deadline, job.expire)
-        self._pending += 1
+        self._jobs.add(job)
+        if deadline is not None and deadline < self._alarm_at:
+            self._set_alarm(deadline)
         self.queue.put(job)
         if self._watchdog is None:
             self._watch()
         try:
             return await job.future
         finally:
-            self._pending -= 1
+            self._jobs.discard(job)
             job.abandon()
-            if timer is not None:
-                timer.cancel()
             if not job.started:
                 self.queue.withdraw(job)
+
+    def _set_alarm(self, at: float) -> None:
+        """One timer for all requests, at the earliest deadline: most are answered long before, and cost none."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        now = self._loop.time()
+        deadlines = []
+        for job in list(self._jobs):
+            if job.deadline is None:
+                continue
+            if job.deadline <= now:
+                job.expire()
+            else:
+                deadlines.append(job.deadline)
+        if deadlines:
+            self._set_alarm(min(deadlines))
 
     def tell(self, callback: Callable[..., None], *args: object) -> None:
         """From a lane's thread to the loop; after the loop has gone nobody waits any more."""
@@ -209,13 +239,15 @@ class Lanes:
                 lane.wedged = True
                 log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, lane.instance.device, self._max_run_s)
                 job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
-        if self._pending:
+        if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 
     def close(self) -> None:
         """Each lane ends after what it runs now, and gives its instance's memory back. Returns at once."""
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         self.queue.close()
         if self._inline is not None:
             self._inline.close()

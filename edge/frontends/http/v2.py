@@ -57,7 +57,14 @@ class V2:
             with self._admission:
                 deadline = self._admission.deadline(request)
                 body = await self._inflated(request, deadline, claim) if claim else request.body
-                parsed = await self._parse(request, body, spec, deadline)
+                length = head_length(request)
+                if is_picture(request.media_type):
+                    parsed = self._picture(request, body, spec)
+                # A small head is read here and now, without a coroutine: that is most requests.
+                elif self._admission.is_small(len(body) if length is None else length):
+                    parsed = parse_infer(body, length, spec)
+                else:
+                    parsed = await self._admission.aside(deadline, parse_infer, body, length, spec)
                 wish = parsed.request(spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL)
                 response = await self._predictor.predict(wish)
                 return await self._encode(request, response, parsed, deadline)
@@ -70,14 +77,6 @@ class V2:
         most = self._max_body_bytes  # what it may inflate to, which is what it may cost
         encoding = request.header(b"content-encoding")
         return await self._admission.read(most, deadline, inflate, request.body, encoding, most, claim)
-
-    async def _parse(self, request: Request, body: bytes, spec: ModelSpec, deadline: float) -> ParsedInfer:
-        if is_picture(request.media_type):
-            return self._picture(request, body, spec)
-        given = request.headers.get(b"inference-header-content-length")
-        length = parse_header_length(given.decode("latin-1") if given is not None else None)
-        head_size = len(body) if length is None else min(length, len(body))
-        return await self._admission.read(head_size, deadline, parse_infer, body, length, spec)
 
     def _picture(self, request: Request, body: bytes, spec: ModelSpec) -> ParsedInfer:
         """A picture as the body. `?classification=K` asks for the K best classes of each output."""
@@ -93,7 +92,10 @@ class V2:
     async def _encode(
         self, request: Request, response: PredictResponse, parsed: ParsedInfer, deadline: float
     ) -> Response:
-        headers, body = await self._admission.read(response.nbytes, deadline, encode_infer, response, parsed)
+        if self._admission.is_small(response.nbytes):
+            headers, body = encode_infer(response, parsed)
+        else:
+            headers, body = await self._admission.aside(deadline, encode_infer, response, parsed)
         wanted = request.headers.get(b"accept-encoding")
         if wanted is not None:
             encoding = negotiate(wanted.decode("latin-1"))
@@ -157,6 +159,12 @@ class V2:
         except EdgeError as error:
             return error_response(error, model=name)
         return v2_repository.controlled()
+
+
+def head_length(request: Request) -> int | None:
+    """Bytes of JSON before the tensors, where the request says so. Raises InvalidInput."""
+    given = request.headers.get(b"inference-header-content-length")
+    return None if given is None else parse_header_length(given.decode("latin-1"))
 
 
 def respond(reply: Reply) -> Response:
