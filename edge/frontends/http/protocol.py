@@ -89,7 +89,7 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        if self.idle:
+        if not (self._busy or self._in_head or self._body_bytes or self._waiting):  # idle, as below
             self._expect_within(self._limits.header_timeout_s)
         self._unheard += len(data)
         try:
@@ -137,16 +137,13 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._count_header(len(url))
+        self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if self._headers.setdefault(name, value) is not value and name == b"host":
             raise _Refused(json_error(400, "want one Host header, got two"))
-        self._count_header(len(name) + len(value))
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
+        self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._limits.max_header_bytes:
             raise _Refused(self._head_too_large())
 
