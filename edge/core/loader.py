@@ -143,13 +143,14 @@ class Loader:
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
-                rest.append(backend.load(artifact, options))
+                rest.append(first.another())
                 # The first run of an interpreter prepares its kernels: no request should wait for that.
                 selftest(rest[-1], None)
         except BaseException:
             for model in rest:
                 model.close()
             raise
+        return_memory()  # of what was needed for loading only
         return report, plan, rest, names
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:

@@ -37,6 +37,13 @@ class LoadedModel(Protocol):
         """
         ...
 
+    def another(self) -> LoadedModel:
+        """One more instance of the very same model, whatever has become of its files; on the CPU only.
+
+        Blocks. Raises LoadError.
+        """
+        ...
+
     def close(self) -> None:
         """Give the memory back. Idempotent."""
         ...
