@@ -11,12 +11,10 @@ import gc
 import ipaddress
 import logging
 import os
-import shutil
 import signal
 import ssl
 import sys
 import time
-import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -173,7 +171,7 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(uuid.uuid4().hex, await asyncio.to_thread(version), time.time())
+        boot = Boot(os.urandom(16).hex(), version(), time.time())
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
@@ -208,6 +206,8 @@ class Server:
         try:
             await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
             if settings.group:
+                import shutil
+
                 await asyncio.to_thread(shutil.chown, settings.uds, group=settings.group)
         except (OSError, LookupError) as error:
             log.warning("no admin socket: %s", error)
