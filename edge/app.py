@@ -53,6 +53,9 @@ from edge.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+SWITCH_S = 0.0005
+"""How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
+has several milliseconds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Server:
     async def serve(self) -> int:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
+        sys.setswitchinterval(SWITCH_S)
         self._loop = asyncio.get_running_loop()
         self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
         await self._make_core()
