@@ -31,6 +31,7 @@ from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
+from edge.core.memory import share_arenas
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.core.trial_job import TrialLimits
@@ -107,6 +108,7 @@ class Server:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
         sys.setswitchinterval(SWITCH_S)
+        share_arenas()
         self._loop = asyncio.get_running_loop()
         self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
         await self._make_core()
