@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from edge.domain.errors import (
+    BatchTooLarge,
     ControlFailed,
     EdgeError,
     MissingTensors,
@@ -85,6 +86,8 @@ def _word(error: EdgeError, model: str, request_id: str) -> str:
                 "Please provide all required input(s)."
             )
             return tagged(request_id, text)
+        case BatchTooLarge():
+            return tagged(request_id, f"inference request batch-size must be <= {error.max_batch} for '{model}'")
         case _:
             return error.message
 

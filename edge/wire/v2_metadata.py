@@ -85,9 +85,9 @@ def _shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def model_config(info: ModelInfo) -> Reply:
-    """Triton's ModelConfig. A model batches when each input's first size is open; `dims` then leave that size out."""
+    """Triton's ModelConfig. Where the model batches, `dims` leave out the first size of each tensor."""
     signature = info.default_signature
-    batches = all(_shape(spec)[:1] == (-1,) and spec.shape is not None for spec in signature.inputs.values())
+    batches = signature.batches
     skip = 1 if batches else 0
     return _json(
         {
