@@ -30,6 +30,7 @@ from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
+from edge.core.last_aspired import LastAspired
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
 from edge.core.predict import Predict
@@ -158,7 +159,8 @@ class Server:
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(watched(config), poll_s=server.poll_s)
-        self._sources = sources_of(config, self._changes)
+        self._memory = LastAspired(server.state_dir)
+        self._sources = sources_of(config, self._changes, self._memory)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -271,7 +273,7 @@ class Server:
             self._guard.tokens = tokens
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(watched(new))
-            sources = sources_of(new, self._changes)
+            sources = sources_of(new, self._changes, self._memory)
             self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")

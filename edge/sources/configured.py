@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge.config import Config, Model
 from edge.domain.ports import Source
-from edge.sources.directory import DirectorySource, Wish
+from edge.sources.directory import DirectorySource, Memory, Wish
 from edge.sources.file import FileSource
 from edge.sources.repository import RepositorySource
 from edge.sources.watch import Changes, Watched
@@ -14,14 +14,14 @@ from edge.sources.watch import Changes, Watched
 REPOSITORY = "/"
 
 
-def sources_of(config: Config, changes: Changes) -> dict[str, Source]:
+def sources_of(config: Config, changes: Changes, memory: Memory | None = None) -> dict[str, Source]:
     """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file."""
-    sources: dict[str, Source] = {name: _source(name, model, changes) for name, model in config.models.items()}
+    sources: dict[str, Source] = {name: _source(name, model, changes, memory) for name, model in config.models.items()}
     if config.repository.path is not None:
         sources[REPOSITORY] = RepositorySource(
             config.repository.path,
             changes,
-            lambda name, path: DirectorySource(Wish(name, path), changes),
+            lambda name, path: DirectorySource(Wish(name, path), changes, memory=memory),
             skip=frozenset(config.models),
         )
     return sources
@@ -48,7 +48,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() or (path.suffix == ".tflite" and not path.is_dir())
 
 
-def _source(name: str, model: Model, changes: Changes) -> Source:
+def _source(name: str, model: Model, changes: Changes, memory: Memory | None) -> Source:
     if _is_file(model.path):
         return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
     return DirectorySource(
@@ -61,4 +61,5 @@ def _source(name: str, model: Model, changes: Changes) -> Source:
             options=model.options,
         ),
         changes,
+        memory=memory,
     )
