@@ -1,1 +1,3 @@
 """The edge model server."""
+
+__version__ = "0.1.0"

@@ -11,12 +11,10 @@ import gc
 import ipaddress
 import logging
 import os
-import shutil
 import signal
 import ssl
 import sys
 import time
-import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,13 +24,15 @@ import msgspec
 
 from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
+from edge.core import lastwords
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
-from edge.core.last_aspired import LastAspired
+from edge.core.keepsakes import Keepsakes
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
+from edge.core.memory import share_arenas
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.core.trial_job import TrialLimits
@@ -55,6 +55,9 @@ from edge.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+SWITCH_S = 0.0005
+"""How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
+has several milliseconds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,11 @@ class Server:
     async def serve(self) -> int:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
+        sys.setswitchinterval(SWITCH_S)
+        share_arenas()
         self._loop = asyncio.get_running_loop()
-        self._deaths = await asyncio.to_thread(Deaths, config.server.state_dir)
-        self._make_core()
+        self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
+        await self._make_core()
         await self._open_doors()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
@@ -133,7 +138,7 @@ class Server:
         log.info("stopped")
         return 0
 
-    def _make_core(self) -> None:
+    async def _make_core(self) -> None:
         config, server = self._config, self._config.server
         self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
         self._registry = Registry()
@@ -158,9 +163,9 @@ class Server:
         )
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
-        self._changes = Changes(watched(config), poll_s=server.poll_s)
-        self._memory = LastAspired(server.state_dir)
-        self._sources = sources_of(config, self._changes, self._memory)
+        self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
+        self._keepsakes = Keepsakes(server.state_dir / "keepsakes")
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -174,24 +179,27 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(uuid.uuid4().hex, version(), time.time())
+        boot = Boot(os.urandom(16).hex(), version(), time.time())
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
             check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
+        pages = await asyncio.to_thread(
+            Pages, boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics
+        )
         url = ""
         if http.host is not None:
             if http.tls_cert is not None:
                 self._certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
             tls = self._certificates.context if self._certificates else None
-            listener = self._listener(self._site(boot, local=False), limits)
+            listener = self._listener(self._site(boot, pages, local=False), limits)
             port = await listener.listen_tcp(http.host, http.port, tls)
             shown = f"[{http.host}]" if ":" in http.host else http.host
             url = f"{'https' if tls else 'http'}://{shown}:{port}"
         if http.uds is not None:
-            await self._listener(self._site(boot, local=True), limits).listen_unix(http.uds, mode=0o660)
+            await self._listener(self._site(boot, pages, local=True), limits).listen_unix(http.uds, mode=0o660)
         admin = await self._open_admin(boot, limits)
         log.info("listening on %s", url or http.uds)
         if self._announce is not None:
@@ -206,6 +214,8 @@ class Server:
         try:
             await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
             if settings.group:
+                import shutil
+
                 await asyncio.to_thread(shutil.chown, settings.uds, group=settings.group)
         except (OSError, LookupError) as error:
             log.warning("no admin socket: %s", error)
@@ -217,11 +227,12 @@ class Server:
         self._listeners.append(listener)
         return listener
 
-    def _site(self, boot: Boot, *, local: bool) -> Site:
+    def _site(self, boot: Boot, pages: Pages, *, local: bool) -> Site:
         config, http = self._config, self._config.http
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
         )
@@ -245,7 +256,7 @@ class Server:
                 max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
-            pages=Pages(boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics),
+            pages=pages,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,
@@ -264,6 +275,8 @@ class Server:
                 await self._reload()
             except (OSError, ValueError, ConfigError) as error:
                 log.error("the configuration was not reloaded, the old one holds: %s", error)
+            except Exception:  # a bug here must not take down what serves
+                log.exception("the configuration was not reloaded")
 
     async def _reload(self) -> None:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
@@ -272,8 +285,8 @@ class Server:
             tokens = await asyncio.to_thread(read_tokens, new.http.token_file) if new.http.token_file else None
             self._guard.tokens = tokens
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
-            self._changes.follow(watched(new))
-            sources = sources_of(new, self._changes, self._memory)
+            self._changes.follow(await asyncio.to_thread(watched, new))
+            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
             self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
@@ -281,6 +294,10 @@ class Server:
             await self._certificates.load()
         await self._control.reload()
         log.info("reloaded")
+
+
+def _deaths(state_dir: Path | None) -> Deaths:
+    return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,6 @@
-"""The child that tries a version: `python -m edge.trial PARENT_PID [module:Class]`, a job on stdin, a report on stdout.
+"""The child that tries a version: `python -m edge.trial PARENT_PID idle|nice [module:Class]`.
+
+A job comes on stdin, a report goes to stdout.
 
 Rule 1: limits first, then imports, then the job: nothing here may harm the server. Rule 2: one line of JSON on stdout
 and status 0 for every verdict; any other end is a crash, and the parent words it. Rule 3: an Edge TPU belongs to the
@@ -13,6 +15,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +24,14 @@ if TYPE_CHECKING:
     from edge.domain.ports import Backend
 
 NICENESS = 19
+IDLE = "idle"
 _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
     """Raises MemoryError as any program does; the parent knows the word."""
+    _give_way(idle=argv[2] == IDLE)
     _die_with(int(argv[1]))
-    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from edge.core.trial_job import TrialJob
 
@@ -36,10 +40,18 @@ def main(argv: list[str]) -> int:
     # Whatever a library prints on stdout must not mix with the report.
     report_to = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    print(attempt(job, argv[2] if len(argv) > 2 else "").to_json(), file=report_to, flush=True)
+    print(attempt(job, argv[3] if len(argv) > 3 else "").to_json(), file=report_to, flush=True)
     report_to.close()
     # A delegate's or a model's destructor that hangs does not take back the verdict.
     os._exit(0)
+
+
+def _give_way(idle: bool) -> None:
+    """To the server, whose requests this would slow down. `idle`: run only while a processor has nothing else to do."""
+    os.nice(NICENESS)
+    if idle:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def attempt(job: TrialJob, backend_place: str = "") -> TrialReport:

@@ -10,7 +10,8 @@ https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/li
 
 from __future__ import annotations
 
-import mmap
+import os
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from edge.domain.errors import LoadError
 IDENTIFIER = b"TFL3"
 VERSION = 3
 MAX_ITEMS = 500_000
+MAX_FILE_BYTES = 2**31 - 1
+"""All that the format can hold."""
 """Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
 MAX_RANK = 32
 MAX_NAME_BYTES = 4_096
 
 EDGETPU_OP = "edgetpu-custom-op"
 CUSTOM, IF, WHILE = 32, 118, 119
-Buffer = bytes | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,38 @@ class ModelFile:
         return not self.builtin_ops.isdisjoint((IF, WHILE))
 
 
-def read_model(path: Path) -> ModelFile:
-    """Raises LoadError: not readable, not a TFLite model, truncated or corrupt."""
+def read_content(path: Path) -> bytes:
+    """The file as it is now. Raises LoadError.
+
+    Never by mapping it into memory: if it is written to in place, what is mapped changes with it, and if it is cut
+    short, to look at it kills the process.
+    """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return parse(data, path.name)
+        with open(path, "rb", buffering=0, opener=_open) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise LoadError(f"{path.name}: want a file, got something else")
+            if status.st_size > MAX_FILE_BYTES:
+                raise LoadError(f"{path.name}: want at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
+            content = file.read()
     except OSError as error:
         raise LoadError(f"{path.name}: cannot be read: {error.strerror or error}") from error
-    except ValueError:
-        raise LoadError(f"{path.name}: want a TFLite model, got an empty file") from None
+    if not content:
+        raise LoadError(f"{path.name}: want a TFLite model, got an empty file")
+    return content
 
 
-def parse(data: Buffer, name: str = "model") -> ModelFile:
+def _open(path: str, flags: int) -> int:
+    """Does not wait for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_model(path: Path) -> ModelFile:
+    """Raises LoadError: not readable, not a TFLite model, truncated or corrupt."""
+    return parse(read_content(path), path.name)
+
+
+def parse(data: bytes, name: str = "model") -> ModelFile:
     """The same, from bytes. Raises LoadError; `name` is for its message."""
     if data[4:8] != IDENTIFIER:
         raise LoadError(f"{name}: want a TFLite model, which has {IDENTIFIER!r} at byte 4; got {bytes(data[4:8])!r}")
@@ -109,7 +131,7 @@ class _Malformed(Exception):
 class _Reader:
     """Bounds-checked numbers, strings and vectors. All integers are little-endian."""
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data, self.size, self.left = data, len(data), MAX_ITEMS
 
     def spend(self, items: int) -> None:

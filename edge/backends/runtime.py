@@ -14,7 +14,6 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge.domain.errors import LoadError
@@ -28,11 +27,19 @@ _PACKAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """`Interpreter` is the runtime's own class; `name` and `version` are for people."""
+    """`Interpreter` is the runtime's own class; `name` is the package's."""
 
     name: str
-    version: str
     Interpreter: Any
+
+    @property
+    def version(self) -> str:
+        from importlib.metadata import PackageNotFoundError, version  # only who asks pays for it
+
+        try:
+            return version(self.name)
+        except PackageNotFoundError:
+            return "of unknown version"
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -51,16 +58,9 @@ def _import(choice: str) -> Runtime:
     for name in _PACKAGES if choice == "auto" else (choice,):
         module, package = _PACKAGES[name]
         try:
-            return Runtime(package, _version(package), import_module(module).Interpreter)
+            return Runtime(package, import_module(module).Interpreter)
         except (ImportError, OSError, AttributeError) as error:
             problems.append(f"{package}: {error}")
     raise LoadError(
         f"no TFLite runtime can be imported ({'; '.join(problems)}): install ai-edge-litert, or edge-serving[tflite]"
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "of unknown version"

@@ -2,7 +2,8 @@
 
 Rule 1: LoadError is all that comes out of loading, in words for a person. Rule 2: what a file is, is known before a
 runtime sees it. Rule 3: an Edge TPU model whose device is missing is served by its CPU twin, and says so; asking for
-`cpu` is how the core goes to the twin when a device is lost.
+`cpu` is how the core goes to the twin when a device is lost. Rule 4: a file is read once for all instances of a
+version, and never mapped: what is written to it later changes nothing, and what was looked at is what runs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.backends import edgetpu
-from edge.backends.flatbuffer import EDGETPU_OP, ModelFile, read_model
+from edge.backends.flatbuffer import EDGETPU_OP, ModelFile, parse, read_content, read_model
 from edge.backends.runtime import Runtime, runtime
 from edge.backends.tflite_model import MAX_TENSOR_BYTES, RUNTIME_ERRORS, TfliteModel
 from edge.backends.tflite_signatures import Call, calls, largest_activation, max_batch
@@ -35,7 +36,7 @@ class TfliteBackend:
     max_tensor_bytes: int = MAX_TENSOR_BYTES
 
     def memory_bytes(self, artifact: Artifact) -> int:
-        """The weights twice (the mapped file, and XNNPACK's packed copy), three of the largest activation for the
+        """The weights twice (the file's bytes, and XNNPACK's packed copy), three of the largest activation for the
         arena, and half a megabyte for the graph: within a third of what was measured for MobileNets. Raises LoadError."""
         model = read_model(model_file(artifact))
         return 2 * model.size + 3 * largest_activation(model) + 512 * 1024
@@ -44,10 +45,11 @@ class TfliteBackend:
         """Raises LoadError: no such file, not a model, an operator that the runtime lacks, no device and no twin."""
         path = model_file(artifact)
         wants_tpu = edgetpu.is_edgetpu(options.device)
-        model = read_model(path)
+        content = read_content(path)
+        model = parse(content, path.name)
         if not model.for_edgetpu:
             notice = f"{options.device}: {path.name} was not compiled for the Edge TPU; serving it on the CPU"
-            return self._open(path, model, options, notice=notice if wants_tpu else "")
+            return self._open(path.name, content, model, options, notice=notice if wants_tpu else "")
         if not wants_tpu:
             why = f"{path.name} has {EDGETPU_OP}, compiled for the Edge TPU, and the device is {options.device}"
             return self._open_twin(artifact, model, options, why)
@@ -56,7 +58,7 @@ class TfliteBackend:
         except LoadError as error:
             return self._open_twin(artifact, model, options, str(error))
         try:
-            return self._open(path, model, options, delegate=delegate)
+            return self._open(path.name, content, model, options, delegate=delegate)
         except LoadError as error:
             delegate.close()
             return self._open_twin(artifact, model, options, f"{options.device}: {error}")
@@ -74,18 +76,20 @@ class TfliteBackend:
         twin = twin_file(artifact, options)
         if not twin.is_file():
             raise LoadError(f"{why}; and there is no {twin.name} to serve on the CPU instead")
-        stand_in = read_model(twin)
+        content = read_content(twin)
+        stand_in = parse(content, twin.name)
         if stand_in.for_edgetpu:
             raise LoadError(f"{why}; and {twin.name} is compiled for the Edge TPU as well")
         if _interface(calls(stand_in)) != _interface(calls(model)):
             raise LoadError(
                 f"{why}; and the inputs and outputs of {twin.name} are not those of {model_file(artifact).name}"
             )
-        return self._open(twin, stand_in, options, notice=f"{why}; serving {twin.name} on the CPU")
+        return self._open(twin.name, content, stand_in, options, notice=f"{why}; serving {twin.name} on the CPU")
 
     def _open(
         self,
-        path: Path,
+        name: str,
+        content: bytes,
         model: ModelFile,
         options: ModelOptions,
         *,
@@ -98,7 +102,7 @@ class TfliteBackend:
         try:
             return TfliteModel(
                 make=lambda: chosen.Interpreter(
-                    model_path=str(path), num_threads=max(1, options.num_threads), experimental_delegates=delegates
+                    model_content=content, num_threads=max(1, options.num_threads), experimental_delegates=delegates
                 ),
                 release=delegate.close if delegate else lambda: None,
                 calls=found,
@@ -110,7 +114,7 @@ class TfliteBackend:
                 max_tensor_bytes=self.max_tensor_bytes,
             )
         except RUNTIME_ERRORS as error:
-            problem = f"{path.name}: {_explain(error, chosen)}"
+            problem = f"{name}: {_explain(error, chosen)}"
         # Raised out here, without its cause: that one's traceback would keep the interpreter beyond its delegate.
         raise LoadError(problem)
 

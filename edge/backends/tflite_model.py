@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edge.backends.tflite_signatures import Call
-from edge.domain.errors import InferenceFailed, InvalidInput
+from edge.domain.errors import InferenceFailed, InvalidInput, LoadError
 from edge.domain.ports import DeviceLost
 from edge.domain.tensors import Shape, Signature, Tensors, show_shape
 
@@ -49,7 +49,7 @@ class TfliteModel:
         )
         self.device, self.notice, self.max_batch, self.may_run_long = device, notice, max_batch, may_run_long
         self._make, self._release, self._calls = make, release, calls
-        self._largest, self._max_tensor_bytes = max(1, largest_activation), max_tensor_bytes
+        self._largest, self._max_tensor_bytes = largest_activation, max_tensor_bytes
         # A signature of another subgraph can be run by the runtime's signature runner only, and while one of those
         # is alive the interpreter itself refuses to run: so a model uses the one way or the other.
         self._by_runner = any(call.subgraph for call in calls.values())
@@ -82,6 +82,23 @@ class TfliteModel:
             failure = self._failure(error)
         raise failure
 
+    def another(self) -> TfliteModel:
+        """An interpreter of its own on the same bytes. Raises LoadError."""
+        assert self.device == "cpu", "a device has one instance"
+        try:
+            return TfliteModel(
+                make=self._make,
+                calls=self._calls,
+                largest_activation=self._largest,
+                notice=self.notice,
+                max_batch=self.max_batch,
+                may_run_long=self.may_run_long,
+                max_tensor_bytes=self._max_tensor_bytes,
+            )
+        except RUNTIME_ERRORS as error:
+            problem = " ".join(str(error).split()) or type(error).__name__
+        raise LoadError(f"another instance cannot be made: {problem}")
+
     def close(self) -> None:
         """The interpreter goes before its delegate, as the runtime demands."""
         if not self._closed:
@@ -101,7 +118,7 @@ class TfliteModel:
         for name, _ in call.inputs:
             array, spec = inputs[name], call.signature.inputs[name]
             growth = array.size / max(1, math.prod(abs(size) for size in spec.shape or ()))
-            needed = max(array.nbytes, int(growth * self._largest))
+            needed = max(array.nbytes, int(growth * max(1, self._largest)))
             if needed > self._max_tensor_bytes:
                 raise InvalidInput(
                     f"{name}: want at most {self._max_tensor_bytes} bytes in any tensor of the graph, "

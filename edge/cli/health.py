@@ -6,7 +6,8 @@ import click
 
 from edge.cli import exits
 from edge.cli.ask import Server
-from edge.cli.options import as_json, print_json, reaching
+from edge.cli.options import as_json, print_json
+from edge.cli.reaching import reaching
 
 
 @click.command(

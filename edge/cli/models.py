@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from edge.cli import exits
 from edge.cli.ask import Server
-from edge.cli.options import as_json, print_json, print_table, printable, reaching
+from edge.cli.options import as_json, print_json, print_table, printable
+from edge.cli.reaching import reaching
 
 
 @click.group(

@@ -12,7 +12,8 @@ import click
 
 from edge.cli import exits
 from edge.cli.ask import Server
-from edge.cli.options import PATH, as_json, print_json, print_table, printable, reaching
+from edge.cli.options import PATH, as_json, print_json, print_table, printable
+from edge.cli.reaching import reaching
 
 if TYPE_CHECKING:
     from edge.domain.tensors import Array

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from edge.cli.target import named_target, target
 
 if TYPE_CHECKING:
     from edge.app import Addresses
+    from edge.config import Config
 
 log = logging.getLogger("edge")
 
@@ -82,9 +85,21 @@ def serve(
     from edge.app import serve as run
 
     def announce(at: Addresses) -> None:
-        click.echo(f"serving at {at.url or at.uds}", err=True)
+        with contextlib.suppress(OSError):  # a full disk for what is said is no reason not to serve
+            click.echo(f"serving at {at.url or at.uds}", err=True)
 
-    exits.leave(run(config, announce=announce, reread=lambda: settle(file, flags).config))
+    exits.leave(run(config, announce=announce, reread=lambda: _reread(file, flags)))
+
+
+def _reread(file: Path | None, flags: dict[str, object]) -> Config:
+    """What the file says now. Raises ConfigError, also where it leaves nothing to serve: no one means that."""
+    from edge.config import ConfigError, resolve
+    from edge.config.paths import default_config_file
+
+    config = resolve(file or default_config_file(os.environ), os.environ, flags).config
+    if not config.models and config.repository.path is None:
+        raise ConfigError(["nothing to serve: want [models] or [repository]"])
+    return config
 
 
 def _settings(settings: tuple[str, ...]) -> dict[str, object]:

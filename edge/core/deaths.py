@@ -4,9 +4,11 @@ Two records outlive the process, both in the state directory: `boots.json`, repl
 was being loaded and which had served for less than `SETTLED_S`; the black box says whose code was running.
 
 Rule 1: a version that was being loaded when the last process ended is a suspect: it is tried in a child first.
-Rule 2: a version whose code was running when the process died, before it had settled, has caused a death;
-        after `MAX_DEATHS` it is blamed, and is not loaded while it is the same files.
-Rule 3: a version that settles is forgiven. Rule 4: without a state directory nothing is remembered, and nothing fails.
+Rule 2: a version whose code was running when the process died, before it had settled, may have caused it; after
+        `MAX_DEATHS` it is blamed, and while it is the same files another one of its model is served.
+Rule 3: where there is no other, it is served all the same, unless so many deaths were crashes: whoever pulls the plug
+        twice shall not find a model gone, and no model can make a loop of crashes.
+Rule 4: a version that settles is forgiven. Rule 5: without a state directory nothing is remembered, and nothing fails.
 """
 
 from __future__ import annotations
@@ -36,25 +38,36 @@ def _key(artifact: Artifact) -> Key:
     return artifact.id.name, artifact.id.version, artifact.fingerprint
 
 
-class Deaths:
-    """Methods block on the disk where they say so; call those off the event loop."""
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Deaths while a version ran, and how many of them were crashes."""
 
-    def __init__(self, state_dir: Path | None) -> None:
+    deaths: int = 0
+    crashes: int = 0
+
+
+class Deaths:
+    """Methods block on the disk where they say so; call those off the event loop.
+
+    `crashed`: whether the last process died of a fatal signal, and was not killed.
+    """
+
+    def __init__(self, state_dir: Path | None, *, crashed: bool = False) -> None:
         """Read what the last process left and start a record of this one. Blocks."""
         self._path = state_dir / "boots.json" if state_dir else None
         self._box: BlackBox | None = None
         self._lock = threading.Lock()
         self._loading: set[Key] = set()
         self._unsettled: set[Key] = set()
-        self._counts: dict[Key, int] = {}
+        self._counts: dict[Key, Count] = {}
         self.suspects: frozenset[Key] = frozenset()
         if state_dir is not None:
-            self._open(state_dir)
+            self._open(state_dir, crashed)
 
-    def _open(self, state_dir: Path) -> None:
+    def _open(self, state_dir: Path, crashed: bool) -> None:
         assert self._path is not None
         last = _load(self._path)
-        self._counts = {key: count for key, count in last.deaths.items() if count}
+        self._counts = dict(last.deaths)
         self.suspects = frozenset(last.loading)
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
@@ -66,19 +79,20 @@ class Deaths:
         if not last.clean:
             running = {(model.name, model.version, fingerprint) for model, fingerprint in self._box.found}
             for key in running & last.unsettled:
-                self._counts[key] = self._counts.get(key, 0) + 1
-                log.warning("%s@%d was running when the last process died (%d)", key[0], key[1], self._counts[key])
+                before = self._counts.get(key, Count())
+                count = self._counts[key] = Count(before.deaths + 1, before.crashes + crashed)
+                log.warning("%s@%d was running when the last process died (%d)", key[0], key[1], count.deaths)
         self._write(clean=False)
 
     def suspect(self, artifact: Artifact) -> bool:
-        return _key(artifact) in self.suspects
+        return _key(artifact) in self.suspects or bool(self.blamed(artifact))
 
-    def blamed(self, artifact: Artifact) -> str:
-        """Why this version may not be loaded, or empty."""
-        count = self._counts.get(_key(artifact), 0)
-        if count < MAX_DEATHS:
+    def blamed(self, artifact: Artifact, *, last_resort: bool = False) -> str:
+        """Why this version may not be loaded, or empty. `last_resort`: its model has no other that may serve."""
+        count = self._counts.get(_key(artifact), Count())
+        if (count.crashes if last_resort else count.deaths) < MAX_DEATHS:
             return ""
-        return f"the server died {count} times while this version ran, within {SETTLED_S:g} s of its start"
+        return f"the server died {count.deaths} times while this version ran, within {SETTLED_S:g} s of its start"
 
     def forgive(self, names: Iterable[str]) -> None:
         """A person asked for these models again: what they did before does not count. Blocks."""
@@ -122,7 +136,7 @@ class Deaths:
                 "clean": clean,
                 "loading": sorted(self._loading),
                 "unsettled": sorted(self._unsettled),
-                "deaths": [[*key, count] for key, count in sorted(self._counts.items())],
+                "deaths": [[*key, count.deaths, count.crashes] for key, count in sorted(self._counts.items())],
             }
             try:
                 replace_durably(self._path, json.dumps(record).encode())
@@ -137,7 +151,7 @@ class _Last:
     clean: bool = True
     loading: frozenset[Key] = frozenset()
     unsettled: frozenset[Key] = frozenset()
-    deaths: Mapping[Key, int] = field(default_factory=dict)
+    deaths: Mapping[Key, Count] = field(default_factory=dict)
 
 
 def _load(path: Path) -> _Last:
@@ -149,7 +163,7 @@ def _load(path: Path) -> _Last:
             clean=bool(record["clean"]),
             loading=frozenset(_as_key(*row) for row in record["loading"]),
             unsettled=frozenset(_as_key(*row) for row in record["unsettled"]),
-            deaths={_as_key(*row[:3]): int(row[3]) for row in record["deaths"]},
+            deaths={_as_key(*row[:3]): Count(*map(int, row[3:])) for row in record["deaths"]},
         )
     except FileNotFoundError:
         return _Last()

@@ -2,7 +2,7 @@
 
 Rule 1: an instance has one caller at a time; a lane owns its instance.
 Rule 2: the queue before the lanes is bounded; a full one refuses at once.
-Rule 3: what was given up (deadline, client gone) is skipped, and a run that hangs is taken out of service.
+Rule 3: what was given up (deadline, client gone) is skipped and takes no place in the queue for long, and a run that hangs is taken out of service.
 Rule 4: lanes that share a device share its lock.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from edge.core.handoff import Handoff, Worker
 from edge.core.instance import Instance
 from edge.core.rows import Work
 from edge.domain.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
@@ -86,25 +87,32 @@ class _ThreadLane:
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
-        take = self._lanes.queue.get
-        while (job := take()) is not None:
+        take, worker = self._lanes.queue.take, Worker[_Job]()
+        while (job := take(worker)) is not None:
             work = job.work
             now = monotonic()
             if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
                 continue
             job.started = now
             self.job = job
-            try:
-                with self._lanes.device_lock:
-                    job.started = monotonic()
-                    outputs = self.instance.run(work)
-                self._lanes.tell(job.resolve, outputs, monotonic())
-            except Exception as error:  # everything goes to whoever waits; a bug is logged there
-                self._lanes.tell(job.fail, error)
+            tell, result = self._run(job, work)
             self.job = None
             self.wedged = False
             del work, job
+            # The last thing before it waits: the loop that is woken wants the interpreter's lock.
+            self._lanes.tell(tell, *result)
+            del tell, result
         self.instance.close()
+
+    def _run(self, job: _Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
+        """What to tell the loop, and with what."""
+        try:
+            with self._lanes.device_lock:
+                job.started = monotonic()
+                outputs = self.instance.run(work)
+            return job.resolve, (outputs, monotonic())
+        except Exception as error:  # everything goes to whoever waits; a bug is logged there
+            return job.fail, (error,)
 
 
 class NoLock:
@@ -129,14 +137,16 @@ class Lanes:
     ) -> None:
         """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
         self.name, self.plan = name, plan
-        self.queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.queue: Handoff[_Job] = Handoff()
         self.device_lock = device_lock or NoLock()
         self._loop = asyncio.get_running_loop()
         self._inline = instances[0] if plan.inline_elements else None
         rest = instances[1:] if plan.inline_elements else instances
         self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
-        self._pending = 0
+        self._jobs: set[_Job] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._watchdog: asyncio.TimerHandle | None = None
         for lane in self._threads:
             lane.thread.start()
@@ -144,7 +154,7 @@ class Lanes:
     @property
     def depth(self) -> int:
         """Requests that wait for a lane."""
-        return self.queue.qsize()
+        return self.queue.depth
 
     @property
     def instances(self) -> list[Instance]:
@@ -164,7 +174,7 @@ class Lanes:
         if (
             self._inline is None
             or work.elements > self.plan.inline_elements
-            or (self._pending and not self.plan.inline_always)
+            or (self._jobs and not self.plan.inline_always)
         ):
             return None
         start = monotonic()
@@ -175,21 +185,43 @@ class Lanes:
         """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
         if self.wedged:
             raise NotReady(f"{self.name}: {self.wedged}")
-        if self.queue.qsize() >= self._max_queue:
+        if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
         job = _Job(work, deadline, self._loop.create_future())
-        timer = None if deadline is None else self._loop.call_at(deadline, job.expire)
-        self._pending += 1
+        self._jobs.add(job)
+        if deadline is not None and deadline < self._alarm_at:
+            self._set_alarm(deadline)
         self.queue.put(job)
         if self._watchdog is None:
             self._watch()
         try:
             return await job.future
         finally:
-            self._pending -= 1
+            self._jobs.discard(job)
             job.abandon()
-            if timer is not None:
-                timer.cancel()
+            if not job.started:
+                self.queue.withdraw(job)
+
+    def _set_alarm(self, at: float) -> None:
+        """One timer for all requests, at the earliest deadline: most are answered long before, and cost none."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        now = self._loop.time()
+        deadlines = []
+        for job in list(self._jobs):
+            if job.deadline is None:
+                continue
+            if job.deadline <= now:
+                job.expire()
+            else:
+                deadlines.append(job.deadline)
+        if deadlines:
+            self._set_alarm(min(deadlines))
 
     def tell(self, callback: Callable[..., None], *args: object) -> None:
         """From a lane's thread to the loop; after the loop has gone nobody waits any more."""
@@ -207,15 +239,16 @@ class Lanes:
                 lane.wedged = True
                 log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, lane.instance.device, self._max_run_s)
                 job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
-        if self._pending:
+        if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 
     def close(self) -> None:
         """Each lane ends after what it runs now, and gives its instance's memory back. Returns at once."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for _ in self._threads:
-            self.queue.put(None)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.queue.close()
         if self._inline is not None:
             self._inline.close()
 

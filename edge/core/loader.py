@@ -21,7 +21,7 @@ from edge.core.lanes import LanePlan, Lanes, NoLock
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
 from edge.core.plan import CPU, plan_lanes
-from edge.core.selftest import SelfTestReport, selftest
+from edge.core.selftest import SelfTestReport, breathe, selftest, warm_up
 from edge.core.slot import Slot
 from edge.core.threads import in_thread
 from edge.domain.errors import LoadError
@@ -69,10 +69,13 @@ class Loader:
         self._memory = memory
         self._device_locks: dict[str, threading.Lock] = {}
 
-    async def bring_up(self, slot: Slot, *, careful: bool) -> None:
-        """From LOADING to TESTING, with lanes that have run. `careful`: a child tries it first. Raises LoadError."""
+    async def bring_up(self, slot: Slot, *, careful: bool, last_resort: bool = False) -> None:
+        """From LOADING to TESTING, with lanes that have run. Raises LoadError.
+
+        `careful`: a child tries it first. `last_resort`: its model has no other version that may serve.
+        """
         artifact = slot.artifact
-        if blame := self._deaths.blamed(artifact):
+        if blame := self._deaths.blamed(artifact, last_resort=last_resort):
             raise LoadError(blame)
         slot.options = await self._in_thread("options", own_options, artifact, slot.options)
         backend = self._backend_for(artifact.platform)
@@ -84,16 +87,16 @@ class Loader:
         await self._in_thread("note", self._deaths.loading, artifact)
         serving = False
         try:
-            await self._load(slot, backend)
+            await self._load(slot, backend, gently=careful)
             serving = True
         finally:
             await self._in_thread("note", self._deaths.loaded, artifact, serving=serving)
 
-    async def _load(self, slot: Slot, backend: Backend) -> None:
+    async def _load(self, slot: Slot, backend: Backend, *, gently: bool) -> None:
         first = await self._in_thread("load", backend.load, slot.artifact, slot.options)
         slot.advance(Event.LOADED)
         try:
-            report, plan, rest, names = await self._in_thread("test", self._test, slot, backend, first)
+            report, plan, rest, names = await self._in_thread("test", self._test, slot, first, gently)
         except BaseException:
             first.close()
             raise
@@ -119,12 +122,15 @@ class Loader:
         log.info("%s: ready on %s, %.0f µs a run, %s", slot.id, first.device, report.run_s * 1e6, plan)
 
     def _test(
-        self, slot: Slot, backend: Backend, first: LoadedModel
+        self, slot: Slot, first: LoadedModel, gently: bool
     ) -> tuple[SelfTestReport, LanePlan, list[LoadedModel], tuple[str, ...]]:
-        """Run the golden vectors, and load as many more instances as the run time asks for. Blocks."""
+        """Run the golden vectors, and load as many more instances as the run time asks for. Blocks.
+
+        `gently`: something is being served meanwhile.
+        """
         artifact, options = slot.artifact, slot.options
         with self._lock_of(first.device):
-            report = selftest(first, _golden(artifact))
+            report = selftest(first, _golden(artifact), rest=breathe if gently else lambda took: None)
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
         plan = plan_lanes(
@@ -140,13 +146,13 @@ class Loader:
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
-                rest.append(backend.load(artifact, options))
-                # The first run of an interpreter prepares its kernels: no request should wait for that.
-                selftest(rest[-1], None)
+                rest.append(first.another())
+                warm_up(rest[-1])
         except BaseException:
             for model in rest:
                 model.close()
             raise
+        return_memory()  # of what was needed for loading only
         return report, plan, rest, names
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:

@@ -176,7 +176,7 @@ class Manager:
         start = monotonic()
         careful = not self.starting and any(each.newest for each in self._registry.models.values())
         try:
-            await self._loader.bring_up(slot, careful=careful)
+            await self._loader.bring_up(slot, careful=careful, last_resort=_is_last_resort(model, slot))
         except LoadError as error:
             self._failed(model, slot.artifact, slot, str(error))
         except Exception:
@@ -288,6 +288,13 @@ class Manager:
             for slot in model.slots.values():
                 if slot.lanes is not None:
                     slot.lanes.close()
+
+
+def _is_last_resort(model: Model, slot: Slot) -> bool:
+    """Whether every other version that might serve has failed."""
+    wish = model.wish
+    others = {*wish.versions, wish.fallback} & wish.available.keys() - {slot.id.version}
+    return all(version in model.slots and model.slots[version].state is State.FAILED for version in others)
 
 
 def _reasons(model: Model) -> str:

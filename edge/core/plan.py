@@ -38,4 +38,5 @@ def plan_lanes(
     inline_elements = max(elements, int(elements * inline_run_s / max(run_s, 1e-9)))
     if run_s < HOP_S:
         return LanePlan(threads=options.instances or 1, inline_elements=inline_elements, inline_always=True)
-    return LanePlan(threads=threads, inline_elements=inline_elements)
+    # The event loop is one of the cores that are kept busy.
+    return LanePlan(threads=options.instances or max(1, threads - 1), inline_elements=inline_elements)

@@ -12,12 +12,14 @@ from time import monotonic
 import numpy as np
 
 from edge.core.check import check
+from edge.core.lanes import Ran
 from edge.core.registry import Registry
-from edge.core.rows import work_of
+from edge.core.rows import Work, work_of
 from edge.core.slot import Call, Slot
 from edge.domain.errors import Code, EdgeError, Overloaded
 from edge.domain.requests import Payload, PredictRequest, PredictResponse, Target
 from edge.domain.tensors import Tensors
+from edge.telemetry.metrics import CANCELLED, INTERNAL
 
 BY_MODEL = frozenset({Code.INFERENCE_FAILED})
 INLINE_BIND_BYTES = 1 << 20
@@ -49,34 +51,30 @@ class Predict:
         """Raises EdgeError only."""
         start = monotonic()
         with self._registry.acquire(request.spec) as slot:
+            assert slot.lanes is not None
             try:
-                response, finite = await self._predict(slot, request)
+                call = slot.call(request.signature_name, request.dequantize)
+                payload = request.payload
+                if payload.slow or payload.size > self._inline_bind_bytes:
+                    inputs = await self._bind_elsewhere(payload, call.target)
+                else:
+                    inputs = payload.bind(call.target)
+                work = _work(slot, call, inputs)
+                ran = slot.lanes.run_now(work) or await slot.lanes.run(work, request.deadline)
+                response = _response(slot, call, ran)
             except EdgeError as error:
                 by_model = error.code in BY_MODEL
                 slot.meter.failed(request.protocol, error.code.value, monotonic() - start, by_model=by_model)
                 raise
-            slot.meter.answered(request.protocol, monotonic() - start, response.queue_s, response.run_s, finite=finite)
+            except asyncio.CancelledError:
+                slot.meter.failed(request.protocol, CANCELLED, monotonic() - start, by_model=False)
+                raise
+            except Exception:
+                slot.meter.failed(request.protocol, INTERNAL, monotonic() - start, by_model=False)
+                raise
+            finite = not call.floats or all(bool(np.isfinite(ran.outputs[name]).all()) for name in call.floats)
+            slot.meter.answered(request.protocol, monotonic() - start, ran.queue_s, ran.run_s, finite=finite)
             return response
-
-    async def _predict(self, slot: Slot, request: PredictRequest) -> tuple[PredictResponse, bool]:
-        info, lanes = slot.info, slot.lanes
-        assert info is not None
-        assert lanes is not None
-        call = slot.call(request.signature_name, request.dequantize)
-        payload = request.payload
-        if payload.slow or payload.size > self._inline_bind_bytes:
-            inputs = await self._bind_elsewhere(payload, call.target)
-        else:
-            inputs = payload.bind(call.target)
-        rows = check(call.target.signature, inputs, max_batch=info.max_batch)
-        if call.dequantize:
-            inputs = _quantize(call, inputs)
-        work = work_of(call.signature.name, inputs, rows)
-        ran = lanes.run_now(work) or await lanes.run(work, request.deadline)
-        finite = not call.floats or all(bool(np.isfinite(ran.outputs[name]).all()) for name in call.floats)
-        outputs = _dequantize(call, ran.outputs) if call.dequantize else ran.outputs
-        response = PredictResponse(slot.id, call.target.signature, outputs, info.class_names, ran.queue_s, ran.run_s)
-        return response, finite
 
     async def _bind_elsewhere(self, payload: Payload, target: Target) -> Tensors:
         if self._binds >= self._max_binds:
@@ -92,6 +90,19 @@ class Predict:
         self._binds -= 1
         if not work.cancelled():
             work.exception()
+
+
+def _work(slot: Slot, call: Call, inputs: Tensors) -> Work:
+    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, InvalidInput."""
+    assert slot.info is not None
+    rows = check(call.target.signature, inputs, max_batch=slot.info.max_batch)
+    return work_of(call.signature.name, _quantize(call, inputs) if call.dequantize else inputs, rows)
+
+
+def _response(slot: Slot, call: Call, ran: Ran) -> PredictResponse:
+    assert slot.info is not None
+    outputs = _dequantize(call, ran.outputs) if call.dequantize else ran.outputs
+    return PredictResponse(slot.id, call.target.signature, outputs, slot.info.class_names, ran.queue_s, ran.run_s)
 
 
 def _quantize(call: Call, inputs: Tensors) -> Tensors:

@@ -7,7 +7,6 @@ bound on a run: whoever calls this may have to kill it.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.core.golden import Golden
-from edge.domain.errors import EdgeError
+from edge.domain.errors import EdgeError, LoadError
 from edge.domain.ports import DeviceLost, LoadedModel
 from edge.domain.requests import default_signature
 from edge.domain.tensors import Array, DType, Signature, Tensors, TensorSpec, show_shape
 
 WARM_RUNS = 20
 WARM_BUDGET_S = 0.5
+MAX_PAUSE_S = 0.1
 """At least one warm run is timed, and no further one after this much."""
 
 
@@ -45,10 +45,18 @@ class _Failed(Exception):
 
 
 def selftest(
-    model: LoadedModel, golden: Golden | None = None, *, clock: Callable[[], float] = time.perf_counter
+    model: LoadedModel,
+    golden: Golden | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    rest: Callable[[float], None] = lambda took: None,
 ) -> SelfTestReport:
-    """Runs the model on its golden inputs, or on zeros. Blocks for as long as the model does."""
-    test = _Test(model, clock)
+    """Runs the model on its golden inputs, or on zeros. Blocks for as long as the model does.
+
+    `rest` is called after each run with the seconds that it took: where requests are being answered meanwhile, to
+    leave them a part of the processor.
+    """
+    test = _Test(model, clock, rest)
     try:
         if golden is None:
             for signature in model.signatures.values():
@@ -58,6 +66,20 @@ def selftest(
     except _Failed as error:
         return test.report(str(error), golden)
     return test.report("", golden)
+
+
+def warm_up(model: LoadedModel) -> None:
+    """What the first run of an interpreter prepares, no request should wait for. Raises LoadError."""
+    for signature in model.signatures.values():
+        try:
+            model.run(signature.name, zeros(signature))
+        except (EdgeError, DeviceLost) as error:
+            raise LoadError(f"signature {signature.name} fails: {error}") from None
+
+
+def breathe(took_s: float) -> None:
+    """As long a pause as the work took, up to MAX_PAUSE_S."""
+    time.sleep(min(took_s, MAX_PAUSE_S))
 
 
 def zeros(signature: Signature) -> dict[str, Array]:
@@ -73,8 +95,8 @@ def _zero(spec: TensorSpec) -> Array:
 class _Test:
     """Runs, and remembers times and what was not finite."""
 
-    def __init__(self, model: LoadedModel, clock: Callable[[], float]) -> None:
-        self.model, self.clock = model, clock
+    def __init__(self, model: LoadedModel, clock: Callable[[], float], rest: Callable[[float], None]) -> None:
+        self.model, self.clock, self.rest = model, clock, rest
         self.run_s = self.first_run_s = 0.0
         self.non_finite: dict[str, None] = {}
 
@@ -89,7 +111,7 @@ class _Test:
         times: list[float] = []
         while not times or (len(times) < WARM_RUNS and sum(times) < WARM_BUDGET_S):
             times.append(self._run(signature, inputs[len(times) % len(inputs)])[1])
-        self.run_s = max(self.run_s, statistics.median(times))
+        self.run_s = max(self.run_s, sorted(times)[len(times) // 2])
         return [tensors for tensors, _ in outputs]
 
     def check(self, signature: Signature, golden: Golden) -> None:
@@ -110,6 +132,7 @@ class _Test:
         except (EdgeError, DeviceLost) as error:
             raise _Failed(f"signature {signature.name} fails: {error}") from None
         took = self.clock() - start
+        self.rest(took)
         for name, array in outputs.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 self.non_finite[name] = None

@@ -39,5 +39,11 @@ async def in_thread(name: str, timeout_s: float, work: Callable[P, T], *args: P.
             return  # the loop has gone, and with it whoever waited
 
     threading.Thread(target=body, name=name, daemon=True).start()
-    async with asyncio.timeout(timeout_s):
-        return await done
+    # Not asyncio.timeout, which wants a task around it: a request may come here before it has one.
+    try:
+        await asyncio.wait((done,), timeout=timeout_s)
+        if not done.done():
+            raise TimeoutError
+        return done.result()
+    finally:
+        done.cancel()  # nobody waits any more for what is late

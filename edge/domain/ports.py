@@ -37,6 +37,13 @@ class LoadedModel(Protocol):
         """
         ...
 
+    def another(self) -> LoadedModel:
+        """One more instance of the very same model, whatever has become of its files; on the CPU only.
+
+        Blocks. Raises LoadError.
+        """
+        ...
+
     def close(self) -> None:
         """Give the memory back. Idempotent."""
         ...
@@ -55,6 +62,15 @@ class Backend(Protocol):
 
     def load(self, artifact: Artifact, options: ModelOptions) -> LoadedModel:
         """One instance, ready to run. Blocks. Raises LoadError only."""
+        ...
+
+
+class Keepsakes(Protocol):
+    """What is known again after a restart, by key. Blocks; never raises: a full disk costs the memory of it, and is logged."""
+
+    def recall(self, key: str) -> bytes | None: ...
+    def keep(self, key: str, data: bytes) -> None:
+        """Durably, in place of what was kept under the key."""
         ...
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.config import Config, Model
-from edge.domain.ports import Source
-from edge.sources.directory import DirectorySource, Memory, Wish
+from edge.domain.ports import Keepsakes, Source
+from edge.sources.directory import DirectorySource, Wish
 from edge.sources.file import FileSource
 from edge.sources.repository import RepositorySource
-from edge.sources.watch import Changes, Watched
+from edge.sources.watch import Changes
 
 REPOSITORY = "/"
 
 
-def sources_of(config: Config, changes: Changes, memory: Memory | None = None) -> dict[str, Source]:
+def sources_of(config: Config, changes: Changes, keepsakes: Keepsakes) -> dict[str, Source]:
     """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file."""
-    sources: dict[str, Source] = {name: _source(name, model, changes, memory) for name, model in config.models.items()}
+    sources: dict[str, Source] = {
+        name: _source(name, model, changes, keepsakes) for name, model in config.models.items()
+    }
     if config.repository.path is not None:
         sources[REPOSITORY] = RepositorySource(
             config.repository.path,
             changes,
-            lambda name, path: DirectorySource(Wish(name, path), changes, memory=memory),
+            lambda name, path: DirectorySource(Wish(name, path), changes, keepsakes=keepsakes),
             skip=frozenset(config.models),
         )
     return sources
@@ -35,12 +37,14 @@ def unchanged(old: Config, new: Config) -> set[str]:
     return same
 
 
-def watched(config: Config) -> Watched:
-    """What changes are to be noticed."""
-    paths = [model.path for model in config.models.values()]
-    trees = [path for path in paths if not _is_file(path)]
-    repository = [config.repository.path] if config.repository.path else []
-    return Watched([*trees, *repository], [path for path in paths if _is_file(path)])
+def watched(config: Config) -> list[Path]:
+    """Directories below which changes are to be noticed. Blocks for a moment.
+
+    A model that is one file is looked at every `poll_s` and no more: to watch what it lies in, with all that is below,
+    may be to watch somebody's home, and our own log in it.
+    """
+    paths = [model.path for model in config.models.values() if not _is_file(model.path)]
+    return [*paths, *([config.repository.path] if config.repository.path else [])]
 
 
 def _is_file(path: Path) -> bool:
@@ -48,7 +52,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() or (path.suffix == ".tflite" and not path.is_dir())
 
 
-def _source(name: str, model: Model, changes: Changes, memory: Memory | None) -> Source:
+def _source(name: str, model: Model, changes: Changes, keepsakes: Keepsakes) -> Source:
     if _is_file(model.path):
         return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
     return DirectorySource(
@@ -61,5 +65,5 @@ def _source(name: str, model: Model, changes: Changes, memory: Memory | None) ->
             options=model.options,
         ),
         changes,
-        memory=memory,
+        keepsakes=keepsakes,
     )

@@ -1,8 +1,8 @@
 """A model's directory of versions as a source: `aspired.json` decides where there is one, else the version policy.
 
 Rule 1: a missing directory changes nothing; an empty one is the empty wish. Rule 2: an `aspired.json` that is
-invalid or gone changes nothing: the last one holds, over restarts too, and the problem is said.
-Rule 3: all disk work is in threads.
+invalid or gone changes nothing: the last one holds, over a restart too, and the problem is said. Rule 3: all disk
+work is in threads.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from edge.domain.layout import AspiredFile, parse_aspired
 from edge.domain.models import Aspired, ModelOptions, Platform, Swap
 from edge.domain.policy import Latest, VersionPolicy
+from edge.domain.ports import Keepsakes
 from edge.sources.scan import Found, Scanner
 from edge.sources.watch import Changes
 
@@ -38,37 +38,22 @@ class Wish:
     prefer: tuple[Platform, ...] = (Platform.TFLITE, Platform.SAVEDMODEL)
 
 
-class Memory(Protocol):
-    """Where the last good `aspired.json` of a model's directory outlives the process. Both methods block."""
-
-    def recall(self, name: str, directory: Path) -> bytes | None: ...
-    def keep(self, name: str, directory: Path, aspired: bytes) -> None: ...
-
-
-class NoMemory:
-    """Keeps nothing."""
-
-    def recall(self, name: str, directory: Path) -> bytes | None:
-        return None
-
-    def keep(self, name: str, directory: Path, aspired: bytes) -> None: ...
-
-
 class DirectorySource:
     """`changes` wakes it; `settle_s` is how long a version's files must stand still."""
 
     def __init__(
-        self, wish: Wish, changes: Changes, *, memory: Memory | None = None, settle_s: float = SETTLE_S
+        self, wish: Wish, changes: Changes, *, settle_s: float = SETTLE_S, keepsakes: Keepsakes | None = None
     ) -> None:
         self._wish = wish
         self._changes = changes
-        self._memory = memory or NoMemory()
         self._settle_s = settle_s
         self._scanner = Scanner(wish.name, wish.path, settle_s=settle_s, prefer=wish.prefer)
         self._held: AspiredFile | None = None
-        self._good: bytes | None = None
+        self._keepsakes = keepsakes
+        # One for each place: another directory under the same name is another model's.
+        self._key = f"aspired {wish.name} {wish.path.absolute()}"
         self._kept: bytes | None = None
-        self._recalled = False
+        self._recalled = keepsakes is None
         self._last: Aspired | None = None
         self._unsettled = False
 
@@ -87,20 +72,32 @@ class DirectorySource:
 
     async def look(self) -> Aspired | None:
         """The wish, or None where it is the same as at the last look."""
-        if not self._recalled:
-            await asyncio.to_thread(self._recall)
         found = await asyncio.to_thread(self._scanner.look)
+        if not found.missing:
+            await asyncio.to_thread(self._recall_or_keep, found)
         self._unsettled = found.unsettled
         aspired = self._aspired(found)
-        if self._kept != self._good:
-            # Before it is acted upon: what was served must hold when this process dies of it.
-            await asyncio.to_thread(self._keep)
         if aspired == self._last:
             return None
         if aspired.problem and (self._last is None or aspired.problem != self._last.problem):
             log.warning("%s: %s", self._wish.name, aspired.problem)
         self._last = aspired
         return aspired
+
+    def _recall_or_keep(self, found: Found) -> None:
+        """The last valid aspired.json: from before the restart at the first look, for the next one at every change."""
+        if self._keepsakes is None:
+            return
+        if not self._recalled:
+            self._recalled = True
+            self._kept = self._keepsakes.recall(self._key)
+            kept = _valid(self._kept)
+            # Of what it names something must be there, or the directory has become another's.
+            if kept is not None and {*kept.versions, kept.fallback} & set(found.artifacts):
+                self._held = kept
+        if found.aspired is not None and found.aspired != self._kept and _valid(found.aspired) is not None:
+            self._keepsakes.keep(self._key, found.aspired)
+            self._kept = found.aspired
 
     def _aspired(self, found: Found) -> Aspired:
         wish = self._wish
@@ -131,9 +128,7 @@ class DirectorySource:
         try:
             self._held = parse_aspired(found.aspired)
         except ValueError as error:
-            holds = "; the last good one holds" if self._held else ""
-            return self._held, f"aspired.json: {error}{holds}"
-        self._good = found.aspired
+            return self._held, f"aspired.json: {error}"
         absent = [version for version in self._held.versions if version not in found.artifacts]
         return self._held, f"aspired.json: version {absent[0]} is not there" if absent else ""
 
@@ -153,17 +148,9 @@ class DirectorySource:
             options=wish.options,
         )
 
-    def _recall(self) -> None:
-        self._recalled = True
-        kept = self._memory.recall(self._wish.name, self._wish.path)
-        if kept is None:
-            return
-        try:
-            self._held = parse_aspired(kept)
-        except ValueError as error:
-            log.warning("%s: the aspired.json that was kept is not used: %s", self._wish.name, error)
 
-    def _keep(self) -> None:
-        assert self._good is not None
-        self._memory.keep(self._wish.name, self._wish.path, self._good)
-        self._kept = self._good
+def _valid(data: bytes | None) -> AspiredFile | None:
+    try:
+        return None if data is None else parse_aspired(data)
+    except ValueError:
+        return None

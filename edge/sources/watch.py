@@ -1,16 +1,15 @@
-"""Notice that something at some paths has changed: by the kernel's word where it can be had, and by looking again
-every `poll_s` in any case.
+"""Notice that something under some directories has changed: by the kernel's word where it can be had, and by
+looking again every `poll_s` in any case.
 
-Rule 1: a notification only ever causes a look; a lost one costs `poll_s`. Rule 2: of the directory around a file
-nothing else counts, however much goes on in it: a log beside a model must not make more log.
+Rule: a notification only ever causes a look; a lost one costs `poll_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -20,19 +19,11 @@ STEP_MS, DEBOUNCE_MS, STOP_WITHIN_MS = 20, 100, 1000
 """A batch of changes ends when nothing came for a step, or after the debounce; a stop is seen within the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """Directories of which everything below counts, and single files."""
-
-    trees: Collection[Path] = ()
-    files: Collection[Path] = ()
-
-
 class Changes:
-    """Wakes every subscriber at a change in what is watched, and every `poll_s`."""
+    """Wakes every subscriber at a change below one of `paths`, and every `poll_s`."""
 
-    def __init__(self, watched: Watched, *, poll_s: float = POLL_S) -> None:
-        self._watched, self._poll_s = watched, poll_s
+    def __init__(self, paths: Sequence[Path], *, poll_s: float = POLL_S) -> None:
+        self._paths, self._poll_s = tuple(paths), poll_s
         self._event = asyncio.Event()
 
     def subscribe(self) -> asyncio.Event:
@@ -52,56 +43,39 @@ class Changes:
         self._event.set()
         self._event = asyncio.Event()
 
-    def follow(self, watched: Watched) -> None:
-        """Watch this from now on."""
-        self._watched = watched
+    def follow(self, paths: Sequence[Path]) -> None:
+        """Watch these from now on."""
+        self._paths = tuple(paths)
         self.notify()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_watching(files=False))
-            group.create_task(self._keep_watching(files=True))
-
-    async def _keep_watching(self, *, files: bool) -> None:
-        """A directory that appears, or is replaced by another of its name, is watched within two `poll_s`.
+        """Until cancelled. A directory that appears, or is replaced by another of its name, is watched soon after.
 
         The first look needs no notification, and is not kept waiting by the watcher's import.
         """
         while True:
             await asyncio.sleep(self._poll_s)
-            watched = self._watched
-            directories = {path.absolute().parent for path in watched.files} if files else set(watched.trees)
-            present = await asyncio.to_thread(_present, directories)
+            paths = self._paths
+            present = await asyncio.to_thread(_present, paths)
             if not present:
                 continue
-            only = frozenset(str(path.absolute()) for path in watched.files) if files else None
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(self._follow(list(present), only, stop))
-                while self._watched is watched and not task.done():
+                task = group.create_task(self._follow([*present], stop))
+                while self._paths is paths and present == await asyncio.to_thread(_present, paths):
                     await asyncio.wait([task], timeout=self._poll_s)
-                    if present != await asyncio.to_thread(_present, directories):
-                        break
                 stop.set()
 
-    async def _follow(self, directories: Collection[Path], only: frozenset[str] | None, stop: asyncio.Event) -> None:
-        """`only`: the paths that count, in directories that are not watched any deeper."""
-        from watchfiles import awatch  # only a server that watches needs it
-
+    async def _follow(self, directories: Sequence[Path], stop: asyncio.Event) -> None:
+        # Only a server that watches needs it, and to import takes longer than a request may wait.
+        awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
         try:
             async for _ in awatch(
-                *directories,
-                watch_filter=None if only is None else lambda _, path: path in only,
-                recursive=only is None,
-                step=STEP_MS,
-                debounce=DEBOUNCE_MS,
-                rust_timeout=STOP_WITHIN_MS,
-                stop_event=stop,
+                *directories, step=STEP_MS, debounce=DEBOUNCE_MS, rust_timeout=STOP_WITHIN_MS, stop_event=stop
             ):
                 self.notify()
         except (OSError, RuntimeError) as error:
-            log.warning("no notification for %s (%s); looking every %g s", next(iter(directories)), error, self._poll_s)
+            log.warning("no notification for %s (%s); looking every %g s", directories[0], error, self._poll_s)
             await stop.wait()
 
 

@@ -1,13 +1,10 @@
-"""What this program is, for `edge version` and the metrics."""
+"""What this program is, for `edge version`, the protocols and the metrics."""
 
 from __future__ import annotations
 
-from importlib import metadata
+import edge
 
 
 def version() -> str:
-    """The version that was installed; `unknown` in a tree that never was."""
-    try:
-        return metadata.version("edge-serving")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    """Not from the installed package's metadata: to read those imports a parser of e-mail, on every start."""
+    return edge.__version__

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OK = "ok"
 INTERNAL = "internal"
+CANCELLED = "cancelled"
 ENDED = frozenset({State.NEW, State.UNLOADED, State.FAILED})
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SWAP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -103,7 +104,7 @@ class VersionMetrics:
             self._tfserving.observe(protocol, OK, total_s, run_s)
 
     def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool = False) -> None:
-        """One request that got an error: a `Code`'s value, or INTERNAL. `by_model`: the version is to blame."""
+        """One request that got an error: a `Code`'s value, INTERNAL, or CANCELLED. `by_model`: the version is to blame."""
         try:
             self.outcomes[protocol, code] += 1
         except KeyError:

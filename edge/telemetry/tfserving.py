@@ -28,6 +28,7 @@ STATUS = {
     "inference_failed": "INTERNAL",
     "control_failed": "INTERNAL",
     "internal": "INTERNAL",
+    "cancelled": "CANCELLED",
 }
 
 

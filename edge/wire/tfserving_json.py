@@ -17,7 +17,7 @@ from edge.domain.errors import InvalidInput
 from edge.domain.requests import Payload, Target
 from edge.domain.tensors import Tensors
 from edge.wire import json_dense, json_exact, json_fast
-from edge.wire.encoding import CorruptBody, inflate
+from edge.wire.encoding import Claim, CorruptBody, free, inflate
 from edge.wire.tfserving_debug import debug
 from edge.wire.tfserving_tensors import Specs, from_inputs, from_instances
 
@@ -33,10 +33,10 @@ class ParsedPredict(NamedTuple):
     payload: Payload
 
 
-def read_body(body: bytes, content_encoding: str, max_bytes: int) -> bytes:
-    """The body without its content encoding; a corrupt one counts as empty. Raises TooLarge."""
+def read_body(body: bytes, content_encoding: str, max_bytes: int, claim: Claim = free) -> bytes:
+    """The body without its content encoding; a corrupt one counts as empty. Raises TooLarge, and what `claim` raises."""
     try:
-        return inflate(body, content_encoding, max_bytes)
+        return inflate(body, content_encoding, max_bytes, claim)
     except CorruptBody:
         return b""
 

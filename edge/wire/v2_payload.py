@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, Struct
 
@@ -42,8 +42,7 @@ class InputTensor(Struct, frozen=True):
     data: Any = UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class InferPayload:
+class InferPayload(NamedTuple):
     """The inputs of a request whose head has been read. `head_size`: bytes of JSON before the binary tensors."""
 
     body: bytes

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from edge.domain.errors import InvalidInput
 from edge.domain.requests import PredictResponse
-from edge.domain.tensors import Array, DType
+from edge.domain.tensors import Array, DType, Shape
 from edge.wire import v2_binary, v2_numbers
 from edge.wire.v2_datatypes import NAMES
 from edge.wire.v2_errors import JSON
@@ -57,13 +57,17 @@ def _output(wish: RequestedOutput, response: PredictResponse) -> tuple[bytes, by
     array = response.outputs[wish.name]
     if wish.classification:
         array = classify(array, wish.classification, response.class_names)
-    name, datatype = _quoted(wish.name), _DATATYPES[array.dtype].encode()
-    shape = ",".join(map(str, array.shape)).encode()
-    start = b'{"name":%b,"datatype":"%b","shape":[%b],' % (name, datatype, shape)
+    start = _start(wish.name, array.dtype, array.shape)
     if wish.binary:
         tail = v2_binary.write(array)
         return b'%b"parameters":{"binary_data_size":%d}}' % (start, len(tail)), tail
     return b'%b"data":%b}' % (start, v2_numbers.data(array)), None
+
+
+@lru_cache(maxsize=256)
+def _start(name: str, dtype: np.dtype[Any], shape: Shape) -> bytes:
+    sizes = ",".join(map(str, shape)).encode()
+    return b'{"name":%b,"datatype":"%b","shape":[%b],' % (_quoted(name), _DATATYPES[dtype].encode(), sizes)
 
 
 def classify(array: Array, count: int, class_names: tuple[str, ...]) -> Array:
@@ -99,6 +103,7 @@ def _quoted(name: str) -> bytes:
     return msgspec.json.encode(name)
 
 
+@lru_cache(maxsize=64)
 def negotiate(accept_encoding: str | None) -> Encoding | None:
     """What an Accept-Encoding header asks for: the first of those that weigh most; None for the body as it is."""
     best, best_weight = "identity", 0.0

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -25,11 +26,12 @@ from edge.wire.v2_payload import InferPayload, InputTensor, RawPayload, Requeste
 
 HEADER = "Inference-Header-Content-Length"
 MAX_ELEMENTS = 2**59 - 1  # of one tensor, sizes of 0 not counted: as many of 16 bytes as an address can tell apart
+MAX_REMEMBERED_BYTES, REMEMBERED = 2_048, 128
+"""JSON up to this size, before tensors as bytes, is remembered with what it says: the last so many."""
 _MICROSECOND = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedInfer:
+class ParsedInfer(NamedTuple):
     """What a request asks for. No `outputs` stands for all of them, as bytes if `binary`. `timeout_s` is None for none."""
 
     payload: Payload
@@ -70,16 +72,45 @@ def parse_infer(body: bytes, header_length: int | None, spec: ModelSpec) -> Pars
         raise InvalidInput(f"inference header size should be in range (0, {len(body)}), got: {header_length}")
     if header_length == 0:
         return ParsedInfer(RawPayload(body, spec.name), binary=True)
-    head, spans = read_head(body if header_length == len(body) else body[:header_length])
+    if header_length == len(body):
+        asked = _read(body, len(body), spec.name)
+    else:
+        text = body[:header_length]
+        read = _read_again if header_length <= MAX_REMEMBERED_BYTES else _read
+        asked = read(text, len(body), spec.name)
+    payload = InferPayload(body, header_length, spec.name, asked.id, asked.inputs, asked.outputs)
+    return ParsedInfer(
+        payload, asked.id, asked.outputs, asked.binary, asked.signature_name, asked.dequantize, asked.timeout_s
+    )
+
+
+class _Asked(NamedTuple):
+    """All that a request's JSON says; where its inputs lie is counted from the body's start."""
+
+    inputs: tuple[InputTensor, ...]
+    id: str
+    outputs: tuple[RequestedOutput, ...]
+    binary: bool = False
+    signature_name: str = ""
+    dequantize: bool | None = None
+    timeout_s: float | None = None
+
+
+def _read(text: bytes, size: int, model: str) -> _Asked:
+    """`size`: bytes of the whole body. Raises InvalidInput."""
+    head, spans = read_head(text)
     given = head.parameters
     binary = given is not UNSET and given.binary_data_output
     outputs = _outputs(head, binary) if head.outputs else ()
-    inputs = _inputs(head, spans, header_length, len(body), spec.name)
-    payload = InferPayload(body, header_length, spec.name, head.id, inputs, outputs)
+    inputs = _inputs(head, spans, len(text), size, model)
     if given is UNSET:
-        return ParsedInfer(payload, head.id, outputs)
+        return _Asked(inputs, head.id, outputs)
     timeout_s = given.timeout * _MICROSECOND if given.timeout else None
-    return ParsedInfer(payload, head.id, outputs, binary, given.signature_name, given.dequantize, timeout_s)
+    return _Asked(inputs, head.id, outputs, binary, given.signature_name, given.dequantize, timeout_s)
+
+
+# A client whose tensors travel as bytes sends the same JSON again and again.
+_read_again = lru_cache(maxsize=REMEMBERED)(_read)
 
 
 def _inputs(head: Head, spans: Sequence[Span], at: int, end: int, model: str) -> tuple[InputTensor, ...]:

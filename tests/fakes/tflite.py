@@ -77,7 +77,7 @@ class FakeBackend:
             raise LoadError(f"{artifact.id}: told to fail")
         if options.device in self.lost:
             raise LoadError(f"{artifact.id}: no device {options.device}")
-        model = FakeModel(self, artifact.id, self.device or options.device)
+        model = FakeModel(self, artifact, options)
         self.models.append(model)
         return model
 
@@ -90,15 +90,15 @@ class FakeBackend:
 class FakeModel:
     """One instance of a version, as `FakeBackend` was told to make it."""
 
-    def __init__(self, backend: FakeBackend, id: ModelId, device: str) -> None:
-        self.id = id
+    def __init__(self, backend: FakeBackend, artifact: Artifact, options: ModelOptions) -> None:
+        self.id = artifact.id
         self.signatures = backend.signatures or MappingProxyType({backend.signature.name: backend.signature})
         self.max_batch = backend.max_batch
-        self.device = device
+        self.device = backend.device or options.device
         self.notice = backend.notice
         self.may_run_long = backend.may_run_long
         self.closed = False
-        self._backend = backend
+        self._backend, self._artifact, self._options = backend, artifact, options
         self._busy = threading.Lock()
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
@@ -117,6 +117,9 @@ class FakeModel:
             return self._backend.run(self.id, signature, inputs)
         finally:
             self._busy.release()
+
+    def another(self) -> FakeModel:
+        return self._backend.load(self._artifact, self._options)
 
     def close(self) -> None:
         assert not self._busy.locked(), f"{self.id}: closed while it runs"

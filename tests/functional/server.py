@@ -68,14 +68,18 @@ class Running:
 
 @contextmanager
 def serving(
-    tmp_path: Path, *arguments: str | Path, ready: bool = True, environment: dict[str, str] | None = None
+    tmp_path: Path,
+    *arguments: str | Path,
+    ready: bool = True,
+    environment: dict[str, str] | None = None,
+    module: str = "edge",
 ) -> Iterator[Running]:
-    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed."""
+    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command."""
     log, admin = tmp_path / "server.log", tmp_path / "admin.sock"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "edge", "serve", *map(str, arguments), "--port", "0"),
+                *(sys.executable, "-m", module, "serve", *map(str, arguments), "--port", "0"),
                 *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={admin}"),
             ],
             stdin=subprocess.DEVNULL,

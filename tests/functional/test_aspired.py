@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,3 +171,23 @@ def die_while_it_runs(server: Running, black_box: Path) -> None:
     eventually(lambda: 1 in black_box.read_bytes()[::RECORD_BYTES])
     server.kill()
     connection.close()
+
+
+def test_a_place_that_has_become_another_models_is_served_by_its_policy(repository: Repository, tmp_path: Path) -> None:
+    repository.aspire("m", 2)
+    with served(repository, tmp_path) as server:
+        assert answer(server, "m") == 2
+    shutil.rmtree(repository.path / "m")
+    repository.put("m", 11)
+    with served(repository, tmp_path) as server:
+        assert answer(server, "m") == 11
+
+
+def test_a_version_that_is_there_and_not_aspired_is_not_served(repository: Repository, tmp_path: Path) -> None:
+    repository.aspire("m", 2)
+    with served(repository, tmp_path) as server:
+        assert answer(server, "m", "/versions/3") == 404
+        repository.put("m", 4)
+        with pytest.raises(TimeoutError):
+            eventually(lambda: states(server, "m") != {"2": "ready"}, within_s=1.5)
+        assert answer(server, "m") == 2

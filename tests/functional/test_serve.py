@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import shutil
 import signal
 import socket
@@ -135,19 +134,6 @@ def test_sigterm_ends_it_cleanly_and_new_connections_are_refused(models: Path, t
         assert server.process.wait(15) == 0
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", server.port)) != 0
-
-
-def test_a_kill_at_any_moment_of_a_swap_leaves_a_complete_version(models: Path, tmp_path: Path) -> None:
-    chance = random.Random(11)
-    for _ in range(8):
-        shutil.rmtree(models / "digits" / "2", ignore_errors=True)
-        with serving(tmp_path, models) as server:
-            publish(DIGITS / "2", models / "digits" / "2")
-            time.sleep(chance.uniform(0, 1.8))  # the moment of the kill is the point
-            server.kill()
-        with serving(tmp_path, models) as server:
-            answer = server.json("/v1/models/digits:predict", {"instances": [PIXELS]})
-            assert len(answer["predictions"][0]) == 10
 
 
 def test_a_page_of_another_origin_and_a_rebound_name_are_refused(models: Path, tmp_path: Path) -> None:

@@ -228,7 +228,8 @@ def test_models_are_loaded_and_unloaded_over_http_where_that_is_allowed(reposito
     with serving(tmp_path, repository.path, "--model-control") as server:
         assert control(server, "m", "unload") == (200, "")
         assert answer(server, "m") == 404
-        assert rows(server)["m"] == {"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}
+        unloaded = {"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}
+        eventually(lambda: rows(server)["m"] == unloaded)
         assert [row["name"] for row in server.json(INDEX, {"ready": True})] == ["other"]
         assert server.ask("/v2/models/m/ready")[0] == 400
         assert server.ask("/v2/health/ready")[0] == 200, "a person wanted it so"

@@ -123,7 +123,8 @@ async def test_a_hang_ends_at_the_timeout(version: Artifact) -> None:
     report = await tried(version, "Hanging", TrialLimits(timeout_s=2.0))
     assert report == TrialReport(False, "timed out: not done after 2 s")
     assert time.monotonic() - start < WAIT_S
-    assert not psutil.pid_exists(int(version.file("pid").read_text()))
+    child = int(version.file("pid").read_text())
+    await until(lambda: not psutil.pid_exists(child))
 
 
 async def test_memory_is_bounded_and_its_end_is_named(version: Artifact) -> None:
@@ -148,7 +149,8 @@ async def test_a_trial_that_cannot_be_started_fails_the_version(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     report = await run_trial(version, CPU)
-    assert report.reason.startswith("failed: the trial could not be started: ")
+    assert report.reason.startswith("failed: the trial ")
+    assert "/nowhere/python" in report.reason
 
 
 async def test_a_trial_does_not_block_the_event_loop(version: Artifact) -> None:
@@ -187,7 +189,7 @@ async def test_a_cancelled_trial_leaves_no_child(version: Artifact) -> None:
     trial.cancel()
     with pytest.raises(asyncio.CancelledError):
         await trial
-    assert not psutil.pid_exists(child)
+    await until(lambda: not psutil.pid_exists(child))
 
 
 async def test_a_child_dies_with_the_server(version: Artifact) -> None:
@@ -208,7 +210,7 @@ async def test_a_child_dies_with_the_server(version: Artifact) -> None:
 
 async def test_a_trial_whose_server_is_gone_already_does_nothing(version: Artifact) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edge.trial", "1", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        sys.executable, "-m", "edge.trial", "1", "nice", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     _, said = await process.communicate()
     assert process.returncode == 1

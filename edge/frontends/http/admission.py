@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from edge.domain.errors import DeadlineExceeded, InvalidInput, Overloaded
@@ -18,14 +20,26 @@ LARGE_BYTES = 1 << 20
 
 
 class Admission:
-    """`with admission:` holds one of `max_inflight` places. `large_bytes`: bodies above it are read off the loop."""
+    """`with admission:` holds one of `max_inflight` places. `large_bytes`: bodies above it are read off the loop.
+
+    max_inflated_bytes: what the compressed bodies of all requests in flight may come to.
+    """
 
     def __init__(
-        self, *, max_inflight: int, request_timeout_s: float, offload: Executor, large_bytes: int = LARGE_BYTES
+        self,
+        *,
+        max_inflight: int,
+        max_inflated_bytes: int,
+        request_timeout_s: float,
+        offload: Executor,
+        large_bytes: int = LARGE_BYTES,
     ) -> None:
+        self._max_inflated_bytes = max_inflated_bytes
         self._max_inflight, self._timeout_s = max_inflight, request_timeout_s
         self._offload, self._large_bytes = offload, large_bytes
         self._inflight = 0
+        self._inflated_bytes = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         """Raises Overloaded."""
@@ -56,6 +70,34 @@ class Admission:
         """Whether work whose cost goes with `size` bytes may be done on the event loop; else it is for `aside`."""
         return size <= self._large_bytes
 
+    @contextmanager
+    def inflating(self) -> Iterator[Callable[[int], None]]:
+        """How one request claims the bytes that its body inflates to, in any thread; given back when the block ends.
+
+        The claim raises Overloaded, also once the block has ended: a thread may go on after its request was given up.
+        """
+        mine, over = 0, False
+
+        def claim(size: int) -> None:
+            nonlocal mine, over
+            with self._lock:
+                if over:
+                    raise Overloaded("the request was given up")
+                if self._inflated_bytes + size > self._max_inflated_bytes:
+                    # At once, or those that are under way would all refuse each other.
+                    self._inflated_bytes -= mine
+                    mine, over = 0, True
+                    raise Overloaded("too many bytes of compressed requests are held (max_inflight_body_bytes)")
+                self._inflated_bytes += size
+                mine += size
+
+        try:
+            yield claim
+        finally:
+            with self._lock:
+                self._inflated_bytes -= mine
+                mine, over = 0, True
+
     async def read(self, size: int, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work whose cost goes with `size` bytes: here, or in a thread where it would hold up everybody else."""
         if self.is_small(size):
@@ -66,8 +108,10 @@ class Admission:
         """In a thread, where it does not hold up everybody else. Raises DeadlineExceeded, and what `work` raises."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._offload, lambda: work(*args, **kwargs))
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), max(0.0, deadline - loop.time()))
-        except TimeoutError:
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise DeadlineExceeded("the request's time was up while its body was read") from None
+        # Whoever waits may give up; the thread goes on, and nobody asks for its error then.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Not asyncio.wait_for, which from Python 3.12 on wants a task around it: see edge.frontends.http.eager.
+        await asyncio.wait((future,), timeout=max(0.0, deadline - loop.time()))
+        if not future.done():
+            raise DeadlineExceeded("the request's time was up while its body was read")
+        return future.result()

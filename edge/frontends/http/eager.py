@@ -7,28 +7,34 @@ A request for a model that runs on the event loop never waits: it is spared the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def start(coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T | asyncio.Task[T]:
+def start(
+    coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, later: Callable[[T], None]
+) -> T | asyncio.Task[None]:
     """Its result, or a task for the rest of it. What it raises before it first waits is raised here.
 
-    Before its first wait `asyncio.current_task()` is not its own: it may not use `asyncio.timeout` there.
+    `later` gets the result of a task, as the last thing that it does: a done callback would come a turn of the loop
+    after. It is not called for a task that was cancelled, or failed.
+
+    Before its first wait `asyncio.current_task()` is not its own: it may not use `asyncio.timeout`
+    there, nor `asyncio.wait_for`; `asyncio.wait` does as well.
     """
     try:
         first = coro.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
-    return loop.create_task(_rest(coro, first))
+    return loop.create_task(_rest(coro, first, later))
 
 
-async def _rest(coro: Coroutine[Any, Any, T], first: object) -> T:
-    return await _resume(coro, first)
+async def _rest(coro: Coroutine[Any, Any, T], first: object, later: Callable[[T], None]) -> None:
+    later(await _resume(coro, first))
 
 
 @coroutine

@@ -29,8 +29,8 @@ class HttpLimits:
     """Bounds, each with its unit in its name.
 
     max_inflight_body_bytes: of all requests that have not been answered. header_timeout_s and body_timeout_s: from
-    the first byte of each to the last. keepalive_s: an idle connection's life. send_timeout_s: a client that does
-    not read its answer. linger_s: how long what a refused client still sends is read and thrown away.
+    the first byte of each to the last. keepalive_s: an idle connection's life. min_send_bytes: what a
+    client must take of its answer in each send_timeout_s. linger_s: how long what a refused client still sends is read and thrown away.
     """
 
     max_body_bytes: int = 64 << 20
@@ -41,6 +41,7 @@ class HttpLimits:
     body_timeout_s: float = 60.0
     keepalive_s: float = 75.0
     send_timeout_s: float = 30.0
+    min_send_bytes: int = 64 << 10
     linger_s: float = 2.0
     tick_s: float = 1.0
     backlog: int = 1024
@@ -73,14 +74,8 @@ class Listener:
 
     async def listen_unix(self, path: Path, *, mode: int) -> None:
         """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
-        await asyncio.to_thread(_clear_socket, path)
-        before = os.umask(0o777 & ~mode)
-        try:
-            server = await self.loop.create_unix_server(
-                lambda: HttpProtocol(self), str(path), backlog=self.limits.backlog
-            )
-        finally:
-            os.umask(before)
+        bound = await asyncio.to_thread(_bind_unix, path, mode)
+        server = await self.loop.create_unix_server(lambda: HttpProtocol(self), sock=bound, backlog=self.limits.backlog)
         self._servers.append(server)
         self._sockets.append(path)
         self._start_ticking()
@@ -144,6 +139,21 @@ class Listener:
         for path in self._sockets:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(path.unlink)
+
+
+def _bind_unix(path: Path, mode: int) -> socket.socket:
+    """Blocks. Raises OSError."""
+    _clear_socket(path)
+    made = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o777 & ~mode)
+    try:
+        made.bind(str(path))
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
 
 
 def _clear_socket(path: Path) -> None:

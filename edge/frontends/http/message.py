@@ -10,6 +10,9 @@ from urllib.parse import parse_qs
 JSON = "application/json"
 TEXT = "text/plain"
 
+# What an answer says of its connection: nothing in HTTP/1.1, where to go on is the rule.
+PERSISTENT, KEEP_ALIVE, CLOSE = b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"
+
 REASONS = {
     200: "OK",
     204: "No Content",
@@ -79,3 +82,36 @@ def json_error(status: int, message: str, headers: Sequence[tuple[str, str]] = (
     import json
 
     return Response(status, json.dumps({"error": message}).encode(), JSON, headers)
+
+
+def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Mapping[bytes, bytes]) -> bytes:
+    """A request's head as bytes, without the offer to go on in another protocol.
+
+    None is spoken here, and the client of such an offer goes on in HTTP/1.1, in its body at once (RFC 9110, section
+    7.8). A parser does not: it takes the body for the other protocol's.
+    """
+    lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
+    lines += [b"%s: %s" % (name, value) for name, value in headers.items() if name != b"upgrade"]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+_heads: dict[tuple[int, str], bytes] = {}
+
+
+def encode(response: Response, connection: bytes, *, head_only: bool) -> bytes:
+    """The answer as HTTP/1.1. `connection`: PERSISTENT, KEEP_ALIVE or CLOSE."""
+    key = (response.status, response.content_type)
+    head = _heads.get(key)
+    if head is None:
+        reason = REASONS.get(response.status, "Unknown")
+        head = f"HTTP/1.1 {response.status} {reason}\r\nContent-Type: {response.content_type}\r\n".encode("latin-1")
+        if len(_heads) < 256:
+            _heads[key] = head
+    parts = [head]
+    for name, value in response.headers:
+        parts.append(f"{name}: {value}\r\n".encode("latin-1"))
+    parts.append(connection)
+    parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+    if not head_only:
+        parts.append(response.body)
+    return b"".join(parts)

@@ -15,7 +15,6 @@ from edge.domain.ports import Catalog, ModelStatus, VersionStatus
 from edge.frontends.admin import Boot
 from edge.frontends.http.message import JSON, Request, Response, json_error
 from edge.frontends.page import load_page
-from edge.wire.openapi import openapi
 
 TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -75,6 +74,8 @@ class Pages:
                         infos.append(self._catalog.describe(ModelSpec(model.name, version.id.version)))
                     except EdgeError:
                         continue
+        from edge.wire.openapi import openapi  # seldom asked for, and the largest of these modules
+
         return Response(200, openapi(infos, self._boot.version), JSON)
 
     def _stats(self, _: Request) -> Response:

@@ -12,12 +12,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import httptools
 
 from edge.frontends.http import eager
-from edge.frontends.http.message import REASONS, Request, Response, json_error
+from edge.frontends.http.message import (
+    CLOSE,
+    KEEP_ALIVE,
+    PERSISTENT,
+    Request,
+    Response,
+    encode,
+    head_without_upgrade,
+    json_error,
+)
 
 if TYPE_CHECKING:
     from edge.frontends.http.listener import Listener
@@ -25,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_heads: dict[tuple[int, str], bytes] = {}
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -37,12 +46,13 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = listener.loop
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._task: asyncio.Task[Response] | None = None
-        self._waiting: deque[tuple[Request, bool, int]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[Request, bytes, int]] = deque()
         self._busy = False
         self._claimed = 0
         self._closing = False
         self._can_write = True
+        self._unsent = 0
         # Bytes since the parser last had something to say: an endless header or trailer shows here.
         self._unheard = 0
         self.deadline = 0.0
@@ -79,13 +89,11 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        if self.idle:
+        if not (self._busy or self._in_head or self._body_bytes or self._waiting):  # idle, as below
             self._expect_within(self._limits.header_timeout_s)
         self._unheard += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(json_error(501, "no protocol to upgrade to is spoken here"))
+            self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, _Refused):
@@ -95,8 +103,27 @@ class HttpProtocol(asyncio.Protocol):
         if self._unheard > self._limits.max_header_bytes:
             self._refuse(self._head_too_large())
 
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_upgrade() + data[offer.args[0] :]
+
+    def _without_upgrade(self) -> bytes:
+        """The head of what was read last, to be read again without its offer of another protocol."""
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT is for proxies")
+        head = head_without_upgrade(method, self._url, version, self._headers)
+        self._parser = httptools.HttpRequestParser(self)
+        self._reset()
+        return head
+
     def pause_writing(self) -> None:
         self._can_write = False
+        self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         self.deadline = self._loop.time() + self._limits.send_timeout_s
 
     def resume_writing(self) -> None:
@@ -110,14 +137,13 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._count_header(len(url))
+        self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.setdefault(name.lower(), value)
-        self._count_header(len(name) + len(value))
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
+        name = name.lower()
+        if self._headers.setdefault(name, value) is not value and name == b"host":
+            raise _Refused(json_error(400, "want one Host header, got two"))
+        self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._limits.max_header_bytes:
             raise _Refused(self._head_too_large())
 
@@ -128,6 +154,8 @@ class HttpProtocol(asyncio.Protocol):
         length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limits.max_body_bytes:
             raise _Refused(self._too_large())
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            raise _Refused(json_error(400, "want a Host header (RFC 9112, section 3.2)"))
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._transport is not None:
             self._transport.write(_CONTINUE)
 
@@ -147,6 +175,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._unheard = 0
+        if self._parser.should_upgrade():
+            return  # read again: see _without_upgrade
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request(
             self._parser.get_method().decode("latin-1"),
@@ -155,7 +185,7 @@ class HttpProtocol(asyncio.Protocol):
             body,
             self._loop.time(),
         )
-        self._waiting.append((request, self._parser.should_keep_alive(), self._claimed))
+        self._waiting.append((request, self._connection(), self._claimed))
         self._claimed = 0
         self._reset()
         if self._busy:
@@ -163,6 +193,13 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.pause_reading()
         else:
             self._next()
+
+    def _connection(self) -> bytes:
+        if not self._parser.should_keep_alive():
+            return CLOSE
+        # Only HTTP/1.0 needs to be told, and it has asked.
+        asked = b"connection" in self._headers and self._parser.get_http_version() == "1.0"
+        return KEEP_ALIVE if asked else PERSISTENT
 
     def _head_too_large(self) -> Response:
         limit = self._limits.max_header_bytes
@@ -179,28 +216,30 @@ class HttpProtocol(asyncio.Protocol):
     # -- answering
 
     def _next(self) -> None:
-        while self._waiting and not self._busy and self._can_write and self._transport is not None:
-            request, keep, claimed = self._waiting.popleft()
+        while self._waiting and not (self._busy or self._closing) and self._can_write and self._transport is not None:
+            request, connection, claimed = self._waiting.popleft()
             self._busy = True
             self.deadline = float("inf")
-            outcome = eager.start(self._listener.handle(request), self._loop)
+            later = partial(self._answer_later, request.method, connection, claimed)
+            outcome = eager.start(self._listener.handle(request), self._loop, later)
             if isinstance(outcome, asyncio.Task):
                 self._task = outcome
-                outcome.add_done_callback(lambda task, r=request, k=keep, c=claimed: self._finished(task, r, k, c))  # type: ignore[misc]  # lambda defaults
+                outcome.add_done_callback(partial(self._ended, claimed))
                 return
-            self._answer(outcome, request.method, keep, claimed)
+            self._answer(outcome, request.method, connection, claimed)
 
-    def _finished(self, task: asyncio.Task[Response], request: Request, keep: bool, claimed: int) -> None:
+    def _answer_later(self, method: str, connection: bytes, claimed: int, response: Response) -> None:
         self._task = None
-        if task.cancelled() or self._transport is None:
-            self._release(claimed)
-            if not task.cancelled():
-                task.exception()
-            return
-        self._answer(task.result(), request.method, keep, claimed)
+        self._answer(response, method, connection, claimed)
         self._next()
 
-    def _answer(self, response: Response, method: str, keep: bool, claimed: int) -> None:
+    def _ended(self, claimed: int, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._release(claimed)
+        else:
+            task.result()  # a bug of ours is for the loop to log
+
+    def _answer(self, response: Response, method: str, connection: bytes, claimed: int) -> None:
         self._release(claimed)
         transport = self._transport
         if transport is None:
@@ -208,9 +247,9 @@ class HttpProtocol(asyncio.Protocol):
         self._busy = False
         self.deadline = self._loop.time() + self._limits.keepalive_s
         if self._listener.draining or self._closing:
-            keep = False
-        transport.write(_encode(response, keep, head_only=method == "HEAD"))
-        if not keep:
+            connection = CLOSE
+        transport.write(encode(response, connection, head_only=method == "HEAD"))
+        if connection is CLOSE:
             self._closing = True
             transport.close()
         elif not self._can_write:
@@ -226,7 +265,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._busy:
             # The request before this one still gets its answer; this one's would come out of order.
             return
-        self._transport.write(_encode(response, keep=False, head_only=False))
+        self._transport.write(encode(response, CLOSE, head_only=False))
         if self._transport.can_write_eof():
             # To close on bytes that were not read resets the connection, and may take the answer with it.
             self._transport.write_eof()
@@ -249,6 +288,8 @@ class HttpProtocol(asyncio.Protocol):
         """Called about once a second: hold the connection to its deadline."""
         if now < self.deadline or self._transport is None:
             return
+        if not self._can_write and self._reads_on(self._transport, now):
+            return
         if not self._can_write or self._closing:
             self._transport.abort()
         elif self.idle:
@@ -256,6 +297,14 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
         else:
             self._refuse(json_error(408, "the request did not arrive in time"))
+
+    def _reads_on(self, transport: asyncio.Transport, now: float) -> bool:
+        """Whether the client has taken enough of its answer to be given as much time again: its line may be slow."""
+        unsent = transport.get_write_buffer_size()
+        if self._unsent - unsent < self._limits.min_send_bytes:
+            return False
+        self._unsent, self.deadline = unsent, now + self._limits.send_timeout_s
+        return True
 
     def hang_up(self, *, at_once: bool) -> None:
         """Close now if nothing is under way, else after the answer; `at_once` regardless."""
@@ -274,22 +323,3 @@ class _Refused(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
         self.response = response
-
-
-def _encode(response: Response, keep: bool, *, head_only: bool) -> bytes:
-    key = (response.status, response.content_type)
-    head = _heads.get(key)
-    if head is None:
-        reason = REASONS.get(response.status, "Unknown")
-        head = f"HTTP/1.1 {response.status} {reason}\r\nContent-Type: {response.content_type}\r\n".encode("latin-1")
-        if len(_heads) < 256:
-            _heads[key] = head
-    parts: list[Any] = [head]
-    for name, value in response.headers:
-        parts.append(f"{name}: {value}\r\n".encode("latin-1"))
-    if not keep:
-        parts.append(b"Connection: close\r\n")
-    parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
-    if not head_only:
-        parts.append(response.body)
-    return b"".join(parts)

@@ -16,6 +16,7 @@ from edge.domain.requests import Payload, PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import JSON, Request, Response
 from edge.wire.classes import encode_top, parse_top, top_k
+from edge.wire.encoding import Claim
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.tfserving_errors import error_response
 from edge.wire.tfserving_examples import parse_examples
@@ -69,7 +70,10 @@ class V1:
             return self._error(error, None)
         if found.verb in ("status", "metadata"):
             return self._about(found)
-        return await self._infer(request, found)
+        if b"content-encoding" not in request.headers:
+            return await self._infer(request, found)
+        with self._admission.inflating() as claim:
+            return await self._infer(request, found, claim)
 
     def _preflight(self, request: Request) -> Response:
         origin = request.header(b"origin")
@@ -86,14 +90,12 @@ class V1:
             return self._error(error, found)
         return Response(200, body, JSON, self._headers)
 
-    async def _infer(self, request: Request, found: Route) -> Response:
+    async def _infer(self, request: Request, found: Route, claim: Claim | None = None) -> Response:
         parsed: Parsed | None = None
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = request.body
-                if b"content-encoding" in request.headers:
-                    body = await self._decoded(request, deadline)
+                body = await self._inflated(request, deadline, claim) if claim else request.body
                 # A small body is read here and now, without a coroutine: that is most requests.
                 if self._admission.is_small(len(body)):
                     parsed = _parse(request, body, found)
@@ -113,10 +115,10 @@ class V1:
             return self._error(error, found)
         return Response(200, answer, JSON, self._headers)
 
-    async def _decoded(self, request: Request, deadline: float) -> bytes:
+    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
+        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
         encoding = request.header(b"content-encoding")
-        most = self._max_body_bytes  # what it may unfold to, which is what it may cost
-        return await self._admission.read(most, deadline, read_body, request.body, encoding, most)
+        return await self._admission.read(most, deadline, read_body, request.body, encoding, most, claim)
 
     def _error(self, error: EdgeError, found: Route | None) -> Response:
         if isinstance(error, InferenceFailed):

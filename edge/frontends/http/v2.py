@@ -11,7 +11,7 @@ from edge.domain.requests import PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
-from edge.wire.encoding import inflate
+from edge.wire.encoding import Claim, inflate
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.v2_errors import Reply, control_failed, error_response
 from edge.wire.v2_payload import RequestedOutput
@@ -45,18 +45,26 @@ class V2:
     async def __call__(self, request: Request) -> Response:
         found = route(request.method, request.path)
         if found.kind is Kind.INFER:
-            return await self._infer(request, found.spec)
+            if b"content-encoding" not in request.headers:
+                return await self._infer(request, found.spec)
+            with self._admission.inflating() as claim:
+                return await self._infer(request, found.spec, claim)
         return respond(await self._other(request, found))
 
-    async def _infer(self, request: Request, spec: ModelSpec) -> Response:
+    async def _infer(self, request: Request, spec: ModelSpec, claim: Claim | None = None) -> Response:
         parsed: ParsedInfer | None = None
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = request.body
-                if b"content-encoding" in request.headers:
-                    body = await self._decoded(request, deadline)
-                parsed = await self._parse(request, body, spec, deadline)
+                body = await self._inflated(request, deadline, claim) if claim else request.body
+                length = head_length(request)
+                if is_picture(request.media_type):
+                    parsed = self._picture(request, body, spec)
+                # A small head is read here and now, without a coroutine: that is most requests.
+                elif self._admission.is_small(len(body) if length is None else length):
+                    parsed = parse_infer(body, length, spec)
+                else:
+                    parsed = await self._admission.aside(deadline, parse_infer, body, length, spec)
                 wish = parsed.request(spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL)
                 response = await self._predictor.predict(wish)
                 return await self._encode(request, response, parsed, deadline)
@@ -65,18 +73,10 @@ class V2:
                 self._refused(PROTOCOL, error.code.value)
             return respond(error_response(error, model=spec.name, request_id=parsed.id if parsed else ""))
 
-    async def _decoded(self, request: Request, deadline: float) -> bytes:
+    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
+        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
         encoding = request.header(b"content-encoding")
-        size = self._max_body_bytes  # what it may unfold to, which is what it may cost
-        return await self._admission.read(size, deadline, inflate, request.body, encoding, self._max_body_bytes)
-
-    async def _parse(self, request: Request, body: bytes, spec: ModelSpec, deadline: float) -> ParsedInfer:
-        if is_picture(request.media_type):
-            return self._picture(request, body, spec)
-        given = request.headers.get(b"inference-header-content-length")
-        length = parse_header_length(given.decode("latin-1") if given is not None else None)
-        head_size = len(body) if length is None else min(length, len(body))
-        return await self._admission.read(head_size, deadline, parse_infer, body, length, spec)
+        return await self._admission.read(most, deadline, inflate, request.body, encoding, most, claim)
 
     def _picture(self, request: Request, body: bytes, spec: ModelSpec) -> ParsedInfer:
         """A picture as the body. `?classification=K` asks for the K best classes of each output."""
@@ -92,7 +92,10 @@ class V2:
     async def _encode(
         self, request: Request, response: PredictResponse, parsed: ParsedInfer, deadline: float
     ) -> Response:
-        headers, body = await self._admission.read(response.nbytes, deadline, encode_infer, response, parsed)
+        if self._admission.is_small(response.nbytes):
+            headers, body = encode_infer(response, parsed)
+        else:
+            headers, body = await self._admission.aside(deadline, encode_infer, response, parsed)
         wanted = request.headers.get(b"accept-encoding")
         if wanted is not None:
             encoding = negotiate(wanted.decode("latin-1"))
@@ -156,6 +159,12 @@ class V2:
         except EdgeError as error:
             return error_response(error, model=name)
         return v2_repository.controlled()
+
+
+def head_length(request: Request) -> int | None:
+    """Bytes of JSON before the tensors, where the request says so. Raises InvalidInput."""
+    given = request.headers.get(b"inference-header-content-length")
+    return None if given is None else parse_header_length(given.decode("latin-1"))
 
 
 def respond(reply: Reply) -> Response:

@@ -12,12 +12,12 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
 
 
 def load_page() -> tuple[bytes, Mapping[str, str]]:
     """The page's bytes, and the headers to send it with. Reads one file: call it once, at start-up."""
-    html = files(__name__).joinpath("index.html").read_bytes()
+    html = Path(__file__).with_name("index.html").read_bytes()
     return html, {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": _policy(html),

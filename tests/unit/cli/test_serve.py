@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +11,7 @@ import pytest
 
 from edge.cli import exits
 from edge.cli.target import model_name
-from edge.config import Config, load_config
+from edge.config import Config, ConfigError, load_config
 from edge.telemetry.logs import LineHandler
 from tests.tflite_models import scaling
 from tests.unit.cli.conftest import Run
@@ -221,3 +221,27 @@ def test_the_origin_of_every_setting_is_shown(run: Run, tmp_path: Path, monkeypa
     assert "\ncors = false  # default\n" in out
     shown = json.loads(run("config", "show", "--origin", "--json", "--config", file)[1])
     assert shown["http.port"] == {"value": 1, "origin": f"{file}:2"}
+
+
+def test_a_configuration_read_again_is_refused_by_an_error_that_a_running_server_survives(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    again: list[Callable[[], Config]] = []
+
+    def serve(_: Config, *, reread: Callable[[], Config], **__: object) -> int:
+        again.append(reread)
+        return 0
+
+    app = ModuleType("edge.app")
+    app.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "edge.app", app)
+    file = tmp_path / "edge.toml"
+    good = f'[models.m]\npath = "{touch(tmp_path / "m.tflite")}"\n'
+    file.write_text(good)
+    run("serve", "--config", file)
+    for bad, why in (("[models.m\n", "edge.toml"), ("[http]\nprot = 1\n", "prot"), ("", "nothing to serve")):
+        file.write_text(bad)
+        with pytest.raises(ConfigError, match=why):
+            again[0]()
+    file.write_text(good + "dequantize = true\n")
+    assert again[0]().models["m"].dequantize

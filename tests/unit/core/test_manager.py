@@ -211,3 +211,41 @@ async def test_a_version_that_killed_the_process_twice_is_blamed_and_the_fallbac
         assert status is not None
         assert "died 2 times" in status.versions[0].reason
         assert await w.ask() == 1.0
+
+
+async def test_a_version_that_was_running_at_every_kill_serves_on_where_its_model_has_no_other(tmp_path: Path) -> None:
+    artifacts = [Artifact(ModelId("m", n), Platform.TFLITE, Path("/nowhere/m.tflite"), f"f{n}") for n in (1, 2)]
+    for _ in range(2):
+        deaths = Deaths(tmp_path)
+        for each in artifacts:
+            deaths.loading(each)
+            deaths.loaded(each, serving=True)
+            deaths.mark(each).set()  # the process is killed here
+    async with world(FakeBackend(), tmp_path) as w:
+        w.aspire(2, fallback=1)
+        await w.reach(v2=State.FAILED, v1=State.READY)
+        assert w.trials == [1], "and a child tries it first"
+        assert await w.ask() == 1.0
+
+
+async def test_requests_that_were_given_up_take_no_place_in_the_queue_behind_a_long_run() -> None:
+    backend = FakeBackend()
+    async with world(backend) as w:
+        w.options = ModelOptions(lane="thread", instances=1, max_queue=3)
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        gate = backend.hang[1] = threading.Event()
+        tested = len(backend.runs)
+        running = asyncio.create_task(w.ask())
+        await until(lambda: len(backend.runs) > tested)
+        for _ in range(5):
+            gone = [asyncio.create_task(w.ask()) for _ in range(3)]
+            await until(lambda: w.catalog.models()[0].versions[0].queue_depth == 3)
+            for each in gone:
+                each.cancel()
+            await asyncio.gather(*gone, return_exceptions=True)
+        waiting = asyncio.create_task(w.ask())
+        await until(lambda: w.catalog.models()[0].versions[0].queue_depth == 1)
+        gate.set()
+        assert [await running, await waiting] == [1.0, 1.0]
+        assert len(backend.runs) == tested + 2

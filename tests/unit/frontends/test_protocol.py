@@ -100,6 +100,42 @@ async def test_what_is_not_http_is_told_so() -> None:
         assert b"malformed HTTP request" in got
 
 
+async def test_an_offer_of_another_protocol_is_passed_over() -> None:
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"
+    post = f"POST /a HTTP/1.1\r\nHost: x\r\n{offer}\r\nContent-Length: 3\r\n\r\nabc".encode()
+    chunked = (
+        f"POST /b HTTP/1.1\r\nHost: x\r\n{offer}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n".encode()
+    )
+    async with served() as (_, port):
+        got = await talk(port, post + chunked + get("/c", offer) + get("/d", "Connection: close"))
+    for answer in (b"POST /a 3", b"POST /b 2", b"GET /c 0", b"GET /d 0"):
+        assert answer in got
+    assert got.count(b"HTTP/1.1 ") == 4
+
+
+async def test_a_tunnel_is_refused_once() -> None:
+    async with served() as (_, port):
+        got = await talk(port, b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert got.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_client_of_http_1_0_is_kept_only_if_it_asks_and_is_told_so() -> None:
+    async with served() as (_, port):
+        asked = await talk(port, b"GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n")
+    assert asked.count(b"200 OK") == 2
+    assert asked.count(b"Connection: keep-alive\r\n") == 1
+    assert asked.count(b"Connection: close\r\n") == 1
+
+
+async def test_http_1_1_wants_one_host() -> None:
+    for sent in (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n"):
+        async with served() as (_, port):
+            got = await talk(port, sent)
+        assert got.startswith(b"HTTP/1.1 400 ")
+        assert b"Host header" in got
+
+
 async def test_two_lengths_that_disagree_are_refused() -> None:
     async with served() as (_, port):
         got = await talk(
@@ -144,7 +180,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
         writer.transport.abort()
         await asyncio.wait_for(cancelled.wait(), 5)
         await until(lambda: not listener.connections)
-        assert listener.claim(256 << 20), "the body's bytes were given back"
+        await until(lambda: listener.claim(256 << 20))  # the body's bytes were given back
 
 
 async def test_bytes_of_bodies_are_bounded_over_all_connections() -> None:
@@ -201,6 +237,25 @@ async def test_a_slow_reader_is_hung_up_on_and_holds_back_its_own_requests_only(
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer() -> None:
+    async def large(_: Request) -> Response:
+        return Response(200, b"x" * (8 << 20))
+
+    async with served(large, send_timeout_s=0.1) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(get("/", "Connection: close"))
+        took, size, start = 0.0, 0, asyncio.get_running_loop().time()
+        while piece := await reader.read(1 << 18):
+            size += len(piece)
+            await asyncio.sleep(0.01)
+        took = asyncio.get_running_loop().time() - start
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    assert took > 0.3, "or the deadline was never there"
+    assert size > 8 << 20
 
 
 async def test_closing_lets_what_runs_finish_and_refuses_the_rest(tmp_path: Path) -> None:

@@ -12,20 +12,20 @@ import pytest
 from edge.domain.models import Aspired, Swap
 from edge.sources import scan
 from edge.sources.directory import DirectorySource, Wish
-from edge.sources.watch import Changes, Watched
+from edge.sources.watch import Changes
 
 
 class Notes:
-    """A memory that outlives its sources, as a list of what it was given."""
+    """Keepsakes that outlive their sources: all that was ever kept, by key."""
 
     def __init__(self) -> None:
-        self.kept: list[bytes] = []
+        self.kept: list[tuple[str, bytes]] = []
 
-    def recall(self, name: str, directory: Path) -> bytes | None:
-        return self.kept[-1] if self.kept else None
+    def recall(self, key: str) -> bytes | None:
+        return dict(self.kept).get(key)
 
-    def keep(self, name: str, directory: Path, aspired: bytes) -> None:
-        self.kept.append(aspired)
+    def keep(self, key: str, data: bytes) -> None:
+        self.kept.append((key, data))
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def aspire(model: Path, text: str | None = None, **fields: object) -> bytes:
     return data.encode()
 
 
-def source(model: Path, memory: Notes | None = None) -> DirectorySource:
-    return DirectorySource(Wish("m", model), Changes(Watched()), memory=memory, settle_s=0.0)
+def source(model: Path, notes: Notes | None = None) -> DirectorySource:
+    return DirectorySource(Wish("m", model), Changes(()), keepsakes=notes, settle_s=0.0)
 
 
 async def look(of: DirectorySource) -> Aspired:
@@ -66,13 +66,13 @@ async def test_aspired_json_decides_before_the_policy(models: Path) -> None:
 
 
 async def test_what_was_good_is_kept_once_and_before_it_is_acted_upon(models: Path) -> None:
-    memory = Notes()
+    notes = Notes()
     data = aspire(models)
-    it = source(models, memory)
+    it = source(models, notes)
     await it.look()
     put(models, 4)
     await it.look()
-    assert memory.kept == [data]
+    assert [kept for _, kept in notes.kept] == [data]
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ async def test_what_was_good_is_kept_once_and_before_it_is_acted_upon(models: Pa
 async def test_after_a_restart_a_bad_file_leaves_the_last_good_one_in_force(
     models: Path, text: str | None, problem: str
 ) -> None:
-    memory = Notes()
+    notes = Notes()
     aspire(models, versions=[2], fallback=1, generation=5)
-    await source(models, memory).look()
+    await source(models, notes).look()
     (models / "aspired.json").unlink()
     if text is not None:
         aspire(models, text)
-    aspired = await look(source(models, memory))
+    aspired = await look(source(models, notes))
     assert (aspired.versions, aspired.fallback, aspired.generation) == ((2,), 1, 5)
     assert aspired.problem.startswith(problem)
     assert "holds" in aspired.problem
-    assert len(memory.kept) == 1
+    assert len(notes.kept) == 1
 
 
 async def test_a_bad_file_with_no_good_one_before_it_leaves_the_choice_to_the_policy(models: Path) -> None:
@@ -106,11 +106,14 @@ async def test_a_bad_file_with_no_good_one_before_it_leaves_the_choice_to_the_po
     assert aspired.problem.startswith("aspired.json: not JSON")
 
 
-async def test_a_kept_file_that_makes_no_sense_is_none(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    memory = Notes()
-    memory.kept.append(b'{"format": "edge-aspired/0"}')
-    assert (await look(source(models, memory))).versions == (3,)
-    assert "is not used" in caplog.text
+@pytest.mark.parametrize("kept", [b"", b'{"format": "edge-aspired/0"}'])
+async def test_a_kept_file_that_makes_no_sense_is_none(models: Path, kept: bytes) -> None:
+    notes = Notes()
+    aspire(models)
+    await source(models, notes).look()
+    notes.kept = [(key, kept) for key, _ in notes.kept]
+    (models / "aspired.json").unlink()
+    assert (await look(source(models, notes))).versions == (3,)
 
 
 async def test_what_is_published_and_aspired_during_a_look_is_seen_whole_or_not_at_all(

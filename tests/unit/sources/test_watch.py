@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from edge.sources.watch import Changes, Watched
+from edge.config import load_config
+from edge.sources.configured import watched
+from edge.sources.watch import Changes
+from edge.telemetry import logs
 
-FAR_S, SOON_S, QUIET_S = 60.0, 10.0, 0.5
+FAR_S, SOON_S, QUIET_S = 60.0, 10.0, 0.3
 
 
 @asynccontextmanager
-async def following(watched: Watched) -> AsyncIterator[Changes]:
+async def following(*paths: Path) -> AsyncIterator[Changes]:
     """Watching has begun; from here on only the kernel's word can wake anybody."""
-    changes = Changes(watched, poll_s=0.05)
+    changes = Changes(paths, poll_s=0.05)
     task = asyncio.create_task(changes.run())
     try:
         yield changes
@@ -43,27 +46,42 @@ async def heard(changes: Changes, act: Callable[[int], object]) -> None:
 async def test_a_change_anywhere_below_a_directory_is_heard(tmp_path: Path) -> None:
     deep = tmp_path / "model" / "1"
     deep.mkdir(parents=True)
-    async with following(Watched(trees=[tmp_path])) as changes:
+    async with following(tmp_path) as changes:
         await heard(changes, lambda turn: (deep / str(turn)).touch())
 
 
-async def test_of_a_files_directory_only_the_file_is_heard(tmp_path: Path) -> None:
-    model, other = tmp_path / "m.tflite", tmp_path / "server.log"
-    model.write_bytes(b"")
-    async with following(Watched(files=[model])) as changes:
-        await heard(changes, lambda turn: model.write_bytes(bytes(turn + 1)))
-        await asyncio.sleep(QUIET_S)  # the last of its own changes
-        event = changes.subscribe()
-        for turn in range(20):
-            other.write_text(str(turn))
-            await asyncio.sleep(QUIET_S / 20)
-        assert not event.is_set()
+def test_directories_are_watched_and_what_a_lone_file_lies_in_is_not(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").touch()
+    (tmp_path / "det").mkdir()
+    flags = {
+        "models.m.path": tmp_path / "m.tflite",
+        "models.later.path": tmp_path / "later.tflite",
+        "models.det.path": tmp_path / "det",
+        "models.late.path": tmp_path / "late",
+        "repository.path": tmp_path / "models",
+    }
+    config = load_config(flags=flags)
+    assert set(watched(config)) == {tmp_path / "det", tmp_path / "late", tmp_path / "models"}
+
+
+async def test_a_log_below_what_is_watched_does_not_feed_itself(tmp_path: Path) -> None:
+    with (tmp_path / "server.log").open("w") as file:
+        handler = logs.set_up("info", stream=file)
+        try:
+            async with following(tmp_path) as changes:
+                await heard(changes, lambda turn: logging.getLogger().info("line %d", turn))
+                await asyncio.sleep(QUIET_S)
+                size = (await asyncio.to_thread((tmp_path / "server.log").stat)).st_size
+                await asyncio.sleep(QUIET_S)
+                assert (await asyncio.to_thread((tmp_path / "server.log").stat)).st_size == size
+        finally:
+            logging.getLogger().removeHandler(handler)
 
 
 async def test_a_directory_that_appears_later_is_watched_and_so_is_the_one_that_replaces_it(tmp_path: Path) -> None:
     late, here = tmp_path / "late", tmp_path / "here"
     here.mkdir()
-    async with following(Watched(trees=[late, here])) as changes:
+    async with following(late, here) as changes:
         await heard(changes, lambda turn: (here / str(turn)).touch())
         late.mkdir()
         await heard(changes, lambda turn: (late / str(turn)).touch())
@@ -76,9 +94,9 @@ async def test_what_is_followed_instead_is_heard(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    async with following(Watched(trees=[one])) as changes:
+    async with following(one) as changes:
         await heard(changes, lambda turn: (one / str(turn)).touch())
-        changes.follow(Watched(trees=[two]))
+        changes.follow([two])
         await heard(changes, lambda turn: (two / str(turn)).touch())
 
 
@@ -96,14 +114,14 @@ async def test_where_the_kernel_gives_no_word_it_is_said_once_and_polling_goes_o
 
     monkeypatch.setattr("watchfiles.awatch", NoneLeft)
     with caplog.at_level(logging.WARNING):
-        async with following(Watched(trees=[tmp_path])) as changes:
+        async with following(tmp_path) as changes:
             for _ in range(10):
                 await changes.wait(changes.subscribe())
     assert caplog.text.count("no inotify watches left") == 1
 
 
 async def test_a_wait_ends_by_itself_after_the_time_to_look_again(tmp_path: Path) -> None:
-    changes = Changes(Watched(trees=[tmp_path]), poll_s=0.01)
+    changes = Changes([tmp_path], poll_s=0.01)
     await asyncio.wait_for(changes.wait(changes.subscribe()), SOON_S)
-    far = Changes(Watched(trees=[tmp_path]), poll_s=FAR_S)
+    far = Changes([tmp_path], poll_s=FAR_S)
     await asyncio.wait_for(far.wait(far.subscribe(), at_most_s=0.01), SOON_S)

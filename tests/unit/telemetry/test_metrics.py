@@ -15,7 +15,7 @@ from edge.domain.lifecycle import State
 from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
-from edge.telemetry.metrics import INTERNAL, MAX_OUTCOMES, MAX_PAST_VERSIONS, OK, Metrics
+from edge.telemetry.metrics import CANCELLED, INTERNAL, MAX_OUTCOMES, MAX_PAST_VERSIONS, OK, Metrics
 from edge.telemetry.tfserving import BUCKETS_US, STATUS
 from tests.unit.telemetry.clock import Clock
 
@@ -183,7 +183,7 @@ def test_tensorflow_servings_names_are_spoken_as_it_does() -> None:
 
 
 def test_every_code_has_a_status_of_tensorflow_servings() -> None:
-    assert set(STATUS) == {OK, INTERNAL, *(code.value for code in Code)}
+    assert set(STATUS) == {OK, INTERNAL, CANCELLED, *(code.value for code in Code)}
 
 
 def test_starting_needs_no_prometheus() -> None:

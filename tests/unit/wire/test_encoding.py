@@ -1,4 +1,5 @@
 import gzip
+import time
 import tracemalloc
 import zlib
 
@@ -46,3 +47,22 @@ def test_a_bomb_costs_no_more_than_the_bound() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_many_small_members_cost_no_more_time_than_they_have_bytes() -> None:
+    members = gzip.compress(b"x")
+    assert inflate(members * 4_000, "gzip", 4_000) == b"x" * 4_000
+    start = time.monotonic()
+    with pytest.raises(TooLarge, match="want at most 4096 gzip members"):
+        inflate(members * 1_000_000, "gzip", 4 << 20)
+    assert time.monotonic() - start < 2, "each member would be copied with all that follow it"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_comes_out_is_claimed_before_it_is_kept(encoding: str) -> None:
+    body = bytes(5 << 20)
+    claimed: list[int] = []
+    sent = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    assert inflate(sent, encoding, len(body), claimed.append) == body
+    assert sum(claimed) == len(body)
+    assert max(claimed) <= 1 << 20

@@ -1,0 +1,103 @@
+"""Nothing on the event loop waits for a disk, a lock or another process, whatever the server does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.functional.raw import ask
+from tests.functional.server import Running, serving
+from tests.functional.test_process import configuration, until
+from tests.functional.zoo import DIGITS, HALF, HALVED, PIXELS, half, publish
+
+pytest.importorskip("blockbuster")
+MODULE = "tests.functional.on_blockbuster"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def blocking(tmp_path: Path) -> Path:
+    """Where the stacks of blocking calls go."""
+    return tmp_path / "blocking"
+
+
+def environment(blocking: Path) -> dict[str, str]:
+    return {"BLOCKING_LOG": str(blocking), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+
+
+def test_a_blocking_call_would_be_noticed(tmp_path: Path, blocking: Path) -> None:
+    code = f"import asyncio, os; from {MODULE} import watch; watch()\nasync def sleep(): os.stat('/')\nasyncio.run(sleep())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment(blocking)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert b"BlockingError" in ended.stderr
+    assert "in sleep" in blocking.read_text()
+
+
+def test_no_request_swap_reload_or_admin_call_blocks_the_event_loop(tmp_path: Path, blocking: Path) -> None:
+    file, tokens = tmp_path / "edge.toml", tmp_path / "tokens"
+    tokens.write_text("secret\n")
+    models = tmp_path / "models"
+    shutil.copytree(DIGITS / "1", models / "digits" / "1")
+    server_section = f'[http]\naccess_log = true\nmodel_control = true\nuds = "{tmp_path / "http.sock"}"\n[repository]\npath = "{models}"\n'
+    configuration(file, {"half": half(tmp_path)}, server_section)
+    with serving(tmp_path, "--config", file, environment=environment(blocking), module=MODULE) as server:
+        for target in ("/", "/stats", "/metrics", "/openapi.json", "/v2", "/v2/models", "/v1/models/half/metadata"):
+            assert ask(server.port, "GET", target).status == 200
+        requests(server)
+        swap(server, models)
+        ask(server.admin, "POST", "/v1/reload")
+        assert ask(server.admin, "POST", "/v1/models/half/unload").status == 200
+        assert ask(server.port, "POST", "/v2/repository/models/half/load", b"").status == 200
+        configuration(file, {"half": half(tmp_path), "added": half(tmp_path)}, server_section)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: ask(server.port, "POST", "/v1/models/added:predict", HALF).status == 200)
+        file.write_text("[")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "not reloaded" in server.log.read_text())
+        assert ask(tmp_path / "http.sock", "POST", "/v1/models/half:predict", HALF).json() == HALVED
+    assert blocking.read_text() == ""
+
+
+def requests(server: Running) -> None:
+    """Small and large, good and bad, in both protocols."""
+    predict, infer = "/v1/models/half:predict", "/v2/models/half/infer"
+    large = json.dumps({"instances": [1.0] * 500_000}).encode()
+    for body, status in ((HALF, 200), (b"{", 400), (large, 200)):
+        assert ask(server.port, "POST", predict, body).status == status
+    tensor = {"name": "x", "datatype": "FP32", "shape": [500_000], "data": [1.0] * 500_000}
+    assert ask(server.port, "POST", infer, json.dumps({"inputs": [tensor]}).encode()).status == 200
+    assert ask(server.port, "POST", infer, b"[" * 100_000).status == 400
+    assert (
+        ask(server.port, "POST", "/v1/models/digits:predict", json.dumps({"instances": [PIXELS]}).encode()).status
+        == 200
+    )
+    assert (
+        ask(server.port, "POST", "/v1/models/digits:predict", b"\x89PNG\r\n\x1a\n", ["Content-Type: image/png"]).status
+        == 400
+    )
+
+
+def swap(server: Running, models: Path) -> None:
+    publish(DIGITS / "2", models / "digits" / "2")
+    until(
+        lambda: (
+            b'"digits","version":"2","state":"READY"' in ask(server.port, "POST", "/v2/repository/index", b"{}").body
+        )
+    )
+    broken = models.parent / "broken"
+    broken.mkdir()
+    (broken / "model.tflite").write_bytes(b"\0" * 100)
+    publish(broken, models / "digits" / "3")
+    until(lambda: "digits@3: failed" in server.log.read_text())
