@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from edge.domain.models import Aspired, Swap
-from edge.sources import scan
 from edge.sources.directory import DirectorySource, Wish
 from edge.sources.watch import Changes
 
@@ -130,6 +129,6 @@ async def test_what_is_published_and_aspired_during_a_look_is_seen_whole_or_not_
         return iter(entries)
 
     aspire(models, versions=[2])
-    monkeypatch.setattr(scan.os, "scandir", late)
+    monkeypatch.setattr("edge.sources.scan.os.scandir", late)
     aspired = await look(source(models))
     assert (aspired.versions, aspired.problem) == ((2,), "")
