@@ -23,8 +23,7 @@ TYPES: Mapping[int, DType] = MappingProxyType(
 """The schema's TensorType. What is missing (complex, 4-bit, resources) no protocol can carry."""
 _OTHER_TYPES = {8: "complex64", 11: "complex128", 13: "resource", 14: "variant", 17: "int4", 18: "bfloat16"}
 BATCH_BYTES = 64 * 2**20
-"""A batch may grow until the model's largest activation takes this much."""
-MAX_BATCH = 1_024
+"""A batch may grow until the model's largest activation takes this much; rows as such have no bound, as in TensorFlow Serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def max_batch(found: Iterable[Call], largest: int) -> int:
         for spec in (*call.signature.inputs.values(), *call.signature.outputs.values()):
             if not spec.shape or spec.shape[0] != -1:
                 return 1
-    return max(1, min(MAX_BATCH, BATCH_BYTES // max(1, largest)))
+    return max(1, BATCH_BYTES // max(1, largest))
 
 
 def largest_activation(model: ModelFile) -> int:

@@ -233,7 +233,7 @@ def test_a_type_that_no_protocol_can_carry_is_refused_by_its_name(put: Put) -> N
 
 def test_batches_are_bounded_by_what_the_graph_makes_of_them(put: Put) -> None:
     backend = TfliteBackend()
-    assert backend.load(put(models.scaling(2.0, (-1, 4))), CPU).max_batch == 1_024
+    assert backend.load(put(models.scaling(2.0, (-1, 4))), CPU).max_batch == 4 * 2**20
     assert backend.load(put(models.scaling(2.0, (-1, 1_000_000))), CPU).max_batch == 16
     assert backend.load(put(models.scaling(2.0, (-1, 4))), ModelOptions(max_batch=8)).max_batch == 8
     assert backend.load(put(models.scaling(2.0, (1, 4))), ModelOptions(max_batch=8)).max_batch == 1
