@@ -128,7 +128,7 @@ class DirectorySource:
         try:
             self._held = parse_aspired(found.aspired)
         except ValueError as error:
-            return self._held, f"aspired.json: {error}"
+            return self._held, f"aspired.json: {error}" + ("; the last good one holds" if self._held else "")
         absent = [version for version in self._held.versions if version not in found.artifacts]
         return self._held, f"aspired.json: version {absent[0]} is not there" if absent else ""
 
