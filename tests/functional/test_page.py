@@ -29,6 +29,13 @@ TOP5 = [
 ]
 
 
+# What sticks out of its place in the cards of models.
+OVERFLOWING = """[...document.querySelectorAll('.card table, td .pill, td, th')].filter(inner => {
+    const place = inner.parentElement, inside = place.getBoundingClientRect().right - parseFloat(getComputedStyle(place).paddingRight);
+    return inner.getBoundingClientRect().right > inside + 0.5 || inner.scrollWidth > inner.clientWidth + 0.5;
+}).map(inner => inner.textContent)"""
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def tab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
     async with browser(chromium, tmp_path_factory.mktemp("profile")) as page:
@@ -249,5 +256,6 @@ async def test_it_fits_the_window_in_both_schemes(
     assert shot.width == width
     assert (np.asarray(shot)[1, 1] > 200) == (scheme == "light")
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    assert await page.evaluate(OVERFLOWING) == []
     if keep := os.environ.get("EDGE_SCREENSHOTS"):
         await asyncio.to_thread(Path(keep, f"page-{width}-{scheme}.png").write_bytes, png)

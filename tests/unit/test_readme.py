@@ -1,0 +1,87 @@
+"""What README and the guide tell somebody to type exists: commands, options, files, links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from edge.cli.root import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "developing.md").read_text()
+TREES = ("benchmarks", "docs", "edge", "examples", "tests")
+
+
+def commands(text: str) -> list[str]:
+    """Every `edge …`, in blocks and in backticks, without comments."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    lines += re.findall(r"`([^`\n]+)`", text)
+    parts = [part for line in lines for part in re.split(r"&&", line)]
+    found = [part.strip().removeprefix(".uv/bin/uv run ") for part in parts]
+    return [part for part in found if part.startswith("edge ")]
+
+
+def known_options(command: click.Command) -> set[str]:
+    names = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            inner = command.get_command(click.Context(command), name)
+            assert inner is not None
+            names |= known_options(inner)
+    return names
+
+
+@pytest.mark.parametrize("line", commands(README))
+def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
+    command, words = cli, shlex.split(line, comments=True)[1:]
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        context = click.Context(command)
+        inner = command.get_command(context, words[0])
+        assert inner is not None, f"{line}: no command {words[0]}"
+        command, words = inner, words[1:]
+    command.make_parser(click.Context(command)).parse_args(list(words))  # raises for an option that is not
+
+
+def test_the_readme_names_every_command() -> None:
+    named = {line.split()[1] for line in commands(README) if len(line.split()) > 1}
+    assert named == set(cli.list_commands(click.Context(cli)))
+
+
+def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
+    known = known_options(cli)
+    mentioned = {
+        word for line in commands(README) for word in shlex.split(line, comments=True) if word.startswith("--")
+    }
+    mentioned |= set(re.findall(r"`(--[a-z-]+)`", README))
+    assert mentioned <= known
+    assert len(mentioned) > 5
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md"]
+)
+def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
+    place = ROOT / name
+    text = place.read_text()
+    linked = [link for link in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in link]
+    assert [link for link in linked if not (place.parent / link).exists()] == []
+    named = re.findall(rf"(?<![\w/.])(?:{'|'.join(TREES)})/[\w./-]*[\w/]", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    modules = re.findall(r"python -m ([\w.]+)", text)
+    assert [each for each in modules if not (ROOT / each.replace(".", "/")).with_suffix(".py").exists()] == []
+
+
+def test_the_guide_places_every_package_and_module_of_the_server() -> None:
+    here = {f"edge/{path.name}" for path in (ROOT / "edge").iterdir() if not path.name.startswith("_")}
+    assert set(re.findall(r"`(edge/[\w.]+)`", GUIDE)) >= here
+
+
+def test_the_picture_of_the_page_is_small_and_of_the_page() -> None:
+    picture = (ROOT / "docs" / "page.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 150_000
