@@ -19,7 +19,8 @@ import numpy as np
 from edge.domain.errors import InvalidInput
 from edge.domain.requests import PredictResponse
 from edge.domain.tensors import Array, DType, Shape
-from edge.wire import v2_binary, v2_numbers
+from edge.wire import v2_binary
+from edge.wire.json_numbers import array_text
 from edge.wire.reply import JSON, OCTETS
 from edge.wire.v2_datatypes import NAMES
 from edge.wire.v2_payload import RequestedOutput
@@ -60,7 +61,19 @@ def _output(wish: RequestedOutput, response: PredictResponse) -> tuple[bytes, by
     if wish.binary:
         tail = v2_binary.write(array)
         return b'%b"parameters":{"binary_data_size":%d}}' % (start, len(tail)), tail
-    return b'%b"data":%b}' % (start, v2_numbers.data(array)), None
+    return b'%b"data":%b}' % (start, data_text(array)), None
+
+
+def data_text(array: Array) -> bytes:
+    """`[1,2.5,NaN,true,"text"]`: flat, whatever the shape. Raises InvalidInput for BYTES that are no text."""
+    if array.dtype != object:
+        return array_text(array.ravel())
+    try:
+        return msgspec.json.encode([item.decode() for item in array.ravel()])
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"output BYTES are not UTF-8 text ({error.reason} at byte {error.start}); ask for them with 'binary_data'"
+        ) from None
 
 
 @lru_cache(maxsize=256)
