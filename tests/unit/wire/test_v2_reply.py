@@ -1,4 +1,4 @@
-"""Replies: which outputs, in which order, as what; classes; numbers as text; compression."""
+"""Replies: which outputs, in which order, as what; classes; numbers as text."""
 
 import json
 from typing import Any
@@ -11,7 +11,8 @@ from edge.domain.errors import EdgeError
 from edge.domain.models import ModelId, ModelSpec
 from edge.domain.requests import PredictResponse
 from edge.domain.tensors import Array, DType, Signature, TensorSpec
-from edge.wire.v2_reply import classify, compress, data_text, encode_infer, negotiate
+from edge.wire.encoding import compress, negotiate
+from edge.wire.v2_reply import classify, data_text, encode_infer
 from edge.wire.v2_request import HEADER, parse_infer
 
 SPEC = ModelSpec("m")
@@ -158,26 +159,3 @@ def test_a_compressed_reply_is_one_that_tritonclient_reads() -> None:
             packed, header_length=int(packed_headers[HEADER]), content_encoding=encoding
         )
         assert np.array_equal(result.as_numpy("y"), array)
-    assert compress(headers, body, None) == (headers, body)
-    assert compress(headers, b"short", "gzip") == (headers, b"short")
-
-
-@pytest.mark.parametrize(
-    ("accept", "encoding"),
-    [
-        (None, None),
-        ("", None),
-        ("gzip, deflate", "gzip"),
-        ("deflate, gzip", "deflate"),
-        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
-        ("gzip ; q=0.5, deflate", "deflate"),
-        ("identity, gzip", None),
-        ("gzip;q=0", None),
-        ("gzip;q=x, deflate", "deflate"),
-        ("gzip;q=nan", None),
-        ("br, GZIP", "gzip"),
-        ("*", None),
-    ],
-)
-def test_the_heaviest_encoding_is_taken_and_of_equals_the_first(accept: str | None, encoding: str | None) -> None:
-    assert negotiate(accept) == encoding
