@@ -84,6 +84,14 @@ def test_lists_of_another_count_or_of_uneven_lengths_are_refused(shape: Shape, t
             from_objects(json.loads(text), dtype, shape)
 
 
+@pytest.mark.parametrize("data", ["null", "0", '"0"', "{}", '{"0":1}', "true"])
+def test_data_that_are_no_array_are_not_taken_for_an_array_that_stands_elsewhere(data: str) -> None:
+    body = f'{{"data":[7],"inputs":[{{"name":"x","shape":[1],"datatype":"FP32","data":{data}}}]}}'
+    parsed = parse_infer(body.encode(), None, SPEC)
+    with pytest.raises(InvalidInput, match="Unable to parse 'data': attempt to access JSON non-array as array"):
+        parsed.payload.bind(echo(DType.FLOAT32, None))
+
+
 def test_an_integer_of_any_length_is_refused() -> None:
     with pytest.raises(InvalidInput, match="a number of more than 80 bits is out of range: want UINT64 from 0 to "):
         from_objects([10**4000], DType.UINT64, (1,))
