@@ -29,6 +29,7 @@ from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
+from edge.core.keepsakes import Keepsakes
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
 from edge.core.memory import share_arenas
@@ -163,7 +164,8 @@ class Server:
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
-        self._sources = await asyncio.to_thread(sources_of, config, self._changes)
+        self._keepsakes = Keepsakes(server.state_dir / "keepsakes")
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -284,7 +286,7 @@ class Server:
             self._guard.tokens = tokens
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(await asyncio.to_thread(watched, new))
-            sources = await asyncio.to_thread(sources_of, new, self._changes)
+            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
             self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")

@@ -65,6 +65,15 @@ class Backend(Protocol):
         ...
 
 
+class Keepsakes(Protocol):
+    """What is known again after a restart, by key. Blocks; never raises: a full disk costs the memory of it, and is logged."""
+
+    def recall(self, key: str) -> bytes | None: ...
+    def keep(self, key: str, data: bytes) -> None:
+        """Durably, in place of what was kept under the key."""
+        ...
+
+
 class Source(Protocol):
     """Says what is aspired."""
 

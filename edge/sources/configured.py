@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.config import Config, Model
-from edge.domain.ports import Source
+from edge.domain.ports import Keepsakes, Source
 from edge.sources.directory import DirectorySource, Wish
 from edge.sources.file import FileSource
 from edge.sources.repository import RepositorySource
@@ -14,14 +14,16 @@ from edge.sources.watch import Changes
 REPOSITORY = "/"
 
 
-def sources_of(config: Config, changes: Changes) -> dict[str, Source]:
+def sources_of(config: Config, changes: Changes, keepsakes: Keepsakes) -> dict[str, Source]:
     """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file."""
-    sources: dict[str, Source] = {name: _source(name, model, changes) for name, model in config.models.items()}
+    sources: dict[str, Source] = {
+        name: _source(name, model, changes, keepsakes) for name, model in config.models.items()
+    }
     if config.repository.path is not None:
         sources[REPOSITORY] = RepositorySource(
             config.repository.path,
             changes,
-            lambda name, path: DirectorySource(Wish(name, path), changes),
+            lambda name, path: DirectorySource(Wish(name, path), changes, keepsakes=keepsakes),
             skip=frozenset(config.models),
         )
     return sources
@@ -50,7 +52,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() or (path.suffix == ".tflite" and not path.is_dir())
 
 
-def _source(name: str, model: Model, changes: Changes) -> Source:
+def _source(name: str, model: Model, changes: Changes, keepsakes: Keepsakes) -> Source:
     if _is_file(model.path):
         return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
     return DirectorySource(
@@ -63,4 +65,5 @@ def _source(name: str, model: Model, changes: Changes) -> Source:
             options=model.options,
         ),
         changes,
+        keepsakes=keepsakes,
     )

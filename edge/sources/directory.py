@@ -1,7 +1,8 @@
 """A model's directory of versions as a source: `aspired.json` decides where there is one, else the version policy.
 
 Rule 1: a missing directory changes nothing; an empty one is the empty wish. Rule 2: an `aspired.json` that is
-invalid or gone changes nothing: the last one holds, and the problem is said. Rule 3: all disk work is in threads.
+invalid or gone changes nothing: the last one holds, over a restart too, and the problem is said. Rule 3: all disk
+work is in threads.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from edge.domain.layout import AspiredFile, parse_aspired
 from edge.domain.models import Aspired, ModelOptions, Platform, Swap
 from edge.domain.policy import Latest, VersionPolicy
+from edge.domain.ports import Keepsakes
 from edge.sources.scan import Found, Scanner
 from edge.sources.watch import Changes
 
@@ -39,12 +41,19 @@ class Wish:
 class DirectorySource:
     """`changes` wakes it; `settle_s` is how long a version's files must stand still."""
 
-    def __init__(self, wish: Wish, changes: Changes, *, settle_s: float = SETTLE_S) -> None:
+    def __init__(
+        self, wish: Wish, changes: Changes, *, settle_s: float = SETTLE_S, keepsakes: Keepsakes | None = None
+    ) -> None:
         self._wish = wish
         self._changes = changes
         self._settle_s = settle_s
         self._scanner = Scanner(wish.name, wish.path, settle_s=settle_s, prefer=wish.prefer)
         self._held: AspiredFile | None = None
+        self._keepsakes = keepsakes
+        # One for each place: another directory under the same name is another model's.
+        self._key = f"aspired {wish.name} {wish.path.absolute()}"
+        self._kept: bytes | None = None
+        self._recalled = keepsakes is None
         self._last: Aspired | None = None
         self._unsettled = False
 
@@ -64,6 +73,8 @@ class DirectorySource:
     async def look(self) -> Aspired | None:
         """The wish, or None where it is the same as at the last look."""
         found = await asyncio.to_thread(self._scanner.look)
+        if not found.missing:
+            await asyncio.to_thread(self._recall_or_keep, found)
         self._unsettled = found.unsettled
         aspired = self._aspired(found)
         if aspired == self._last:
@@ -72,6 +83,21 @@ class DirectorySource:
             log.warning("%s: %s", self._wish.name, aspired.problem)
         self._last = aspired
         return aspired
+
+    def _recall_or_keep(self, found: Found) -> None:
+        """The last valid aspired.json: from before the restart at the first look, for the next one at every change."""
+        if self._keepsakes is None:
+            return
+        if not self._recalled:
+            self._recalled = True
+            self._kept = self._keepsakes.recall(self._key)
+            kept = _valid(self._kept)
+            # Of what it names something must be there, or the directory has become another's.
+            if kept is not None and {*kept.versions, kept.fallback} & set(found.artifacts):
+                self._held = kept
+        if found.aspired is not None and found.aspired != self._kept and _valid(found.aspired) is not None:
+            self._keepsakes.keep(self._key, found.aspired)
+            self._kept = found.aspired
 
     def _aspired(self, found: Found) -> Aspired:
         wish = self._wish
@@ -102,7 +128,7 @@ class DirectorySource:
         try:
             self._held = parse_aspired(found.aspired)
         except ValueError as error:
-            return self._held, f"aspired.json: {error}"
+            return self._held, f"aspired.json: {error}" + ("; the last good one holds" if self._held else "")
         absent = [version for version in self._held.versions if version not in found.artifacts]
         return self._held, f"aspired.json: version {absent[0]} is not there" if absent else ""
 
@@ -121,3 +147,10 @@ class DirectorySource:
             pending=found.unsettled,
             options=wish.options,
         )
+
+
+def _valid(data: bytes | None) -> AspiredFile | None:
+    try:
+        return None if data is None else parse_aspired(data)
+    except ValueError:
+        return None

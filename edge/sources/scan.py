@@ -46,13 +46,14 @@ class Scanner:
         self._known: Mapping[int, Artifact] = {}
 
     def look(self) -> Found:
+        # First, for versions are there before they are aspired: those that it names are then in the listing.
+        aspired = self._read_aspired()
         try:
             entries = sorted(os.scandir(self._path), key=lambda entry: (len(entry.name), entry.name))
         except FileNotFoundError:
             return Found(missing=True, problem=f"{self._path}: no such directory")
         except OSError as error:
             return Found(missing=True, problem=f"{self._path}: {error.strerror}")
-        aspired = self._read_aspired()
         look = _Look()
         for entry in entries:
             version = version_of(entry.name)

@@ -1,0 +1,135 @@
+"""What a model's directory asks for, as it changes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.domain.models import Aspired, Swap
+from edge.sources import scan
+from edge.sources.directory import DirectorySource, Wish
+from edge.sources.watch import Changes
+
+
+class Notes:
+    """Keepsakes that outlive their sources: all that was ever kept, by key."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, bytes]] = []
+
+    def recall(self, key: str) -> bytes | None:
+        return dict(self.kept).get(key)
+
+    def keep(self, key: str, data: bytes) -> None:
+        self.kept.append((key, data))
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    for version in (1, 2, 3):
+        put(tmp_path / "m", version)
+    return tmp_path / "m"
+
+
+def put(model: Path, version: int) -> None:
+    (model / str(version)).mkdir(parents=True)
+    (model / str(version) / "model.tflite").write_bytes(b"any")
+
+
+def aspire(model: Path, text: str | None = None, **fields: object) -> bytes:
+    document = {"format": "edge-aspired/1", "generation": 1, "versions": [2], **fields}
+    data = json.dumps(document) if text is None else text
+    (model / "aspired.json").write_text(data)
+    return data.encode()
+
+
+def source(model: Path, notes: Notes | None = None) -> DirectorySource:
+    return DirectorySource(Wish("m", model), Changes(()), keepsakes=notes, settle_s=0.0)
+
+
+async def look(of: DirectorySource) -> Aspired:
+    aspired = await of.look()
+    assert aspired is not None
+    return aspired
+
+
+async def test_aspired_json_decides_before_the_policy(models: Path) -> None:
+    aspire(models, versions=[2], fallback=1, labels={"stable": 1}, swap="replace", generation=9)
+    aspired = await look(source(models))
+    assert (aspired.versions, aspired.fallback, aspired.labels) == ((2,), 1, {"stable": 1})
+    assert (aspired.swap, aspired.generation, aspired.problem) == (Swap.REPLACE, 9, "")
+    assert sorted(aspired.available) == [1, 2, 3]
+
+
+async def test_what_was_good_is_kept_once_and_before_it_is_acted_upon(models: Path) -> None:
+    notes = Notes()
+    data = aspire(models)
+    it = source(models, notes)
+    await it.look()
+    put(models, 4)
+    await it.look()
+    assert [kept for _, kept in notes.kept] == [data]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "aspired.json: not JSON"),
+        ('{"format": "edge-aspired/2"}', "aspired.json: format: want 'edge-aspired/1'"),
+        (None, "aspired.json is gone; the last one holds"),
+    ],
+)
+async def test_after_a_restart_a_bad_file_leaves_the_last_good_one_in_force(
+    models: Path, text: str | None, problem: str
+) -> None:
+    notes = Notes()
+    aspire(models, versions=[2], fallback=1, generation=5)
+    await source(models, notes).look()
+    (models / "aspired.json").unlink()
+    if text is not None:
+        aspire(models, text)
+    aspired = await look(source(models, notes))
+    assert (aspired.versions, aspired.fallback, aspired.generation) == ((2,), 1, 5)
+    assert aspired.problem.startswith(problem)
+    assert "holds" in aspired.problem
+    assert len(notes.kept) == 1
+
+
+async def test_a_bad_file_with_no_good_one_before_it_leaves_the_choice_to_the_policy(models: Path) -> None:
+    aspire(models, "nonsense")
+    aspired = await look(source(models, Notes()))
+    assert (aspired.versions, aspired.fallback) == ((3,), 2)
+    assert aspired.problem.startswith("aspired.json: not JSON")
+
+
+@pytest.mark.parametrize("kept", [b"", b'{"format": "edge-aspired/0"}'])
+async def test_a_kept_file_that_makes_no_sense_is_none(models: Path, kept: bytes) -> None:
+    notes = Notes()
+    aspire(models)
+    await source(models, notes).look()
+    notes.kept = [(key, kept) for key, _ in notes.kept]
+    (models / "aspired.json").unlink()
+    assert (await look(source(models, notes))).versions == (3,)
+
+
+async def test_what_is_published_and_aspired_during_a_look_is_seen_whole_or_not_at_all(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def late(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path != models:
+            return real(path)
+        entries = list(real(path))
+        put(models, 4)
+        aspire(models, versions=[4])
+        return iter(entries)
+
+    aspire(models, versions=[2])
+    monkeypatch.setattr(scan.os, "scandir", late)
+    aspired = await look(source(models))
+    assert (aspired.versions, aspired.problem) == ((2,), "")
