@@ -287,7 +287,7 @@ class Server:
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(await asyncio.to_thread(watched, new))
             sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
-            self._feeds.replace(sources, unchanged(old, new))
+            await self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
         if self._certificates is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from edge.domain.errors import LoadError
+from edge.domain.layout import MODEL_FILES
 from edge.domain.models import Platform
 from edge.domain.ports import Backend
 
@@ -18,7 +19,6 @@ BACKENDS = {
     Platform.TFLITE: "edge.backends.tflite:TfliteBackend",
     Platform.SAVEDMODEL: "edge.backends.savedmodel:SavedModelBackend",
 }
-_FILES = {"model.tflite": Platform.TFLITE, "saved_model.pb": Platform.SAVEDMODEL}
 
 
 def backend_for(platform: Platform) -> Backend:
@@ -40,4 +40,4 @@ def platform_of(path: Path) -> Platform | None:
     """Of a version's directory, or of the one file that it consists of; TFLite where both are there. Touches the disk."""
     if path.is_file():
         return Platform.TFLITE if path.suffix == ".tflite" else None
-    return next((platform for name, platform in _FILES.items() if (path / name).is_file()), None)
+    return next((platform for name, platform in MODEL_FILES.items() if (path / name).is_file()), None)

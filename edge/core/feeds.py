@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -11,12 +12,18 @@ from edge.domain.ports import Source
 
 log = logging.getLogger(__name__)
 
+SPEAK_WITHIN_S = 30.0
+
 
 class Feeds:
-    """A source that fails is a bug: it is logged, and what it said last holds."""
+    """A source that fails is a bug: it is logged, and what it said last holds.
 
-    def __init__(self, manager: Manager) -> None:
+    speak_within_s: how long, when sources are replaced, the models of lost ones are kept for a new one to claim.
+    """
+
+    def __init__(self, manager: Manager, *, speak_within_s: float = SPEAK_WITHIN_S) -> None:
         self._manager = manager
+        self._speak_within_s = speak_within_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._names: dict[str, set[str]] = {}
 
@@ -27,16 +34,21 @@ class Feeds:
             await event.wait()
         self._manager.started()
 
-    def replace(self, sources: Mapping[str, Source], unchanged: set[str]) -> None:
-        """The sources from now on; those in `unchanged` go on as they are. Models of lost ones are unloaded."""
+    async def replace(self, sources: Mapping[str, Source], unchanged: set[str]) -> None:
+        """The sources from now on; those in `unchanged` go on as they are. One call at a time.
+
+        Models of lost ones are unloaded when the new ones have spoken and none of them has claimed them.
+        """
         before: set[str] = set()
         for key in [key for key in self._tasks if key not in unchanged]:
             self._tasks.pop(key).cancel()
             before |= self._names.pop(key, set())
-        for key, source in sources.items():
-            if key not in unchanged:
-                self._add(key, source)
-        for name in before - sources.keys():
+        spoken = [self._add(key, source) for key, source in sources.items() if key not in unchanged]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._speak_within_s):
+                for event in spoken:
+                    await event.wait()
+        for name in before - sources.keys() - set().union(*self._names.values()):
             self._manager.remove(name)
 
     def _add(self, key: str, source: Source) -> asyncio.Event:

@@ -132,8 +132,13 @@ def _floats(specs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
     )
 
 
+def show_dims(shape: Shape) -> str:
+    """`[-1,224,224,3]`: the way that protocols write a shape."""
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
 def show_shape(shape: Shape | None) -> str:
-    """`[?,224,224,3]`, or `[...]` for any rank: the way every message writes a shape."""
+    """`[?,224,224,3]`, or `[...]` for any rank: the way that messages of our own write a shape."""
     if shape is None:
         return "[...]"
     return "[" + ",".join("?" if size < 0 else str(size) for size in shape) + "]"

@@ -1,6 +1,6 @@
-"""Content encodings of request bodies. Replies are never encoded.
+"""Content encodings of bodies: those of requests are undone, and replies are compressed where that was asked for.
 
-Rule 1: what comes out is bounded before it is made: a small body that would inflate to a huge one costs `max_bytes`.
+Rule 1: what a request's comes to is bounded before it is made: a small body that would inflate to a huge one costs `max_bytes`.
 Rule 2: it is claimed piece by piece, so that many such bodies at once are bounded together.
 Rule 3: time goes with the sizes of what comes in and out, however the stream is cut up.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
 
 from edge.domain.errors import InvalidInput, TooLarge
 
@@ -19,7 +21,12 @@ _STEP_BYTES = 64 << 10  # of input that is looked at together
 _PIECE_BYTES = 1 << 20  # of output that is made together
 MAX_MEMBERS = 4096  # gzip files in one body: as many as 64 MiB in blocks of 64 KiB have, four times over
 
+MIN_COMPRESSED_BYTES = 1_024  # a smaller reply travels in one packet as it is
+COMPRESSION_LEVEL = 1  # the fastest: the processor is dearer here than the wire
+_WINDOW = {"gzip": 31, "deflate": 15}  # zlib's numbers for gzip's and its own frame; HTTP calls the latter deflate
+
 Claim = Callable[[int], None]
+Encoding = Literal["gzip", "deflate"]
 
 
 class CorruptBody(InvalidInput):
@@ -83,3 +90,30 @@ def _one(body: bytes, at: int, wbits: int, max_bytes: int, claim: Claim) -> tupl
         claim(len(piece))
         pieces.append(piece)
     return b"".join(pieces), at - len(stream.unused_data)
+
+
+@lru_cache(maxsize=64)
+def negotiate(accept_encoding: str | None) -> Encoding | None:
+    """What an Accept-Encoding header asks for: the first of those that weigh most; None for the body as it is."""
+    best, best_weight = "identity", 0.0
+    for offer in (accept_encoding or "").lower().split(","):
+        name, _, weight = offer.replace(" ", "").partition(";q=")
+        if name in ("gzip", "deflate", "identity") and (found := _weight(weight)) > best_weight:
+            best, best_weight = name, found
+    return "gzip" if best == "gzip" else "deflate" if best == "deflate" else None
+
+
+def _weight(text: str) -> float:
+    """1 where nothing is said, 0 for what is no number."""
+    try:
+        return float(text or 1)
+    except ValueError:
+        return 0.0
+
+
+def compress(headers: dict[str, str], body: bytes, encoding: Encoding | None) -> tuple[dict[str, str], bytes]:
+    """The reply, compressed if that was asked for and is worth it. Lengths of JSON are those before."""
+    if encoding is None or len(body) < MIN_COMPRESSED_BYTES:
+        return headers, body
+    machine = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, _WINDOW[encoding])
+    return {**headers, "Content-Encoding": encoding}, machine.compress(body) + machine.flush()

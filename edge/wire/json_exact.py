@@ -12,25 +12,32 @@ from typing import Any
 from edge.wire import json_rapid
 from edge.wire.json_rapid import BOM, MAX_DEPTH, JsonError
 
-__all__ = ["MAX_DEPTH", "JsonError", "parse"]
+__all__ = ["JsonError", "parse"]
+
+_BLANKS = " \t\n\r"
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, whole: bool = False, last_wins: bool = False) -> Any:
     """The root value: dict, list, str, int (64 bits), float, bool or None; bytes that are no UTF-8 are surrogate escapes.
 
-    Raises JsonError.
+    `whole`: nothing but blanks may follow the root. `last_wins`: of equal names, else the first. Raises JsonError.
     """
     if _reads_alike(body):
+        decoder = _LAST_WINS if last_wins else _FIRST_WINS
         try:
             text = body.decode("utf-8", "surrogateescape")
-            root, _ = _DECODER.raw_decode(text, len(text) - len(text.lstrip(" \t\n\r")))
+            root, end = decoder.raw_decode(text, len(text) - len(text.lstrip(_BLANKS)))
         except (ValueError, RecursionError):
             pass
         else:
             # A bare number's broken tail ("1.") would pass for text after the root.
-            if isinstance(root, dict | list) and _depth_is_bounded(body, root):
+            if isinstance(root, dict | list) and _depth_is_bounded(body, root) and not (whole and _has_more(text, end)):
                 return root
-    return json_rapid.parse(body)
+    return json_rapid.parse(body, whole=whole, last_wins=last_wins)
+
+
+def _has_more(text: str, end: int) -> bool:
+    return end < len(text) and bool(text[end:].strip(_BLANKS))
 
 
 def _first_wins(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,7 +49,8 @@ def _first_wins(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return unique
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_first_wins)
+_FIRST_WINS = json.JSONDecoder(object_pairs_hook=_first_wins)
+_LAST_WINS = json.JSONDecoder()
 
 
 def _reads_alike(body: bytes) -> bool:

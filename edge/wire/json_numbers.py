@@ -25,7 +25,7 @@ FEW = 16
 
 encode = msgspec.json.Encoder().encode
 
-_FLOAT32 = np.dtype("float32")
+_FLOAT16, _FLOAT32 = np.dtype("float16"), np.dtype("float32")
 _SPECIAL = re.compile(rb'[\x00-\x1f"\\]')
 _NAN, _INFINITY, _MINUS_INFINITY = map(msgspec.Raw, (b"NaN", b"Infinity", b"-Infinity"))
 
@@ -43,7 +43,7 @@ def tree(array: Array, *, base64_strings: bool = False) -> Any:
     """What `encode` makes that text of: nested lists of Python numbers, or one for a rank of 0."""
     kind = array.dtype.kind
     if kind == "f":
-        return _floats(shortest(array) if array.dtype == _FLOAT32 else array.astype(np.float64))
+        return _floats(_doubles(array))
     if kind != "O":
         return array.tolist()
     return _nested([_base64(text) if base64_strings else raw_string(text) for text in array.ravel()], array.shape)
@@ -58,6 +58,15 @@ def raw_string(text: bytes) -> msgspec.Raw:
 
 def _base64(text: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(text).decode()}
+
+
+def _doubles(array: Array) -> npt.NDArray[np.float64]:
+    """Those whose shortest text is also the array's own."""
+    if array.dtype == _FLOAT32:
+        return shortest(array)
+    if array.dtype == _FLOAT16:
+        return np.array([float(str(number)) for number in array.ravel()], np.float64).reshape(array.shape)
+    return array.astype(np.float64)
 
 
 def _floats(values: npt.NDArray[np.float64]) -> Any:

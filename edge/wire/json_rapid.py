@@ -1,8 +1,9 @@
 """The JSON dialect that RapidJSON's iterative parser reads, with its texts and offsets for what it refuses.
 
-More than RFC 8259: NaN, Infinity, Inf and their negatives; a byte order mark; text after the root value; bytes
-that are not UTF-8 (they come back as surrogate escapes). The first of equal names wins. An integer beyond 64 bits
-is a double. Less than RFC 8259: no NUL outside a string, and nothing nested deeper than MAX_DEPTH.
+More than RFC 8259: NaN, Infinity, Inf and their negatives; a byte order mark; text after the root value, unless the
+document must be the `whole` body; bytes that are not UTF-8 (they come back as surrogate escapes). The first of equal
+names wins, unless the `last_wins`. An integer beyond 64 bits is a double. Less than RFC 8259: no NUL outside a string,
+and nothing nested deeper than MAX_DEPTH.
 
 Rule 1: offsets are in bytes from the start of the body, the byte order mark included.
 Rule 2: the cost is linear in the body, and recursion is bounded by MAX_DEPTH.
@@ -20,6 +21,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 64
 
 EMPTY = "The document is empty."
+ROOT_NOT_SINGULAR = "The document root must not be followed by other values."
 VALUE_INVALID = "Invalid value."
 MISS_NAME = "Missing a name for object member."
 MISS_COLON = "Missing a colon after a name of object member."
@@ -66,9 +68,9 @@ class JsonError(ValueError):
         self.text, self.offset = text, offset
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, whole: bool = False, last_wins: bool = False) -> Any:
     """The root value: dict, list, str, int (64 bits), float, bool or None. Raises JsonError."""
-    return _Reader(body).root()
+    return _Reader(body, last_wins).root(whole)
 
 
 def has_extreme_number(text: bytes) -> bool:
@@ -78,17 +80,23 @@ def has_extreme_number(text: bytes) -> bool:
 
 
 class _Reader:
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, last_wins: bool) -> None:
         self._body = body
+        self._last_wins = last_wins
         self._at = 0
         self._one_by_one_until = 0
 
-    def root(self) -> Any:
+    def root(self, whole: bool) -> Any:
         if self._body.startswith(BOM):
             self._at = len(BOM)
         if self._peek() == 0:
             self._fail(EMPTY)
-        return self._value(1)
+        value = self._value(1)
+        if whole:
+            self._peek()
+            if self._at < len(self._body):
+                self._fail(ROOT_NOT_SINGULAR)
+        return value
 
     def _peek(self) -> int:
         """The next byte that is not blank; 0 at the end."""
@@ -166,7 +174,9 @@ class _Reader:
                 self._fail(MISS_COLON)
             self._at += 1
             self._peek()
-            members.setdefault(name, self._value(depth + 1))
+            value = self._value(depth + 1)
+            if self._last_wins or name not in members:
+                members[name] = value
             after = self._peek()
             if after == 0x7D:
                 self._at += 1

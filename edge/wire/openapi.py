@@ -20,7 +20,17 @@ from edge.domain.requests import ModelInfo
 from edge.domain.tensors import Signature
 from edge.wire.classes import MAX_TOP
 from edge.wire.image import MEDIA_TYPES, takes_picture
-from edge.wire.openapi_schemas import COMMON, STRING, STRINGS, Schema, ref, row_reply, row_request, struct, v2_tensors
+from edge.wire.openapi_schemas import (
+    COMMON,
+    STRING,
+    STRINGS,
+    Schema,
+    predict_replies,
+    predict_requests,
+    ref,
+    struct,
+    v2_tensors,
+)
 from edge.wire.reply import JSON, OCTETS, TEXT
 from edge.wire.status import HTTP_STATUS
 
@@ -129,8 +139,8 @@ def _of_model(info: ModelInfo, suffix: str) -> list[Route]:
     takes: list[Schema] = []
     gives: list[Schema] = []
     for signature in info.signatures.values():
-        takes += row_request(signature, named=signature is not default)
-        gives += row_reply(signature)
+        takes += predict_requests(signature, named=signature is not default)
+        gives += predict_replies(signature)
     pictures = _PICTURES if takes_picture(default) else {}
     return [
         Route("post", f"/v1/models/{name}{suffix}:predict", f"predict {info.id}", f"Run {info.id.name}",

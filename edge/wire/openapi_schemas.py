@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.domain.tensors import DType, Signature, TensorSpec
 from edge.wire.classes import MAX_TOP
+from edge.wire.v2_datatypes import NAMES
 
 Schema = dict[str, Any]
 
@@ -19,7 +20,6 @@ STRING: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
 WHOLE: Schema = {"type": "integer"}
 STRINGS: Schema = {"type": "array", "items": STRING}
-_V2_NAMES = {DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64", DType.STRING: "BYTES"}
 
 
 def ref(name: str) -> Schema:
@@ -34,12 +34,7 @@ def list_of(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
 
-def v2_name(dtype: DType) -> str:
-    """What the Open Inference Protocol calls an element type."""
-    return _V2_NAMES.get(dtype, dtype.value.upper())
-
-
-_V2_DATATYPE: Schema = {"type": "string", "enum": [v2_name(dtype) for dtype in DType]}
+_V2_DATATYPE: Schema = {"type": "string", "enum": list(NAMES.values())}
 _V2_SHAPE = list_of(WHOLE)
 _V2_SPEC = struct({"name": STRING, "datatype": _V2_DATATYPE, "shape": _V2_SHAPE}, parameters={"type": "object"})
 _EXAMPLES = struct({"examples": list_of({"type": "object"})}, signature_name=STRING, context={"type": "object"})
@@ -137,7 +132,7 @@ def nested(dtype: DType, shape: Sequence[int] | None) -> Schema:
     return schema
 
 
-def row_request(signature: Signature, *, named: bool) -> list[Schema]:
+def predict_requests(signature: Signature, *, named: bool) -> list[Schema]:
     """The row and the columnar body of one signature; `named` where it must be asked for by name."""
     extra = {"signature_name": {"const": signature.name}}
     bodies: list[dict[str, Schema]] = [{"inputs": _together(signature.inputs, 0)}]
@@ -146,7 +141,7 @@ def row_request(signature: Signature, *, named: bool) -> list[Schema]:
     return [struct({**body, **extra}) if named else struct(body, **extra) for body in bodies]
 
 
-def row_reply(signature: Signature) -> list[Schema]:
+def predict_replies(signature: Signature) -> list[Schema]:
     """The answers to the row and to the columnar body."""
     replies = [struct({"outputs": _together(signature.outputs, 0)})]
     if _has_rows(signature.inputs) and _has_rows(signature.outputs):
@@ -170,7 +165,7 @@ def _v2_tensor(name: str, spec: TensorSpec) -> Schema:
         if sizes:
             shape["prefixItems"] = sizes
     data = {"anyOf": [list_of(element(spec.dtype), description="flat"), nested(spec.dtype, spec.shape)]}
-    required = {"name": {"const": name}, "datatype": {"const": v2_name(spec.dtype)}, "shape": shape}
+    required = {"name": {"const": name}, "datatype": {"const": NAMES[spec.dtype]}, "shape": shape}
     return {**struct(required, data=data, parameters={"type": "object"}), "title": f"{name}: {spec}"}
 
 

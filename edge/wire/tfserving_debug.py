@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edge.domain.tensors import DType, Shape
+from edge.domain.tensors import DType
 
 MAX_DEBUG_BYTES = 256
 
@@ -41,10 +41,6 @@ def type_name(value: Any) -> str:
     if value is None or value is True or value is False:
         return {None: "Null", True: "True", False: "False"}[value]
     return _TYPE_NAMES.get(type(value), "Number")
-
-
-def show_dims(shape: Shape) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def debug(value: Any) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from edge.domain.errors import InvalidInput
 from edge.domain.requests import PredictResponse
-from edge.domain.tensors import Array, DType, Tensors
+from edge.domain.tensors import Array, DType, Tensors, show_dims
 from edge.wire.json_numbers import array_text, encode, tree
-from edge.wire.tfserving_debug import DTYPE_NAMES, show_dims
+from edge.wire.tfserving_debug import DTYPE_NAMES
 
 _FLOAT16 = DType.FLOAT16.numpy
 _STRING = DType.STRING.numpy

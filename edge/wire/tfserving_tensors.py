@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edge.domain.errors import EdgeError, InvalidInput, Unsupported
-from edge.domain.tensors import Array, DType, Shape, Tensors, TensorSpec
+from edge.domain.tensors import Array, DType, Shape, Tensors, TensorSpec, show_dims
 from edge.wire.json_dense import MAX_RANK
 from edge.wire.json_fast import narrow
-from edge.wire.tfserving_debug import DTYPE_NAMES, debug, show_dims, type_name
+from edge.wire.tfserving_debug import DTYPE_NAMES, debug, type_name
 
 Specs = Mapping[str, TensorSpec]
 

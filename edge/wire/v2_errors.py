@@ -22,7 +22,7 @@ from edge.domain.errors import (
     TensorMismatch,
     UnexpectedTensor,
 )
-from edge.domain.tensors import Shape
+from edge.domain.tensors import show_dims
 from edge.wire.reply import JSON, Reply
 from edge.wire.status import HTTP_STATUS
 from edge.wire.v2_datatypes import NAMES, spoken
@@ -34,11 +34,6 @@ UNKNOWN_ID = "<id_unknown>"
 def tagged(request_id: str, text: str) -> str:
     """`text` with the request's id in front, as Triton's core writes it."""
     return f"[request id: {request_id or UNKNOWN_ID}] {text}"
-
-
-def show(shape: Shape) -> str:
-    """`[-1,224,224,3]`: the protocol writes an unknown size as -1."""
-    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def error_response(error: EdgeError, *, model: str = "", request_id: str = "") -> Reply:
@@ -97,10 +92,10 @@ def _mismatch(error: TensorMismatch, model: str) -> str:
             f"inference input '{want.name}' data-type is '{spoken(error.got_dtype)}', "
             f"but model '{model}' expects '{NAMES[want.dtype]}'"
         )
-    expected = "any shape" if want.shape is None else show(want.shape)
+    expected = "any shape" if want.shape is None else show_dims(want.shape)
     return (
         f"unexpected shape for input '{want.name}' for model '{model}'. "
-        f"Expected {expected}, got {show(error.got_shape)}."
+        f"Expected {expected}, got {show_dims(error.got_shape)}."
     )
 
 

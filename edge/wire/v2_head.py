@@ -88,8 +88,11 @@ def read_head(text: bytes) -> tuple[Head, list[Span]]:
         head = _decoder.decode(short)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return exact_head(text), []
-    if spans and sum(tensor.data is not UNSET for tensor in head.inputs) != len(spans):
-        return exact_head(text), []
+    if spans:
+        given = [tensor.data for tensor in head.inputs if tensor.data is not UNSET]
+        # An array after another `"data":` than an input's was cut out, too.
+        if len(given) != len(spans) or not all(type(data) is list for data in given):
+            return exact_head(text), []
     return head, spans
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge.domain.errors import NotFound
+from edge.domain.layout import MODEL_FILES
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
 from edge.domain.ports import ModelStatus, VersionStatus
@@ -23,7 +24,7 @@ from edge.wire.v2_errors import error_body
 
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "statistics")
 CONTROL_EXTENSION = "model_repository"
-_FILES = {"tflite": "model.tflite", "savedmodel": "saved_model.pb"}
+_FILES = {platform.value: name for name, platform in MODEL_FILES.items()}
 
 
 def health(ok: bool) -> Reply:

@@ -9,9 +9,8 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol (binar
 
 from __future__ import annotations
 
-import zlib
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,17 +18,12 @@ import numpy as np
 from edge.domain.errors import InvalidInput
 from edge.domain.requests import PredictResponse
 from edge.domain.tensors import Array, DType, Shape
-from edge.wire import v2_binary, v2_numbers
+from edge.wire import v2_binary
+from edge.wire.json_numbers import array_text
 from edge.wire.reply import JSON, OCTETS
 from edge.wire.v2_datatypes import NAMES
 from edge.wire.v2_payload import RequestedOutput
 from edge.wire.v2_request import HEADER, ParsedInfer
-
-Encoding = Literal["gzip", "deflate"]
-
-MIN_COMPRESSED_BYTES = 1_024  # a smaller reply travels in one packet as it is
-COMPRESSION_LEVEL = 1  # the fastest: the processor is dearer here than the wire
-_WINDOW = {"gzip": 31, "deflate": 15}  # zlib's numbers for gzip's and its own frame; HTTP calls the latter deflate
 
 _DATATYPES = {dtype.numpy: name for dtype, name in NAMES.items()}
 
@@ -60,7 +54,19 @@ def _output(wish: RequestedOutput, response: PredictResponse) -> tuple[bytes, by
     if wish.binary:
         tail = v2_binary.write(array)
         return b'%b"parameters":{"binary_data_size":%d}}' % (start, len(tail)), tail
-    return b'%b"data":%b}' % (start, v2_numbers.data(array)), None
+    return b'%b"data":%b}' % (start, data_text(array)), None
+
+
+def data_text(array: Array) -> bytes:
+    """`[1,2.5,NaN,true,"text"]`: flat, whatever the shape. Raises InvalidInput for BYTES that are no text."""
+    if array.dtype != object:
+        return array_text(array.ravel())
+    try:
+        return msgspec.json.encode([item.decode() for item in array.ravel()])
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"output BYTES are not UTF-8 text ({error.reason} at byte {error.start}); ask for them with 'binary_data'"
+        ) from None
 
 
 @lru_cache(maxsize=256)
@@ -100,30 +106,3 @@ def _best(row: Array, count: int, class_names: tuple[str, ...], whole: bool) -> 
 @lru_cache(maxsize=256)
 def _quoted(name: str) -> bytes:
     return msgspec.json.encode(name)
-
-
-@lru_cache(maxsize=64)
-def negotiate(accept_encoding: str | None) -> Encoding | None:
-    """What an Accept-Encoding header asks for: the first of those that weigh most; None for the body as it is."""
-    best, best_weight = "identity", 0.0
-    for offer in (accept_encoding or "").lower().split(","):
-        name, _, weight = offer.replace(" ", "").partition(";q=")
-        if name in ("gzip", "deflate", "identity") and (found := _weight(weight)) > best_weight:
-            best, best_weight = name, found
-    return "gzip" if best == "gzip" else "deflate" if best == "deflate" else None
-
-
-def _weight(text: str) -> float:
-    """1 where nothing is said, 0 for what is no number."""
-    try:
-        return float(text or 1)
-    except ValueError:
-        return 0.0
-
-
-def compress(headers: dict[str, str], body: bytes, encoding: Encoding | None) -> tuple[dict[str, str], bytes]:
-    """The reply, compressed if that was asked for and is worth it. Lengths of JSON are those before."""
-    if encoding is None or len(body) < MIN_COMPRESSED_BYTES:
-        return headers, body
-    machine = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, _WINDOW[encoding])
-    return {**headers, "Content-Encoding": encoding}, machine.compress(body) + machine.flush()

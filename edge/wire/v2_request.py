@@ -18,9 +18,9 @@ from msgspec import UNSET
 from edge.domain.errors import InvalidInput
 from edge.domain.models import ModelSpec
 from edge.domain.requests import Payload, PredictRequest
-from edge.domain.tensors import Shape
+from edge.domain.tensors import Shape, show_dims
 from edge.wire.v2_datatypes import KNOWN
-from edge.wire.v2_errors import show, tagged
+from edge.wire.v2_errors import tagged
 from edge.wire.v2_head import Head, InputHead, OutputHead, Span, check_content, no_shared_memory, read_head
 from edge.wire.v2_payload import InferPayload, InputTensor, RawPayload, RequestedOutput
 
@@ -139,7 +139,7 @@ def _check(item: InputHead, request_id: str, again: bool) -> None:
         raise InvalidInput(f"invalid datatype for input {item.name}")
     check_content(item.data, item.parameters)
     if _elements(item.shape) > MAX_ELEMENTS:
-        text = f"invalid shape for input '{item.name}': shape {show(item.shape)} causes total element count"
+        text = f"invalid shape for input '{item.name}': shape {show_dims(item.shape)} causes total element count"
         raise InvalidInput(f"{text} to exceed maximum size of {MAX_ELEMENTS}")
 
 

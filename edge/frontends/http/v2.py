@@ -11,12 +11,12 @@ from edge.domain.requests import PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
-from edge.wire.encoding import Claim, inflate
+from edge.wire.encoding import Claim, compress, inflate, negotiate
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.reply import Reply
 from edge.wire.v2_errors import control_failed, error_response
 from edge.wire.v2_payload import RequestedOutput
-from edge.wire.v2_reply import compress, encode_infer, negotiate
+from edge.wire.v2_reply import encode_infer
 from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer
 from edge.wire.v2_routes import Kind, V2Route, refusal, route
 

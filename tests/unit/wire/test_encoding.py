@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from edge.domain.errors import TooLarge
-from edge.wire.encoding import CorruptBody, inflate
+from edge.wire.encoding import MIN_COMPRESSED_BYTES, CorruptBody, compress, inflate, negotiate
 
 BODY = b'{"instances": [1, 2, 3]}' * 50
 
@@ -66,3 +66,33 @@ def test_what_comes_out_is_claimed_before_it_is_kept(encoding: str) -> None:
     assert inflate(sent, encoding, len(body), claimed.append) == body
     assert sum(claimed) == len(body)
     assert max(claimed) <= 1 << 20
+
+
+def test_a_reply_is_compressed_where_that_was_asked_for_and_is_worth_it() -> None:
+    headers, body = {"Content-Type": "text/plain"}, bytes(MIN_COMPRESSED_BYTES)
+    packed_headers, packed = compress(headers, body, "gzip")
+    assert packed_headers == {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    assert gzip.decompress(packed) == body
+    assert compress(headers, body, None) == (headers, body)
+    assert compress(headers, body[1:], "gzip") == (headers, body[1:])
+
+
+@pytest.mark.parametrize(
+    ("accept", "encoding"),
+    [
+        (None, None),
+        ("", None),
+        ("gzip, deflate", "gzip"),
+        ("deflate, gzip", "deflate"),
+        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
+        ("gzip ; q=0.5, deflate", "deflate"),
+        ("identity, gzip", None),
+        ("gzip;q=0", None),
+        ("gzip;q=x, deflate", "deflate"),
+        ("gzip;q=nan", None),
+        ("br, GZIP", "gzip"),
+        ("*", None),
+    ],
+)
+def test_the_heaviest_encoding_is_taken_and_of_equals_the_first(accept: str | None, encoding: str | None) -> None:
+    assert negotiate(accept) == encoding

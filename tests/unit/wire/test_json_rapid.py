@@ -86,6 +86,26 @@ def test_what_rapidjson_takes_beyond_the_standard_is_taken(parse: Parse, body: b
     assert value is None or repr(found) == repr(value)
 
 
+def only(body: bytes) -> object:
+    return json_rapid.parse(body, whole=True, last_wins=True)
+
+
+def only_quickly(body: bytes) -> object:
+    return json_exact.parse(body, whole=True, last_wins=True)
+
+
+@pytest.mark.parametrize("parse", [only, only_quickly])
+def test_a_document_that_must_be_the_whole_body_ends_with_it(parse: Parse) -> None:
+    assert parse(b' {"a":1} \n') == {"a": 1}
+    with pytest.raises(JsonError, match=r"The document root must not be followed by other values. at offset: 9"):
+        parse(b' {"a":1} x')
+
+
+@pytest.mark.parametrize("parse", [only, only_quickly])
+def test_the_last_of_equal_names_may_win(parse: Parse) -> None:
+    assert parse(b'{"a":1,"a":2,"b":3}') == {"a": 2, "b": 3}
+
+
 def test_nan_is_a_number_with_or_without_a_sign() -> None:
     assert all(math.isnan(number) for number in json_exact.parse(b"[NaN,-NaN]"))
 
@@ -136,6 +156,7 @@ def test_the_quick_reader_and_the_exact_one_agree(value: object, cut: int, junk:
     body = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
     for mutated in (body, body[:cut], body[:cut] + junk + body[cut:], body[:cut] + junk + body[cut + 1 :]):
         assert _outcome(json_exact.parse, mutated) == _outcome(json_rapid.parse, mutated)
+        assert _outcome(only_quickly, mutated) == _outcome(only, mutated)
 
 
 @settings(max_examples=200, deadline=None)

@@ -208,10 +208,10 @@ LIES = [
     (_head("FP32", [0], 4), b"\0" * 4, "[request id: <id_unknown>] input byte size mismatch for input 'x' for model 'm'"),
     (_head("FP32", [2], -8), b"", "Unable to parse 'binary_data_size': attempt to access JSON non-unsigned-integer"),
     (_head("FP32", [2], "8"), b"", "Unable to parse 'binary_data_size': attempt to access JSON non-unsigned-integer"),
-    (_head("FP32", [2], 2**70), b"", "Unable to parse 'binary_data_size': want at most 9223372036854775807"),
+    (_head("FP32", [2], 2**63), b"", "Unable to parse 'binary_data_size': want at most 9223372036854775807"),
     (_head("FP32", [2**62], 8), b"\0" * 8, "invalid shape for input 'x': shape [4611686018427387904] causes total"),
     (_head("FP32", [0, 2**62, 2**62], 0), b"", "invalid shape for input 'x': shape [0,4611686018427387904"),
-    (_head("FP32", [2**64], 8), b"\0" * 8, "Unable to parse 'shape': want at most 9223372036854775807"),
+    (_head("FP32", [2**63], 8), b"\0" * 8, "Unable to parse 'shape': want at most 9223372036854775807"),
     (_head("FP32", [1] * 33, 4), b"\0" * 4, "Unable to parse 'shape': want at most 32 elements, got 33"),
 ]  # fmt: skip
 

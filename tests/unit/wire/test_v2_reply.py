@@ -1,4 +1,4 @@
-"""Replies: which outputs, in which order, as what; classes; numbers as text; compression."""
+"""Replies: which outputs, in which order, as what; classes; numbers as text."""
 
 import json
 from typing import Any
@@ -11,8 +11,8 @@ from edge.domain.errors import EdgeError
 from edge.domain.models import ModelId, ModelSpec
 from edge.domain.requests import PredictResponse
 from edge.domain.tensors import Array, DType, Signature, TensorSpec
-from edge.wire import v2_numbers
-from edge.wire.v2_reply import classify, compress, encode_infer, negotiate
+from edge.wire.encoding import compress, negotiate
+from edge.wire.v2_reply import classify, data_text, encode_infer
 from edge.wire.v2_request import HEADER, parse_infer
 
 SPEC = ModelSpec("m")
@@ -131,16 +131,16 @@ def test_floats_are_the_shortest_text_of_their_own_type(count: int) -> None:
         everyday = (rng.standard_normal(count) * 10 ** rng.uniform(-4, 4, count)).astype(dtype)
         powers = np.exp2(rng.integers(-14, 15, count)).astype(dtype)
         for array in (any_bits[np.isfinite(any_bits)], everyday, powers):
-            text = v2_numbers.data(array).decode()
+            text = data_text(array).decode()
             assert [float(number) for number in text[1:-1].split(",") if number] == [float(str(one)) for one in array]
 
 
 def test_other_elements_are_written_as_json_has_them() -> None:
-    assert v2_numbers.data(np.array([0.1, 1e300, -0.0])) == b"[0.1,1e300,-0.0]"
-    assert v2_numbers.data(np.array([0.1, np.nan, np.inf, -np.inf], np.float32)) == b"[0.1,NaN,Infinity,-Infinity]"
-    assert v2_numbers.data(np.array([2**64 - 1], np.uint64)) == b"[18446744073709551615]"
-    assert v2_numbers.data(np.array([True, False])) == b"[true,false]"
-    assert v2_numbers.data(np.array([b"a\n", "ü".encode()], object)) == '["a\\n","ü"]'.encode()
+    assert data_text(np.array([0.1, 1e300, -0.0])) == b"[0.1,1e300,-0.0]"
+    assert data_text(np.array([0.1, np.nan, np.inf, -np.inf], np.float32)) == b"[0.1,NaN,Infinity,-Infinity]"
+    assert data_text(np.array([2**64 - 1], np.uint64)) == b"[18446744073709551615]"
+    assert data_text(np.array([True, False])) == b"[true,false]"
+    assert data_text(np.array([b"a\n", "ü".encode()], object)) == '["a\\n","ü"]'.encode()
 
 
 def test_bytes_that_are_no_text_are_not_put_into_json() -> None:
@@ -159,26 +159,3 @@ def test_a_compressed_reply_is_one_that_tritonclient_reads() -> None:
             packed, header_length=int(packed_headers[HEADER]), content_encoding=encoding
         )
         assert np.array_equal(result.as_numpy("y"), array)
-    assert compress(headers, body, None) == (headers, body)
-    assert compress(headers, b"short", "gzip") == (headers, b"short")
-
-
-@pytest.mark.parametrize(
-    ("accept", "encoding"),
-    [
-        (None, None),
-        ("", None),
-        ("gzip, deflate", "gzip"),
-        ("deflate, gzip", "deflate"),
-        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
-        ("gzip ; q=0.5, deflate", "deflate"),
-        ("identity, gzip", None),
-        ("gzip;q=0", None),
-        ("gzip;q=x, deflate", "deflate"),
-        ("gzip;q=nan", None),
-        ("br, GZIP", "gzip"),
-        ("*", None),
-    ],
-)
-def test_the_heaviest_encoding_is_taken_and_of_equals_the_first(accept: str | None, encoding: str | None) -> None:
-    assert negotiate(accept) == encoding
