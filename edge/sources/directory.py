@@ -89,12 +89,13 @@ class DirectorySource:
         if self._keepsakes is None:
             return
         if not self._recalled:
-            self._recalled = True
             self._kept = self._keepsakes.recall(self._key)
             kept = _valid(self._kept)
-            # Of what it names something must be there, or the directory has become another's.
-            if kept is not None and {*kept.versions, kept.fallback} & set(found.artifacts):
-                self._held = kept
+            # Of what it names something must be there, or the directory has become another's: to be judged when
+            # everything in it has settled.
+            there = kept is not None and bool({*kept.versions, kept.fallback} & set(found.artifacts))
+            self._held = kept if there or found.unsettled else None
+            self._recalled = there or not found.unsettled
         if found.aspired is not None and found.aspired != self._kept and _valid(found.aspired) is not None:
             self._keepsakes.keep(self._key, found.aspired)
             self._kept = found.aspired
