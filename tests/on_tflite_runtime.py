@@ -25,15 +25,21 @@ UNAVAILABLE = 77
 
 
 def main(arguments: list[str]) -> int:
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv is None:
-        return unavailable("uv is not installed")
+        return unavailable("uv is neither in UV nor on PATH, nor at .uv/bin/uv")
     try:
         python = environment(uv)
     except subprocess.CalledProcessError as error:
         return unavailable(f"{' '.join(map(str, error.cmd[:3]))} left with {error.returncode}: {error.stderr}")
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"EDGE_RUNTIME": "tflite"}, check=False).returncode
+
+
+def find_uv() -> str | None:
+    """The uv that runs this, which it tells in UV; else one on PATH; else the one that README installs."""
+    own = ROOT / ".uv" / "bin" / "uv"
+    return os.environ.get("UV") or shutil.which("uv") or (str(own) if own.exists() else None)
 
 
 def environment(uv: str) -> Path:

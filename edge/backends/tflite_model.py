@@ -27,6 +27,10 @@ RUNTIME_ERRORS = (ValueError, RuntimeError, MemoryError)
 """What an interpreter raises. Its traceback keeps the interpreter alive: never raise from one, it would outlive its close."""
 
 
+def _gone() -> Any:
+    raise RuntimeError("the model was unloaded")
+
+
 class TfliteModel:
     """A `LoadedModel`. `make` builds an interpreter; `release` gives back what `make` holds."""
 
@@ -105,6 +109,8 @@ class TfliteModel:
             self._closed = True
             self._drop()
             self._release()
+            # It holds the file's bytes; whoever still holds this model (a cycle, until it is collected) holds no more.
+            self._make = _gone
 
     def _fit(self, call: Call, inputs: Tensors) -> None:
         shapes = self._shapes

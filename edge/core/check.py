@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.domain.errors import InvalidInput, MissingTensors, TensorMismatch, UnexpectedTensor
+from edge.domain.errors import BatchTooLarge, InvalidInput, MissingTensors, TensorMismatch, UnexpectedTensor
 from edge.domain.tensors import Array, DType, Shape, Signature, Tensors, TensorSpec
 
 
@@ -23,7 +23,10 @@ ONE_RUN = Rows(count=1, split=False)
 
 
 def check(signature: Signature, inputs: Tensors, *, max_batch: int) -> Rows:
-    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, InvalidInput."""
+    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, BatchTooLarge, InvalidInput.
+
+    `max_batch`: rows that one run may take, of a model whose first dimension is the batch's.
+    """
     wanted = signature.inputs
     if inputs.keys() != wanted.keys():
         _complain_of_names(signature, inputs)
@@ -36,8 +39,16 @@ def check(signature: Signature, inputs: Tensors, *, max_batch: int) -> Rows:
             raise InvalidInput(f"{name}: want at least one element, got shape {list(array.shape)}")
         fits = fits and spec.admits(array.shape)
     if fits:
+        if signature.batches:
+            _bound_rows(inputs, max_batch)
         return ONE_RUN
     return _rows_of_single_row_model(signature, inputs, max_batch)
+
+
+def _bound_rows(inputs: Tensors, max_batch: int) -> None:
+    for array in inputs.values():
+        if len(array) > max_batch:
+            raise BatchTooLarge(len(array), max_batch)
 
 
 def _rows_of_single_row_model(signature: Signature, inputs: Tensors, max_batch: int) -> Rows:

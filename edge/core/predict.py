@@ -93,7 +93,7 @@ class Predict:
 
 
 def _work(slot: Slot, call: Call, inputs: Tensors) -> Work:
-    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, InvalidInput."""
+    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, BatchTooLarge, InvalidInput."""
     assert slot.info is not None
     rows = check(call.target.signature, inputs, max_batch=slot.info.max_batch)
     return work_of(call.signature.name, _quantize(call, inputs) if call.dequantize else inputs, rows)

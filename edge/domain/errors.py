@@ -5,6 +5,7 @@ EdgeError
 │   ├── TensorMismatch           a tensor of another type or shape than the signature's
 │   ├── UnexpectedTensor         a tensor that the signature does not have
 │   ├── MissingTensors           tensors that the signature has and the request lacks
+│   ├── BatchTooLarge            more rows than one run may take
 │   ├── UnknownSignature         no signature of that name
 │   └── UnknownLabel             no version carries that label
 ├── TooLarge                     a bound on size was passed
@@ -85,6 +86,14 @@ class MissingTensors(InvalidInput):
         self.wanted, self.got = tuple(wanted), tuple(got)
         self.missing = tuple(name for name in wanted if name not in self.got)
         super().__init__(f"want tensors {', '.join(wanted)}; missing {', '.join(self.missing)}")
+
+
+class BatchTooLarge(InvalidInput):
+    """`max_batch`: rows that one run of the model may take."""
+
+    def __init__(self, rows: int, max_batch: int) -> None:
+        super().__init__(f"want a batch of at most {max_batch} rows, got {rows}")
+        self.rows, self.max_batch = rows, max_batch
 
 
 class UnknownSignature(InvalidInput):

@@ -110,6 +110,14 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
 
     @cached_property
+    def batches(self) -> bool:
+        """Whether the first dimension of every tensor is one of any size: rows of a batch."""
+        return all(spec.shape is not None and spec.shape[:1] == (-1,) for spec in self._specs())
+
+    def _specs(self) -> tuple[TensorSpec, ...]:
+        return (*self.inputs.values(), *self.outputs.values())
+
+    @cached_property
     def as_floats(self) -> Signature:
         """The same call for a client that knows nothing of quantization: quantized tensors become float32."""
         return replace(self, inputs=_floats(self.inputs), outputs=_floats(self.outputs))

@@ -21,10 +21,9 @@ from edge.domain.tensors import Signature
 from edge.wire.classes import MAX_TOP
 from edge.wire.image import MEDIA_TYPES, takes_picture
 from edge.wire.openapi_schemas import COMMON, STRING, STRINGS, Schema, ref, row_reply, row_request, struct, v2_tensors
+from edge.wire.reply import JSON, OCTETS, TEXT
 from edge.wire.status import HTTP_STATUS
 
-JSON = "application/json"
-BINARY = "application/octet-stream"
 Content = dict[str, Schema]
 
 
@@ -49,7 +48,7 @@ class Route:
 _PICTURES: Content = {media_type: {} for media_type in MEDIA_TYPES}
 _MODEL_V1 = "/v1/models/{model}"
 _MODEL_V2 = "/v2/models/{model}"
-_TEXT = {"text/plain": STRING}
+_TEXT = {TEXT: STRING}
 
 ROUTES: tuple[Route, ...] = (
     Route("post", _MODEL_V1 + ":predict", "predict", "Run a model on JSON or on a picture",
@@ -72,7 +71,7 @@ ROUTES: tuple[Route, ...] = (
           {JSON: {"type": "object"}}),
     Route("get", _MODEL_V2 + "/stats", "modelStatistics", "Counters of a model", {JSON: ref("V2Statistics")}),
     Route("post", _MODEL_V2 + "/infer", "infer", "Run a model on named tensors",
-          {JSON: ref("V2Reply"), BINARY: {}}, {JSON: ref("V2Request"), BINARY: {}}, ("header-length",)),
+          {JSON: ref("V2Reply"), OCTETS: {}}, {JSON: ref("V2Request"), OCTETS: {}}, ("header-length",)),
     Route("post", "/v2/repository/index", "index", "Every model and version that is known", {JSON: ref("V2Index")},
           {JSON: struct({}, ready={"type": "boolean"})}, optional=True),
     Route("post", "/v2/repository/models/{model}/load", "load", "Load a model, or load it again", {},
@@ -137,8 +136,8 @@ def _of_model(info: ModelInfo, suffix: str) -> list[Route]:
         Route("post", f"/v1/models/{name}{suffix}:predict", f"predict {info.id}", f"Run {info.id.name}",
               {JSON: {"anyOf": [*gives, ref("TopReply")]}}, {JSON: {"anyOf": takes}, **pictures}, ("top",), about),
         Route("post", f"/v2/models/{name}{suffix}/infer", f"infer {info.id}", f"Run {info.id.name} on named tensors",
-              {JSON: _v2_body("V2Reply", default, "outputs"), BINARY: {}},
-              {JSON: _v2_body("V2Request", default, "inputs"), BINARY: {}}, ("header-length",), about),
+              {JSON: _v2_body("V2Reply", default, "outputs"), OCTETS: {}},
+              {JSON: _v2_body("V2Request", default, "inputs"), OCTETS: {}}, ("header-length",), about),
     ]  # fmt: skip
 
 

@@ -9,11 +9,11 @@ Source: https://github.com/triton-inference-server/server/blob/main/src/http_ser
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import msgspec
 
 from edge.domain.errors import (
+    BatchTooLarge,
     ControlFailed,
     EdgeError,
     MissingTensors,
@@ -23,21 +23,12 @@ from edge.domain.errors import (
     UnexpectedTensor,
 )
 from edge.domain.tensors import Shape
+from edge.wire.reply import JSON, Reply
 from edge.wire.status import HTTP_STATUS
 from edge.wire.v2_datatypes import NAMES, spoken
 
 MAX_ERROR_CHARS = 2_048  # names that a client chose are repeated to it; none makes a reply large
-JSON = "application/json"
-TEXT = "text/plain"
 UNKNOWN_ID = "<id_unknown>"
-
-
-class Reply(NamedTuple):
-    """A whole HTTP reply."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 def tagged(request_id: str, text: str) -> str:
@@ -85,6 +76,8 @@ def _word(error: EdgeError, model: str, request_id: str) -> str:
                 "Please provide all required input(s)."
             )
             return tagged(request_id, text)
+        case BatchTooLarge():
+            return tagged(request_id, f"inference request batch-size must be <= {error.max_batch} for '{model}'")
         case _:
             return error.message
 

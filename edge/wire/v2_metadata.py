@@ -8,10 +8,8 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol (model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import msgspec
 
 from edge.domain.errors import NotFound
 from edge.domain.lifecycle import State
@@ -19,8 +17,9 @@ from edge.domain.models import ModelSpec
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.domain.requests import ModelInfo
 from edge.domain.tensors import DType, Signature, TensorSpec
+from edge.wire.reply import TEXT, Reply, json_reply
 from edge.wire.v2_datatypes import NAMES
-from edge.wire.v2_errors import JSON, TEXT, Reply, error_body
+from edge.wire.v2_errors import error_body
 
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "statistics")
 CONTROL_EXTENSION = "model_repository"
@@ -42,12 +41,12 @@ def model_ready(ok: bool) -> Reply:
 def server_metadata(name: str, version: str, *, control: bool) -> Reply:
     """`control`: whether models may be loaded and unloaded over HTTP."""
     extensions = (*EXTENSIONS, CONTROL_EXTENSION) if control else EXTENSIONS
-    return _json({"name": name, "version": version, "extensions": extensions})
+    return json_reply({"name": name, "version": version, "extensions": extensions})
 
 
 def model_names(models: Sequence[ModelStatus]) -> Reply:
     """`{"models":["a","b"]}`: all that are known, ready or not, as KServe lists them."""
-    return _json({"models": [model.name for model in models]})
+    return json_reply({"models": [model.name for model in models]})
 
 
 def model_metadata(info: ModelInfo) -> Reply:
@@ -62,7 +61,7 @@ def model_metadata(info: ModelInfo) -> Reply:
     others = {name: _tensors_of(signature) for name, signature in info.signatures.items() if signature is not default}
     if others:
         reply["parameters"] = {"signatures": others}
-    return _json(reply)
+    return json_reply(reply)
 
 
 def _tensors_of(signature: Signature) -> dict[str, Any]:
@@ -85,11 +84,11 @@ def _shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def model_config(info: ModelInfo) -> Reply:
-    """Triton's ModelConfig. A model batches when each input's first size is open; `dims` then leave that size out."""
+    """Triton's ModelConfig. Where the model batches, `dims` leave out the first size of each tensor."""
     signature = info.default_signature
-    batches = all(_shape(spec)[:1] == (-1,) and spec.shape is not None for spec in signature.inputs.values())
+    batches = signature.batches
     skip = 1 if batches else 0
-    return _json(
+    return json_reply(
         {
             "name": info.id.name,
             "platform": "",
@@ -177,7 +176,7 @@ def model_statistics(status: ModelStatus | None, spec: ModelSpec) -> Reply:
 
 def _statistics(versions: list[VersionStatus]) -> Reply:
     ordered = sorted(versions, key=lambda version: version.id)
-    return _json({"model_stats": [_version_statistics(version) for version in ordered]})
+    return json_reply({"model_stats": [_version_statistics(version) for version in ordered]})
 
 
 def _version_statistics(version: VersionStatus) -> dict[str, Any]:
@@ -209,7 +208,3 @@ def _version_statistics(version: VersionStatus) -> dict[str, Any]:
 
 def _ready(versions: Iterable[VersionStatus]) -> list[VersionStatus]:
     return [version for version in versions if version.state is State.READY]
-
-
-def _json(value: Mapping[str, Any]) -> Reply:
-    return Reply(200, {"Content-Type": JSON}, msgspec.json.encode(value))

@@ -20,14 +20,13 @@ from edge.domain.errors import InvalidInput
 from edge.domain.requests import PredictResponse
 from edge.domain.tensors import Array, DType, Shape
 from edge.wire import v2_binary, v2_numbers
+from edge.wire.reply import JSON, OCTETS
 from edge.wire.v2_datatypes import NAMES
-from edge.wire.v2_errors import JSON
 from edge.wire.v2_payload import RequestedOutput
 from edge.wire.v2_request import HEADER, ParsedInfer
 
 Encoding = Literal["gzip", "deflate"]
 
-OCTETS = "application/octet-stream"
 MIN_COMPRESSED_BYTES = 1_024  # a smaller reply travels in one packet as it is
 COMPRESSION_LEVEL = 1  # the fastest: the processor is dearer here than the wire
 _WINDOW = {"gzip": 31, "deflate": 15}  # zlib's numbers for gzip's and its own frame; HTTP calls the latter deflate

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from edge.domain.errors import InvalidInput
 from edge.domain.lifecycle import State
 from edge.domain.ports import ModelStatus, VersionStatus
-from edge.wire.v2_errors import JSON, Reply
+from edge.wire.reply import JSON, Reply, json_reply
 from edge.wire.v2_exact import Members, parse
 
 # Of the protocol's states there are four, and a version that was never loaded is as unavailable as one that failed.
@@ -47,7 +45,7 @@ def index(models: Sequence[ModelStatus], *, ready_only: bool) -> Reply:
             rows.append({"name": model.name, "state": "UNAVAILABLE", "reason": model.problem or "no version is there"})
     if ready_only:
         rows = [row for row in rows if row["state"] == "READY"]
-    return Reply(200, {"Content-Type": JSON}, msgspec.json.encode(rows))
+    return json_reply(rows)
 
 
 def _row(version: VersionStatus) -> dict[str, str]:

@@ -15,7 +15,8 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from edge.domain.models import MAX_VERSION, ModelSpec
-from edge.wire.v2_errors import TEXT, Reply, error_body
+from edge.wire.reply import TEXT, Reply
+from edge.wire.v2_errors import error_body
 
 
 class Kind(Enum):

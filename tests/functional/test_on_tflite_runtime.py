@@ -7,12 +7,31 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.on_tflite_runtime import ROOT, UNAVAILABLE
+from tests import on_tflite_runtime
+from tests.on_tflite_runtime import ROOT, UNAVAILABLE, find_uv
 
 LIMIT_S = 570.0
+
+
+def test_uv_is_the_one_that_runs_this_else_on_path_else_where_the_readme_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_tflite_runtime, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "on-path"))
+    monkeypatch.delenv("UV", raising=False)
+    assert find_uv() is None
+    for directory in (".uv/bin", "on-path"):
+        uv = tmp_path / directory / "uv"
+        uv.parent.mkdir(parents=True)
+        uv.write_text("")
+        uv.chmod(0o755)
+        assert find_uv() == str(uv)
+    monkeypatch.setenv("UV", "/somewhere/uv")
+    assert find_uv() == "/somewhere/uv"
 
 
 @pytest.mark.timeout(600)

@@ -30,8 +30,8 @@ TOP5 = [
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def tab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
-    async with browser(tmp_path_factory.mktemp("profile")) as page:
+async def tab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+    async with browser(chromium, tmp_path_factory.mktemp("profile")) as page:
         yield page
 
 

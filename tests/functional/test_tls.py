@@ -26,7 +26,8 @@ PREDICT = "/v1/models/half:predict"
 class Authority:
     """Signs certificates for loopback, each with a common name by which a test knows it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, program: str, directory: Path) -> None:
+        self._program = program
         self.directory, self.ca = directory, directory / "ca.pem"
         self._ca_key = directory / "ca.key"
         subject = ("-subj", "/CN=a test's authority", "-addext", "keyUsage=critical,keyCertSign")
@@ -42,19 +43,16 @@ class Authority:
         self._openssl("x509", "-req", "-in", wish, "-out", cert, *signed)
         return cert, key
 
-    @staticmethod
-    def _openssl(*arguments: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+    def _openssl(self, *arguments: str | Path) -> None:
+        subprocess.run([self._program, *map(str, arguments)], check=True, capture_output=True)
 
 
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout")
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl program: certificates cannot be made, and nothing of TLS is tested")
-    return Authority(tmp_path_factory.mktemp("authority"))
+def authority(openssl: str, tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(openssl, tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from urllib.parse import parse_qs
 
-JSON = "application/json"
-TEXT = "text/plain"
+from edge.wire.reply import JSON
 
 # What an answer says of its connection: nothing in HTTP/1.1, where to go on is the rule.
 PERSISTENT, KEEP_ALIVE, CLOSE = b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"

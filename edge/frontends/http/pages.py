@@ -13,8 +13,9 @@ from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, ModelStatus, VersionStatus
 from edge.frontends.admin import Boot
-from edge.frontends.http.message import JSON, Request, Response, json_error
+from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.page import load_page
+from edge.wire.reply import JSON, TEXT
 
 TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -62,8 +63,8 @@ class Pages:
     async def _tfserving_metrics(self, request: Request) -> Response:
         if request.target != TFSERVING_METRICS_PATH:
             text = f"Unexpected path: {request.target}. Should be {TFSERVING_METRICS_PATH}"
-            return Response(400, text.encode("latin-1", "replace"), "text/plain")
-        return Response(200, await asyncio.to_thread(self._figures.render_tfserving), "text/plain")
+            return Response(400, text.encode("latin-1", "replace"), TEXT)
+        return Response(200, await asyncio.to_thread(self._figures.render_tfserving), TEXT)
 
     def _openapi(self, _: Request) -> Response:
         infos = []

@@ -14,10 +14,11 @@ from edge.domain.errors import EdgeError, InferenceFailed, Overloaded
 from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import Payload, PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
-from edge.frontends.http.message import JSON, Request, Response
+from edge.frontends.http.message import Request, Response
 from edge.wire.classes import encode_top, parse_top, top_k
 from edge.wire.encoding import Claim
 from edge.wire.image import ImagePayload, is_picture
+from edge.wire.reply import JSON
 from edge.wire.tfserving_errors import error_response
 from edge.wire.tfserving_examples import parse_examples
 from edge.wire.tfserving_json import parse_predict, read_body

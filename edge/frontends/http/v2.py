@@ -13,7 +13,8 @@ from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
 from edge.wire.encoding import Claim, inflate
 from edge.wire.image import ImagePayload, is_picture
-from edge.wire.v2_errors import Reply, control_failed, error_response
+from edge.wire.reply import Reply
+from edge.wire.v2_errors import control_failed, error_response
 from edge.wire.v2_payload import RequestedOutput
 from edge.wire.v2_reply import compress, encode_infer, negotiate
 from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer

@@ -134,6 +134,24 @@ def test_a_failure_does_not_keep_the_interpreter_after_the_model_is_closed(put: 
     assert caught.value.message
 
 
+def test_who_still_holds_a_closed_model_does_not_hold_its_file(put: Put) -> None:
+    model = TfliteBackend().load(put(models.scaling(2.0)), CPU)
+    more = model.another()
+    content = weakref.ref(model._make)
+    model.close()
+    assert run(more, x=floats(1))["y"].tolist() == [2]
+    more.close()
+    assert content() is None
+
+
+def test_another_instance_is_of_the_same_bytes_whatever_became_of_the_file(put: Put) -> None:
+    artifact = put(models.scaling(2.0))
+    model = TfliteBackend().load(artifact, CPU)
+    artifact.path.write_bytes(b"") if artifact.path.is_file() else artifact.file("model.tflite").write_bytes(b"")
+    more = model.another()
+    assert run(more, x=floats(1))["y"].tolist() == run(model, x=floats(1))["y"].tolist() == [2]
+
+
 def test_an_interpreter_that_cannot_go_back_is_made_anew(put: Put) -> None:
     model = TfliteBackend().load(put(models.scaling(2.0)), CPU)
 

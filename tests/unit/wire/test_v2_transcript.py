@@ -69,6 +69,11 @@ REFUSALS = [
     ),
     (
         HALF,
+        '{"inputs":[{"name":"x","shape":[9,1],"datatype":"FP32","data":[1,2,3,4,5,6,7,8,9]}]}',
+        UNKNOWN + "inference request batch-size must be <= 8 for 'half'",
+    ),
+    (
+        HALF,
         '{"inputs":[{"name":"x","shape":[1,1],"datatype":"INT32","data":[1]}]}',
         UNKNOWN + "inference input 'x' data-type is 'INT32', but model 'half' expects 'FP32'",
     ),

@@ -16,7 +16,8 @@ from edge.domain.ports import ModelStatus, VersionStatus
 from edge.domain.requests import ModelInfo, PredictResponse, Target
 from edge.domain.tensors import DType, Signature, Tensors, TensorSpec
 from edge.wire import v2_metadata, v2_repository
-from edge.wire.v2_errors import Reply, control_failed, error_response
+from edge.wire.reply import Reply
+from edge.wire.v2_errors import control_failed, error_response
 from edge.wire.v2_reply import encode_infer
 from edge.wire.v2_request import parse_header_length, parse_infer
 from edge.wire.v2_routes import Kind, V2Route, refusal, route

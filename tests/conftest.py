@@ -1,0 +1,42 @@
+"""Programs of the system, as fixtures: what asks for one has it installed before the first test, or is skipped."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import system
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly or session.testsfailed:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    say = reporter.write_line if reporter is not None else print
+    system.provide([name for name in system.PROGRAMS if name in wanted], say)
+
+
+def _program(name: str) -> str:
+    program = system.PROGRAMS[name]
+    if program.path is None:
+        pytest.skip(f"no {name} ({' or '.join(program.commands)}): nothing was tested where {program.why}")
+    return program.path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium."""
+    return _program("chromium")
+
+
+@pytest.fixture(scope="session")
+def cc() -> str:
+    """The path of a C compiler."""
+    return _program("cc")
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The path of the program `openssl`."""
+    return _program("openssl")
