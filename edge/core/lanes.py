@@ -3,7 +3,7 @@
 Rule 1: an instance has one caller at a time; a lane owns its instance.
 Rule 2: the queue before the lanes is bounded; a full one refuses at once.
 Rule 3: what was given up (deadline, client gone) is skipped and takes no place in the queue for long, and a run that hangs is taken out of service.
-Rule 4: lanes that share a device share its lock.
+Rule 4: a run holds its device's lock. Rule 5: where a device hangs, an instance that runs elsewhere takes over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from time import monotonic
 from edge.core.handoff import Handoff, Worker
 from edge.core.instance import Instance
 from edge.core.rows import Work
-from edge.domain.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
+from edge.domain.errors import DeadlineExceeded, InferenceFailed, LoadError, NotReady, Overloaded
 from edge.domain.tensors import Tensors
 
 log = logging.getLogger(__name__)
@@ -76,19 +76,22 @@ class _Job:
 
 
 class _ThreadLane:
-    """One instance on one thread. `job` is what runs now; `wedged` says that it has run for too long."""
+    """One instance on one thread. `job` is what runs now; `wedged` says that it has run for too long.
+
+    `retired`: another lane took over, and this one ends with the run that it hangs in.
+    """
 
     def __init__(self, lanes: Lanes, instance: Instance, name: str) -> None:
         self.instance = instance
         self.job: _Job | None = None
-        self.wedged = False
+        self.wedged = self.retired = False
         self._lanes = lanes
         # A daemon: a run that hangs may not keep the process alive past its drain time.
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
         take, worker = self._lanes.queue.take, Worker[_Job]()
-        while (job := take(worker)) is not None:
+        while not self.retired and (job := take(worker)) is not None:
             work = job.work
             now = monotonic()
             if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
@@ -97,7 +100,9 @@ class _ThreadLane:
             self.job = job
             tell, result = self._run(job, work)
             self.job = None
-            self.wedged = False
+            if self.wedged:
+                self.wedged = False
+                self.instance.came_back()
             del work, job
             # The last thing before it waits: the loop that is woken wants the interpreter's lock.
             self._lanes.tell(tell, *result)
@@ -107,19 +112,12 @@ class _ThreadLane:
     def _run(self, job: _Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
         """What to tell the loop, and with what."""
         try:
-            with self._lanes.device_lock:
+            with self.instance.lock:
                 job.started = monotonic()
                 outputs = self.instance.run(work)
             return job.resolve, (outputs, monotonic())
         except Exception as error:  # everything goes to whoever waits; a bug is logged there
             return job.fail, (error,)
-
-
-class NoLock:
-    """The lock of a device that needs none."""
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 class Lanes:
@@ -133,17 +131,17 @@ class Lanes:
         *,
         max_queue: int,
         max_run_s: float,
-        device_lock: threading.Lock | NoLock | None = None,
     ) -> None:
         """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
         self.name, self.plan = name, plan
         self.queue: Handoff[_Job] = Handoff()
-        self.device_lock = device_lock or NoLock()
         self._loop = asyncio.get_running_loop()
         self._inline = instances[0] if plan.inline_elements else None
         rest = instances[1:] if plan.inline_elements else instances
         self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
+        self._no_stand_in = ""
+        self._closed = False
         self._jobs: set[_Job] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -164,10 +162,12 @@ class Lanes:
     def wedged(self) -> str:
         """Why nothing can run, or empty."""
         if self._threads and all(lane.wedged for lane in self._threads):
-            return (
-                f"a run has taken longer than {self._max_run_s:g} s (max_run_s) on {self._threads[0].instance.device}"
-            )
+            return f"{self._threads[0].instance.device}: {self._too_long}" + self._no_stand_in
         return ""
+
+    @property
+    def _too_long(self) -> str:
+        return f"a run has taken longer than {self._max_run_s:g} s (max_run_s)"
 
     def run_now(self, work: Work) -> Ran | None:
         """On the event loop, where the plan says so; else None, and it is for `run`. Raises InferenceFailed."""
@@ -233,17 +233,52 @@ class Lanes:
     def _watch(self) -> None:
         self._watchdog = None
         now = monotonic()
-        for lane in self._threads:
+        for lane in list(self._threads):
             job = lane.job
             if job is not None and not lane.wedged and now - job.started > self._max_run_s:
-                lane.wedged = True
-                log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, lane.instance.device, self._max_run_s)
-                job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
+                self._hangs(lane, job)
         if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 
+    def _hangs(self, lane: _ThreadLane, job: _Job) -> None:
+        lane.wedged = True
+        if lane.job is not job:  # it came back in this very moment
+            lane.wedged = False
+            return
+        instance = lane.instance
+        log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, instance.device, self._max_run_s)
+        instance.hangs(self._too_long)
+        job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
+        if instance.replaceable:
+            why = f"{instance.device}: {self._too_long}"
+            threading.Thread(target=self._find_stand_in, args=(lane, why), name=f"{self.name}/+", daemon=True).start()
+
+    def _find_stand_in(self, lane: _ThreadLane, why: str) -> None:
+        """In a thread of its own: loading takes its time."""
+        try:
+            instance = lane.instance.stand_in(why)
+        except LoadError as error:
+            self.tell(self._stay_wedged, str(error))
+        else:
+            self.tell(self._take_over, lane, instance)
+
+    def _stay_wedged(self, why: str) -> None:
+        log.error("%s: %s", self.name, why)
+        self._no_stand_in = f"; {why}"
+
+    def _take_over(self, lane: _ThreadLane, instance: Instance) -> None:
+        if self._closed or not lane.wedged:
+            instance.close()
+            return
+        lane.retired = True
+        fresh = _ThreadLane(self, instance, lane.thread.name)
+        self._threads[self._threads.index(lane)] = fresh
+        fresh.thread.start()
+        log.warning("%s: %s", self.name, instance.model.notice)
+
     def close(self) -> None:
         """Each lane ends after what it runs now, and gives its instance's memory back. Returns at once."""
+        self._closed = True
         if self._watchdog is not None:
             self._watchdog.cancel()
         if self._alarm is not None:

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from edge.core.class_names import read_class_names
 from edge.core.deaths import Deaths
+from edge.core.devices import CPU, Devices
 from edge.core.golden import Golden, load_golden
 from edge.core.instance import Instance
-from edge.core.lanes import LanePlan, Lanes, NoLock
+from edge.core.lanes import LanePlan, Lanes
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
-from edge.core.plan import CPU, plan_lanes
+from edge.core.plan import plan_lanes
 from edge.core.selftest import SelfTestReport, breathe, selftest, warm_up
 from edge.core.slot import Slot
-from edge.core.threads import in_thread
+from edge.core.threads import in_thread, in_thread_or
 from edge.domain.errors import LoadError
 from edge.domain.lifecycle import Event
 from edge.domain.models import Artifact, ModelOptions, Platform
@@ -35,6 +35,13 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 Trial = Callable[[Artifact, ModelOptions], Awaitable[str]]
+
+
+class _Tested(NamedTuple):
+    report: SelfTestReport
+    plan: LanePlan
+    rest: list[LoadedModel]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Loader:
         self._deaths = deaths
         self._limits = limits
         self._memory = memory
-        self._device_locks: dict[str, threading.Lock] = {}
+        self._devices = Devices()
 
     async def bring_up(self, slot: Slot, *, careful: bool, last_resort: bool = False) -> None:
         """From LOADING to TESTING, with lanes that have run. Raises LoadError.
@@ -93,13 +100,16 @@ class Loader:
             await self._in_thread("note", self._deaths.loaded, artifact, serving=serving)
 
     async def _load(self, slot: Slot, backend: Backend, *, gently: bool) -> None:
-        first = await self._in_thread("load", backend.load, slot.artifact, slot.options)
+        first = await self._open(slot, backend)
         slot.advance(Event.LOADED)
         try:
-            report, plan, rest, names = await self._in_thread("test", self._test, slot, first, gently)
-        except BaseException:
-            first.close()
-            raise
+            tested = await self._try(slot, first, gently)
+        except TimeoutError:
+            # A device may hang before it ever served: its twin need not wait for the next attempt.
+            why = f"{first.device}: the self-test was not done after {self._limits.load_timeout_s:g} s"
+            first = await self._in_thread("load", self._revive, slot, backend, why)
+            tested = await self._try(slot, first, gently)
+        report, plan, rest, names = tested
         instances = [self._instance(slot, backend, model) for model in (first, *rest)]
         slot.info = ModelInfo(
             id=slot.id,
@@ -117,19 +127,54 @@ class Loader:
             plan,
             max_queue=slot.options.max_queue,
             max_run_s=slot.options.max_run_s,
-            device_lock=self._lock_of(first.device),
         )
         log.info("%s: ready on %s, %.0f µs a run, %s", slot.id, first.device, report.run_s * 1e6, plan)
 
-    def _test(
-        self, slot: Slot, first: LoadedModel, gently: bool
-    ) -> tuple[SelfTestReport, LanePlan, list[LoadedModel], tuple[str, ...]]:
+    async def _open(self, slot: Slot, backend: Backend) -> LoadedModel:
+        """The first instance, on its device unless that hangs. Raises LoadError."""
+        device = self._devices.get(slot.options.device)
+        if device is not None and device.trouble:
+            return await self._in_thread("load", self._revive, slot, backend, f"{device.name}: {device.trouble}")
+        timeout_s = self._limits.load_timeout_s
+        try:
+            return await in_thread_or(
+                _close,
+                "loader/load",
+                timeout_s,
+                lambda: backend.load(slot.artifact, slot.options),
+            )
+        except TimeoutError:
+            raise LoadError(f"load: not done after {timeout_s:g} s on {slot.options.device}") from None
+
+    async def _try(self, slot: Slot, first: LoadedModel, gently: bool) -> _Tested:
+        """Raises LoadError, and TimeoutError where `first` hangs on a device. What fails is closed when it has come back."""
+        device = self._devices.get(first.device)
+
+        def too_late(tested: _Tested | None) -> None:
+            for model in (first, *(tested.rest if tested else ())):
+                model.close()
+            if device is not None:
+                device.trouble = ""
+
+        timeout_s = self._limits.load_timeout_s
+        try:
+            return await in_thread_or(too_late, "loader/test", timeout_s, lambda: self._test(slot, first, gently))
+        except TimeoutError:
+            if device is None:
+                raise LoadError(f"test: not done after {timeout_s:g} s") from None
+            device.trouble = f"a self-test has taken longer than {timeout_s:g} s"
+            raise
+        except Exception:
+            first.close()
+            raise
+
+    def _test(self, slot: Slot, first: LoadedModel, gently: bool) -> _Tested:
         """Run the golden vectors, and load as many more instances as the run time asks for. Blocks.
 
         `gently`: something is being served meanwhile.
         """
         artifact, options = slot.artifact, slot.options
-        with self._lock_of(first.device):
+        with self._devices.lock(first.device):
             report = selftest(first, _golden(artifact), rest=breathe if gently else lambda took: None)
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
@@ -153,26 +198,29 @@ class Loader:
                 model.close()
             raise
         return_memory()  # of what was needed for loading only
-        return report, plan, rest, names
+        return _Tested(report, plan, rest, names)
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
-        def revive(why: str) -> LoadedModel:
-            replacement = backend.load(slot.artifact, replace(slot.options, device=CPU))
-            replacement.notice = f"{why}; {replacement.notice}"
-            return replacement
+        return Instance(
+            model,
+            lambda: self._deaths.mark(slot.artifact),
+            on=self._devices.get(model.device),
+            revive=lambda why: self._revive(slot, backend, why),
+        )
 
-        mark = self._deaths.mark(slot.artifact)
-        return Instance(model, mark, revive if model.device != CPU else None)
+    def _revive(self, slot: Slot, backend: Backend, why: str) -> LoadedModel:
+        """The version on the CPU, because of `why`. Blocks. Raises LoadError."""
+        try:
+            model = backend.load(slot.artifact, replace(slot.options, device=CPU))
+        except LoadError as error:
+            raise LoadError(f"{why}; {error}") from None
+        model.notice = "; ".join(text for text in (why, model.notice) if text)
+        return model
 
     def _check_memory(self, backend: Backend, artifact: Artifact) -> None:
         need, have = backend.memory_bytes(artifact), self._memory()
         if need > have:
             raise LoadError(f"not enough memory: want about {need >> 20} MiB, {have >> 20} MiB are available")
-
-    def _lock_of(self, device: str) -> threading.Lock | NoLock:
-        if device == CPU:
-            return NoLock()
-        return self._device_locks.setdefault(device, threading.Lock())
 
     async def settled(self, slot: Slot) -> None:
         await self._in_thread("note", self._deaths.settled, slot.artifact)
@@ -196,6 +244,11 @@ class Loader:
             return await in_thread(f"loader/{what}", timeout_s, work, *args, **kwargs)
         except TimeoutError:
             raise LoadError(f"{what}: not done after {timeout_s:g} s") from None
+
+
+def _close(model: LoadedModel | None) -> None:
+    if model is not None:
+        model.close()
 
 
 def _golden(artifact: Artifact) -> Golden | None:

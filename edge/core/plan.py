@@ -7,13 +7,13 @@ while nothing else of theirs is under way, everything else on threads. Figures: 
 
 from __future__ import annotations
 
+from edge.core.devices import CPU
 from edge.core.lanes import LanePlan
 from edge.domain.models import ModelOptions
 
 HOP_S = 100e-6
 MAX_AUTO_INSTANCES = 4
 NO_LIMIT = 2**62
-CPU = "cpu"
 
 
 def plan_lanes(

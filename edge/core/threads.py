@@ -16,13 +16,18 @@ async def in_thread(name: str, timeout_s: float, work: Callable[P, T], *args: P.
 
     Unlike an executor's, the thread is a daemon: work that hangs does not keep the process from ending.
     """
+    return await in_thread_or(lambda _: None, name, timeout_s, lambda: work(*args, **kwargs))
+
+
+async def in_thread_or(too_late: Callable[[T | None], object], name: str, timeout_s: float, work: Callable[[], T]) -> T:
+    """The same; `too_late` is given the result (None for an error) when it comes after all, in a thread."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
         if done.done():
-            return
-        if error is not None:
+            threading.Thread(target=too_late, args=(result,), name=name, daemon=True).start()
+        elif error is not None:
             done.set_exception(error)
         else:
             done.set_result(result)  # type: ignore[arg-type]  # T may be Optional itself
@@ -30,7 +35,7 @@ async def in_thread(name: str, timeout_s: float, work: Callable[P, T], *args: P.
     def body() -> None:
         result, error = None, None
         try:
-            result = work(*args, **kwargs)
+            result = work()
         except BaseException as raised:  # handed to whoever waits
             error = raised
         try:

@@ -88,19 +88,17 @@ class DirectorySource:
         """The last valid aspired.json: from before the restart at the first looks, for the next one at every change."""
         if self._keepsakes is None:
             return
-        if _valid(found.aspired) is not None:
-            self._recalled = True
-            if found.aspired is not None and found.aspired != self._kept:
-                self._keepsakes.keep(self._key, found.aspired)
-                self._kept = found.aspired
-        elif not self._recalled:
-            kept = _valid(self._keepsakes.recall(self._key))
-            # Of what it names something must be there once all is settled, or the directory has become another's.
-            self._recalled = not found.unsettled
-            if kept is not None and (found.unsettled or {*kept.versions, kept.fallback} & set(found.artifacts)):
-                self._held = kept
-            else:
-                self._held = None
+        if not self._recalled:
+            self._kept = self._keepsakes.recall(self._key)
+            kept = _valid(self._kept)
+            # Of what it names something must be there, or the directory has become another's: to be judged when
+            # everything in it has settled.
+            there = kept is not None and bool({*kept.versions, kept.fallback} & set(found.artifacts))
+            self._held = kept if there or found.unsettled else None
+            self._recalled = there or not found.unsettled
+        if found.aspired is not None and found.aspired != self._kept and _valid(found.aspired) is not None:
+            self._keepsakes.keep(self._key, found.aspired)
+            self._kept = found.aspired
 
     def _aspired(self, found: Found) -> Aspired:
         wish = self._wish

@@ -70,7 +70,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(backend: FakeBackend, state_dir: Path | None = None, **limits: float) -> AsyncIterator[World]:
+async def world(
+    backend: FakeBackend, state_dir: Path | None = None, load_timeout_s: float = 10.0, **limits: float
+) -> AsyncIterator[World]:
     registry = Registry()
     trials: list[int] = []
 
@@ -79,7 +81,12 @@ async def world(backend: FakeBackend, state_dir: Path | None = None, **limits: f
         return "the child crashed" if artifact.id.version in backend.failing else ""
 
     deaths = Deaths(state_dir)
-    loader = Loader(backend_for=lambda _: backend, trial=trial, deaths=deaths, limits=LoaderLimits(load_timeout_s=10))
+    loader = Loader(
+        backend_for=lambda _: backend,
+        trial=trial,
+        deaths=deaths,
+        limits=LoaderLimits(load_timeout_s=load_timeout_s),
+    )
     manager = Manager(
         registry=registry,
         loader=loader,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +48,8 @@ def aspire(model: Path, text: str | None = None, **fields: object) -> bytes:
     return data.encode()
 
 
-def source(model: Path, notes: Notes | None = None) -> DirectorySource:
-    return DirectorySource(Wish("m", model), Changes(()), keepsakes=notes, settle_s=0.0)
+def source(model: Path, notes: Notes | None = None, settle_s: float = 0.0) -> DirectorySource:
+    return DirectorySource(Wish("m", model), Changes(()), keepsakes=notes, settle_s=settle_s)
 
 
 async def look(of: DirectorySource) -> Aspired:
@@ -103,6 +105,26 @@ async def test_a_bad_file_with_no_good_one_before_it_leaves_the_choice_to_the_po
     aspired = await look(source(models, Notes()))
     assert (aspired.versions, aspired.fallback) == ((3,), 2)
     assert aspired.problem.startswith("aspired.json: not JSON")
+
+
+async def test_what_is_kept_is_judged_by_the_versions_that_are_there_when_they_have_settled(models: Path) -> None:
+    notes = Notes()
+    aspire(models, versions=[2])
+    await source(models, notes).look()
+    (models / "aspired.json").unlink()
+    unsettled = source(models, notes, settle_s=0.05)
+    first = await look(unsettled)
+    assert (first.versions, dict(first.available), first.pending) == ((2,), {}, True)
+    await asyncio.sleep(0.06)  # the files stand still for that long
+    second = await look(unsettled)
+    assert (second.versions, sorted(second.available), second.pending) == ((2,), [1, 2, 3], False)
+    for version in (1, 2, 3):
+        shutil.rmtree(models / str(version))
+    put(models, 9)
+    other = source(models, notes, settle_s=0.05)
+    await other.look()
+    await asyncio.sleep(0.06)
+    assert (await look(other)).versions == (9,), "the directory has become another's"
 
 
 @pytest.mark.parametrize("kept", [b"", b'{"format": "edge-aspired/0"}'])
