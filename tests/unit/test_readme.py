@@ -38,7 +38,8 @@ def known_options(command: click.Command) -> set[str]:
 
 @pytest.mark.parametrize("line", commands(README))
 def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
-    command, words = cli, shlex.split(line, comments=True)[1:]
+    command: click.Command = cli
+    words = shlex.split(line, comments=True)[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         context = click.Context(command)
         inner = command.get_command(context, words[0])
