@@ -155,5 +155,5 @@ def test_a_run_that_hangs_fails_its_request_and_the_status_says_so(tmp_path: Pat
         assert (answer.status, answer.error) == (500, "Failed to invoke TfLite interpreter")
         assert ask(server.port, "POST", LOOP, QUICK).status == 503
         (version,) = ask(server.admin, "GET", "/v1/status").json()["models"]["loop"]["versions"].values()
-        assert "longer than 0.5 s (max_run_s) on cpu" in version["reason"]
+        assert "cpu: a run has taken longer than 0.5 s (max_run_s)" in version["reason"]
         assert ask(server.port, "GET", "/v2/health/live").status == 200
