@@ -23,7 +23,6 @@ Rule 1: each carries the `Reason` that a report says. Rule 2: a message says wha
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
 
 
 class Reason(Enum):
@@ -61,7 +60,7 @@ class Reason(Enum):
 class SyncError(Exception):
     """A bug is never one of these."""
 
-    reason: ClassVar[Reason] | Reason
+    reason: Reason
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

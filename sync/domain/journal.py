@@ -1,0 +1,161 @@
+"""What the agent knows of each model across crashes: `state.json`, replaced whole, the one commit point of an update.
+
+Rule 1: pure; `sync.agent.journal` makes it durable. Rule 2: a blob is durable before a journal names it.
+Rule 3: the life of an update is the table below, and `step` is its only writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+import msgspec
+
+from edge.domain.layout import AspiredFile
+from edge.domain.models import Swap
+from sync.domain.digests import Digest
+from sync.domain.errors import DocumentError
+
+FORMAT = "edge-journal/1"
+MAX_JOURNAL_BYTES = 16 << 20
+MAX_BAD = 32
+"""Releases that failed, remembered for each model; the oldest is forgotten."""
+
+
+class Phase(Enum):
+    """Of one model's update. Durable: a crash finds the one that was written last."""
+
+    IDLE = "idle"
+    STAGING = "staging"  # its bytes are on their way, or being verified
+    SWAPPING = "swapping"  # the server has been asked: it tries, loads and swaps
+    PROBATION = "probation"  # it serves, and is watched
+    ROLLING_BACK = "rolling_back"  # the previous version has been asked for again
+
+
+class Step(Enum):
+    """What may happen to an update."""
+
+    BEGIN = "begin"
+    STAGED = "staged"
+    READY = "ready"
+    HEALTHY = "healthy"
+    FAIL = "fail"
+    BACK = "back"
+
+
+TABLE: Mapping[tuple[Phase, Step], Phase] = {
+    (Phase.IDLE, Step.BEGIN): Phase.STAGING,
+    (Phase.STAGING, Step.STAGED): Phase.SWAPPING,
+    (Phase.STAGING, Step.FAIL): Phase.IDLE,
+    (Phase.SWAPPING, Step.READY): Phase.PROBATION,
+    (Phase.SWAPPING, Step.FAIL): Phase.ROLLING_BACK,
+    (Phase.PROBATION, Step.HEALTHY): Phase.IDLE,
+    (Phase.PROBATION, Step.FAIL): Phase.ROLLING_BACK,
+    (Phase.ROLLING_BACK, Step.BACK): Phase.IDLE,
+}
+
+
+class FileRef(msgspec.Struct, frozen=True):
+    path: str
+    digest: Digest
+    size: int
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """A version whose blobs are here. `release`: the manifest's digest."""
+
+    version: int
+    release: Digest
+    variant: str
+    files: tuple[FileRef, ...]
+    share: bool = False
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """A release that failed here. `seq`: of the rollout document under which it did; a newer pin clears it."""
+
+    release: Digest
+    version: int
+    reason: str
+    seq: int
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The old version's figures just before the swap; times in seconds."""
+
+    requests: int = 0
+    failures: int = 0
+    non_finite: int = 0
+    run_p99_s: float = 0.0
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """One model. `candidate` is set from STAGING to SWAPPING; in PROBATION it is `active`, and the old one `previous`.
+
+    `started`, `since`: seconds since the epoch of the update's begin and of the phase's. `boots`: the server's boot ids
+    that probation has seen. `min_counter`: the highest that any manifest of the model has asked for.
+    """
+
+    phase: Phase = Phase.IDLE
+    active: Installed | None = None
+    previous: Installed | None = None
+    candidate: Installed | None = None
+    rollout: str = ""
+    seq: int = 0
+    tries: int = 0
+    started: float = 0.0
+    since: float = 0.0
+    baseline: Baseline = Baseline()
+    boots: tuple[str, ...] = ()
+    swap: str = "beside"
+    bad: tuple[Bad, ...] = ()
+    min_counter: int = 0
+    reason: str = ""
+    detail: str = ""
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """`generation` grows with every write; `report_seq` with every report."""
+
+    format: str = FORMAT
+    generation: int = 0
+    report_seq: int = 0
+    models: Mapping[str, ModelState] = {}
+
+
+def step(phase: Phase, event: Step) -> Phase:
+    """Raises ValueError for what may not happen: a bug."""
+    try:
+        return TABLE[phase, event]
+    except KeyError:
+        raise ValueError(f"no {event.value} in {phase.value}") from None
+
+
+def aspired(state: ModelState, generation: int) -> AspiredFile | None:
+    """What the server is to be told for a model; None while there is nothing to say."""
+    wanted = state.candidate if state.phase is Phase.SWAPPING else state.active
+    if wanted is None:
+        return None
+    beside = {Phase.SWAPPING: state.active, Phase.PROBATION: state.previous}.get(state.phase)
+    return AspiredFile(
+        generation=generation,
+        versions=(wanted.version,),
+        fallback=beside.version if beside is not None else None,
+        labels={"stable": wanted.version} if state.phase is Phase.IDLE else {},
+        swap=Swap(state.swap),
+    )
+
+
+def parse_journal(data: bytes) -> Journal:
+    """Raises DocumentError."""
+    try:
+        journal = msgspec.json.decode(data, type=Journal)
+        if journal.format != FORMAT:
+            raise ValueError(f"format: want {FORMAT!r}, got {journal.format[:40]!r}")
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"journal: {error}") from None
+    return journal
+
+
+def encode_journal(journal: Journal) -> bytes:
+    return msgspec.json.encode(journal, order="deterministic")

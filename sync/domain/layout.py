@@ -1,0 +1,39 @@
+"""Where things lie in a store. Pure.
+
+metadata/timestamp.json          the only object that changes; written last, by compare-and-swap
+metadata/<N>.<role>.json         immutable
+targets/<directory>/<sha256>.<name>   signed documents, named as TUF's consistent snapshots are
+blobs/sha256/<hex>               files of models, and patches; immutable
+"""
+
+from __future__ import annotations
+
+from sync.domain.digests import Digest, hex_of
+
+TIMESTAMP = "metadata/timestamp.json"
+
+
+def metadata_path(role: str, version: int) -> str:
+    return f"metadata/{version}.{role}.json"
+
+
+def blob_path(digest: Digest) -> str:
+    return f"blobs/sha256/{hex_of(digest)}"
+
+
+def target_path(name: str, digest: Digest) -> str:
+    """`name` is a target's path, e.g. `models/m/1/manifest.json`."""
+    directory, _, last = name.rpartition("/")
+    return f"targets/{directory}/{hex_of(digest)}.{last}"
+
+
+def manifest_name(model: str, version: int) -> str:
+    return f"models/{model}/{version}/manifest.json"
+
+
+def deltas_name(model: str, version: int) -> str:
+    return f"models/{model}/{version}/deltas.json"
+
+
+def rollout_name(group: str) -> str:
+    return f"rollouts/{group}.json"

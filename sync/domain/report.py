@@ -1,0 +1,80 @@
+"""What a device says of itself: on every transition, and as a heartbeat.
+
+Idempotent by (device, rollout, seq): the same report may arrive twice, late or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sync.domain.errors import DocumentError
+
+FORMAT = "edge-report/1"
+MAX_REPORT_BYTES = 1 << 20
+
+
+class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`outcome`: "committed", "committed_idle" (without traffic to judge by), "failed", "rolled_back", or "" while under way.
+
+    `reason`: one of `sync.domain.errors.Reason`, or "".
+    """
+
+    active: int | None = None
+    previous: int | None = None
+    candidate: int | None = None
+    phase: str = "idle"
+    rollout: str = ""
+    outcome: str = ""
+    reason: str = ""
+    detail: str = ""
+    tries: int = 0
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """The last update's bytes by where they came from, and its times in milliseconds."""
+
+    bytes_full: int = 0
+    bytes_delta: int = 0
+    bytes_peer: int = 0
+    ms_download: int = 0
+    ms_test: int = 0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`ts`: seconds since the epoch by the device's clock; `clock_ok`: whether that is to be believed.
+
+    `disk_free`, `mem_avail`: bytes. `agent`, `edge`: versions of the programs; "" where the server does not answer.
+    """
+
+    device: str
+    group: str
+    seq: int
+    ts: float
+    models: Mapping[str, ModelReport]
+    format: str = FORMAT
+    clock_ok: bool = True
+    meta: Mapping[str, int] = {}
+    last: Transfer = Transfer()
+    disk_free: int = 0
+    mem_avail: int = 0
+    agent: str = ""
+    edge: str = ""
+
+
+def parse_report(data: bytes) -> Report:
+    """Raises DocumentError."""
+    try:
+        if len(data) > MAX_REPORT_BYTES:
+            raise ValueError(f"want at most {MAX_REPORT_BYTES} bytes, got {len(data)}")
+        report = msgspec.json.decode(data, type=Report)
+        if report.format != FORMAT:
+            raise ValueError(f"format: want {FORMAT!r}, got {report.format[:40]!r}")
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"report: {error}") from None
+    return report
+
+
+def encode_report(report: Report) -> bytes:
+    return msgspec.json.encode(report, order="deterministic")
