@@ -99,7 +99,9 @@ def choose_variant(manifest: Manifest, accelerators: Sequence[str], memory_mb: i
     """
     have = set(accelerators)
     fitting = [
-        each for each in manifest.variants if each.match.keys() <= {"accel"} and set(each.match.get("accel", ())) <= have
+        each
+        for each in manifest.variants
+        if each.match.keys() <= {"accel"} and set(each.match.get("accel", ())) <= have
     ]
     what = f"{manifest.name}@{manifest.version}"
     if not fitting:

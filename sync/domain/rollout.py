@@ -165,7 +165,13 @@ def pin_bin(device_id: str) -> str:
 
 
 def want(
-    device_id: str, rings: frozenset[str], rollout: Rollout, model: str, *, pin: Pin | None = None, active: int | None = None
+    device_id: str,
+    rings: frozenset[str],
+    rollout: Rollout,
+    model: str,
+    *,
+    pin: Pin | None = None,
+    active: int | None = None,
 ) -> tuple[Wish, ...]:
     """What the device should run, best first: whoever cannot or must not run one takes the next. Empty: nothing is said.
 
