@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from edge.domain.layout import AspiredFile
 from edge.domain.models import Swap
 from sync.domain.digests import Digest
 from sync.domain.errors import DocumentError
+from sync.domain.rollout import Probation
 
 FORMAT = "edge-journal/1"
 MAX_JOURNAL_BYTES = 16 << 20
@@ -72,28 +74,47 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """A release that failed here. `seq`: of the rollout document under which it did; a newer pin clears it."""
+    """A release that failed here. `seq`: of the rollout document under which it did; a newer pin clears it.
+
+    `until`: seconds since the epoch when it may be tried again; 0 for never.
+    """
 
     release: Digest
     version: int
     reason: str
     seq: int
+    until: float = 0.0
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """The old version's figures just before the swap; times in seconds."""
+    """The old version's figures just before the swap; `run_p99_s` in seconds."""
 
-    requests: int = 0
+    answered: int = 0
     failures: int = 0
     non_finite: int = 0
     run_p99_s: float = 0.0
 
 
+class Watched(msgspec.Struct, frozen=True):
+    """What probation has seen of the new version in the server's processes before this one.
+
+    `deaths`: of the server, other than clean ends. `boot`: of the process that is being watched.
+    """
+
+    boot: str = ""
+    deaths: int = 0
+    answered: int = 0
+    failures: int = 0
+    non_finite: int = 0
+
+
 class ModelState(msgspec.Struct, frozen=True):
     """One model. `candidate` is set from STAGING to SWAPPING; in PROBATION it is `active`, and the old one `previous`.
 
-    `started`, `since`: seconds since the epoch of the update's begin and of the phase's. `boots`: the server's boot ids
-    that probation has seen. `min_counter`: the highest that any manifest of the model has asked for.
+    `rollout`, `seq`: what asked for the update, and the document that said so. `tries`: that a crash of the agent or an
+    error cut short. `first_seen`: when the wish first arose, and `since`, when the phase began: seconds since the
+    epoch. `min_counter`: the highest that any manifest of the model has asked for. `outcome`, `reason`, `detail`: of
+    the last update.
     """
 
     phase: Phase = Phase.IDLE
@@ -103,13 +124,15 @@ class ModelState(msgspec.Struct, frozen=True):
     rollout: str = ""
     seq: int = 0
     tries: int = 0
-    started: float = 0.0
+    first_seen: float = 0.0
     since: float = 0.0
     baseline: Baseline = Baseline()
-    boots: tuple[str, ...] = ()
-    swap: str = "beside"
+    watched: Watched = Watched()
+    probation: Probation = Probation()
+    swap: Literal["beside", "replace"] = "beside"
     bad: tuple[Bad, ...] = ()
     min_counter: int = 0
+    outcome: str = ""
     reason: str = ""
     detail: str = ""
 

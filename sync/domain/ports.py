@@ -6,9 +6,10 @@ Rule 2: `Files` is all of the disk that a crash may interrupt; nothing else may 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from sync.domain.digests import Digest
@@ -142,12 +143,15 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionHealth:
-    """One version in the server. `state` as TensorFlow Serving names them; counts since it was loaded; times in seconds."""
+    """One version in the server. `state` as `edge.domain.lifecycle.State` has it; counts since the process first loaded it.
 
-    version: int
+    `answered`: requests that got what they asked for; `failures`: those that the version failed; `non_finite`: answers
+    with a NaN or an infinity. `run_p99_s`: seconds of a run alone, over the last minute.
+    """
+
     state: str
     reason: str = ""
-    requests: int = 0
+    answered: int = 0
     failures: int = 0
     non_finite: int = 0
     run_p99_s: float = 0.0
@@ -157,18 +161,19 @@ class VersionHealth:
 class ModelHealth:
     """`generation`: of the aspired file that the server acts on. `problem`: what is wrong with the file, or empty."""
 
-    generation: int
-    problem: str
-    versions: Sequence[VersionHealth]
+    generation: int = 0
+    problem: str = ""
+    versions: Mapping[int, VersionHealth] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """`boot`: another one after each start of the server."""
+    """`boot`: another one after each start of the server. `last_exit`: how the process before ended, e.g. "clean"."""
 
     boot: str
-    version: str
-    models: dict[str, ModelHealth]
+    version: str = ""
+    last_exit: str = "unknown"
+    models: Mapping[str, ModelHealth] = MappingProxyType({})
 
 
 class ModelServer(Protocol):
