@@ -155,10 +155,13 @@ def step(phase: Phase, event: Step) -> Phase:
 
 
 def aspired(state: ModelState, generation: int) -> AspiredFile | None:
-    """What the server is to be told for a model; None while there is nothing to say."""
+    """What the server is to be told for a model; None while there is nothing to say.
+
+    A first version that failed leaves nothing to go back to: then the server is told to serve none.
+    """
     wanted = state.candidate if state.phase is Phase.SWAPPING else state.active
     if wanted is None:
-        return None
+        return AspiredFile(generation, (), None) if state.phase is Phase.ROLLING_BACK else None
     beside = {Phase.SWAPPING: state.active, Phase.PROBATION: state.previous}.get(state.phase)
     return AspiredFile(
         generation=generation,

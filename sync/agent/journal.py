@@ -1,0 +1,119 @@
+"""The journal on the disk: `state.json`, replaced whole.
+
+Rule 1: a write has happened when it returns: the file and its name are synced. Rule 2: whoever holds the journal holds the
+agent's lock. Rule 3: a journal that cannot be read is put aside, and what the server was told last is taken for what is active.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from edge.domain.layout import ASPIRED_FILE, is_model_name, parse_aspired
+from sync.domain.digests import digest_of
+from sync.domain.errors import DiskError, DocumentError
+from sync.domain.journal import (
+    MAX_JOURNAL_BYTES,
+    FileRef,
+    Installed,
+    Journal,
+    ModelState,
+    encode_journal,
+    parse_journal,
+)
+from sync.domain.ports import Files
+from sync.domain.update import UNKNOWN
+
+log = logging.getLogger(__name__)
+
+
+class JournalFile:
+    """`value` is what is on the disk. Methods block, and raise DiskError where they say so."""
+
+    def __init__(self, files: Files, path: Path, models_dir: Path) -> None:
+        self._files, self._path, self._models_dir = files, path, models_dir
+        self.value = Journal()
+        self.problem = ""
+
+    def load(self) -> Journal:
+        """What the last process wrote. Raises DiskError where the disk does not let itself be read."""
+        try:
+            size = self._files.size(self._path)
+            if size is None:
+                return self.value
+            if size > MAX_JOURNAL_BYTES:
+                raise DocumentError(f"journal: want at most {MAX_JOURNAL_BYTES} bytes, got {size}")
+            self.value = parse_journal(self._files.read(self._path))
+        except DocumentError as error:
+            self._start_anew(error)
+        except OSError as error:
+            raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
+        return self.value
+
+    def write(self, models: dict[str, ModelState], *, reports: int = 0) -> Journal:
+        """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
+        old = self.value
+        journal = msgspec.structs.replace(
+            old, generation=old.generation + 1, report_seq=old.report_seq + reports, models=models
+        )
+        replace_durably(self._files, self._path, encode_journal(journal))
+        self.value = journal
+        return journal
+
+    def _start_anew(self, error: DocumentError) -> None:
+        aside = self._path.with_name(self._path.name + ".bad")
+        try:
+            self._files.rename(self._path, aside)
+            self._files.sync_directory(self._path.parent)
+            self.value = Journal(models=self._found())
+        except OSError as problem:
+            raise DiskError(f"{self._path}: {error.message}; and cannot be put aside: {problem.strerror}") from None
+        self.problem = f"{error.message}; put aside as {aside.name}"
+        log.error("%s: %s", self._path, self.problem)
+
+    def _found(self) -> dict[str, ModelState]:
+        found = {}
+        for name in self._files.names(self._models_dir):
+            if is_model_name(name) and (installed := self._installed(self._models_dir / name)) is not None:
+                found[name] = ModelState(active=installed)
+        return found
+
+    def _installed(self, model: Path) -> Installed | None:
+        """The version that the server was told to serve: the fallback, which had proved itself, before the newest."""
+        try:
+            told = parse_aspired(self._files.read(model / ASPIRED_FILE))
+        except (OSError, ValueError):
+            return None
+        for version in (told.fallback, *reversed(told.versions)):
+            if version is None:
+                continue
+            files = tuple(self._file_refs(model / str(version), ""))
+            if files:
+                return Installed(version, UNKNOWN, "", files)
+        return None
+
+    def _file_refs(self, version: Path, below: str) -> list[FileRef]:
+        refs = []
+        for name in self._files.names(version / below):
+            path = f"{below}/{name}" if below else name
+            if self._files.size(version / path) is None:
+                refs += self._file_refs(version, path)
+            else:
+                data = self._files.read(version / path)
+                refs.append(FileRef(path, digest_of(data), len(data)))
+        return refs
+
+
+def replace_durably(files: Files, path: Path, data: bytes) -> None:
+    """The old bytes or the new ones, whatever happens. Raises DiskError."""
+    fresh = path.with_name(path.name + ".tmp")
+    try:
+        files.remove(fresh)
+        files.write_at(fresh, 0, data)
+        files.sync(fresh)
+        files.rename(fresh, path)
+        files.sync_directory(path.parent)
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written: {error.strerror}") from None
