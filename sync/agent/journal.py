@@ -76,12 +76,12 @@ class JournalFile:
     def _found(self) -> dict[str, ModelState]:
         found = {}
         for name in self._files.names(self._models_dir):
-            if is_model_name(name) and (installed := self._installed(self._models_dir / name)) is not None:
-                found[name] = ModelState(active=installed)
+            if is_model_name(name) and (installed := self._state_of(self._models_dir / name)) is not None:
+                found[name] = installed
         return found
 
-    def _installed(self, model: Path) -> Installed | None:
-        """The version that the server was told to serve: the fallback, which had proved itself, before the newest."""
+    def _state_of(self, model: Path) -> ModelState | None:
+        """With the version that the server was told to serve: the fallback, which had proved itself, before the newest."""
         try:
             told = parse_aspired(self._files.read(model / ASPIRED_FILE))
         except (OSError, ValueError):
@@ -91,7 +91,7 @@ class JournalFile:
                 continue
             files = tuple(self._file_refs(model / str(version), ""))
             if files:
-                return Installed(version, UNKNOWN, "", files)
+                return ModelState(active=Installed(version, UNKNOWN, "", files), generation=told.generation)
         return None
 
     def _file_refs(self, version: Path, below: str) -> list[FileRef]:

@@ -98,10 +98,12 @@ class Baseline(msgspec.Struct, frozen=True):
 class Watched(msgspec.Struct, frozen=True):
     """What probation has seen of the new version in the server's processes before this one.
 
-    `deaths`: of the server, other than clean ends. `boot`: of the process that is being watched.
+    `seconds`: for which it was watched, up to the last write. `deaths`: of the server, other than clean ends. `boot`: of
+    the process that is being watched.
     """
 
     boot: str = ""
+    seconds: float = 0.0
     deaths: int = 0
     answered: int = 0
     failures: int = 0
@@ -113,7 +115,7 @@ class ModelState(msgspec.Struct, frozen=True):
 
     `rollout`, `seq`: what asked for the update, and the document that said so. `tries`: that a crash of the agent or an
     error cut short. `first_seen`: when the wish first arose, and `since`, when the phase began: seconds since the
-    epoch. `min_counter`: the highest that any manifest of the model has asked for. `outcome`, `reason`, `detail`: of
+    epoch. `generation`: of the aspired file; grows with each change of it. `min_counter`: the highest that any manifest of the model has asked for. `outcome`, `reason`, `detail`: of
     the last update.
     """
 
@@ -121,6 +123,7 @@ class ModelState(msgspec.Struct, frozen=True):
     active: Installed | None = None
     previous: Installed | None = None
     candidate: Installed | None = None
+    generation: int = 0
     rollout: str = ""
     seq: int = 0
     tries: int = 0
@@ -154,17 +157,17 @@ def step(phase: Phase, event: Step) -> Phase:
         raise ValueError(f"no {event.value} in {phase.value}") from None
 
 
-def aspired(state: ModelState, generation: int) -> AspiredFile | None:
+def aspired(state: ModelState) -> AspiredFile | None:
     """What the server is to be told for a model; None while there is nothing to say.
 
     A first version that failed leaves nothing to go back to: then the server is told to serve none.
     """
     wanted = state.candidate if state.phase is Phase.SWAPPING else state.active
     if wanted is None:
-        return AspiredFile(generation, (), None) if state.phase is Phase.ROLLING_BACK else None
+        return AspiredFile(state.generation, (), None) if state.phase is Phase.ROLLING_BACK else None
     beside = {Phase.SWAPPING: state.active, Phase.PROBATION: state.previous}.get(state.phase)
     return AspiredFile(
-        generation=generation,
+        generation=state.generation,
         versions=(wanted.version,),
         fallback=beside.version if beside is not None else None,
         labels={"stable": wanted.version} if state.phase is Phase.IDLE else {},

@@ -13,7 +13,19 @@ import msgspec
 
 from sync.domain.digests import Digest
 from sync.domain.errors import Reason, Unsuitable
-from sync.domain.journal import MAX_BAD, Bad, Baseline, FileRef, Installed, ModelState, Phase, Step, Watched, step
+from sync.domain.journal import (
+    MAX_BAD,
+    Bad,
+    Baseline,
+    FileRef,
+    Installed,
+    ModelState,
+    Phase,
+    Step,
+    Watched,
+    aspired,
+    step,
+)
 from sync.domain.release import Manifest, choose_variant
 from sync.domain.rollout import Probation, Wish
 
@@ -87,6 +99,12 @@ def seen(state: ModelState, wish: Wish, now: float) -> ModelState:
     if state.rollout == wish.rollout and state.first_seen:
         return state
     return msgspec.structs.replace(state, rollout=wish.rollout, first_seen=now)
+
+
+def told(before: ModelState, after: ModelState) -> ModelState:
+    """`after`, of the next generation where the server is to be told something else than `before`."""
+    same = msgspec.structs.replace(after, generation=before.generation)
+    return same if aspired(same) == aspired(before) else msgspec.structs.replace(same, generation=before.generation + 1)
 
 
 def begin(state: ModelState, target: Target, now: float) -> ModelState:

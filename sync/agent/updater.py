@@ -1,0 +1,325 @@
+"""One model's update, top to bottom: what is done in each phase, and what the next one is.
+
+Rule 1: `sync.domain.update` decides, this module does. Rule 2: every step may be done again: a crash anywhere leads back
+to the phase that the journal has. Rule 3: the order is blobs durable, version directory, journal, aspired file.
+Rule 4: what waits for the world (the network, room on the disk, the server) is no try, and waits for as long as it takes;
+what fails is one, and after MAX_TRIES the release is bad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from sync.agent.aspire import write_aspired
+from sync.agent.journal import JournalFile
+from sync.domain import update
+from sync.domain.errors import DiskFull, Reason, ServerAbsent, StoreError, SyncError
+from sync.domain.journal import Baseline, Installed, ModelState, Phase, aspired
+from sync.domain.judge import judge
+from sync.domain.ports import Clock, Files, ModelServer, ServerHealth, VersionHealth
+from sync.domain.update import MAX_TRIES, Target
+
+log = logging.getLogger(__name__)
+
+NOTE_EVERY_S = 60.0
+"""How much of a probation's time a crash of the agent may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLimits:
+    """Seconds. watch_s: between two looks at the server. swap_timeout_s: for trial, load and swap, while the server answers.
+
+    cool_down_s: until a release is tried again that failed for its bytes' sake. retry_s: the first wait after the network
+    failed, doubled up to max_retry_s. unready_timeout_s: for which a version in probation may not be ready.
+    """
+
+    watch_s: float = 1.0
+    swap_timeout_s: float = 900.0
+    cool_down_s: float = 3600.0
+    retry_s: float = 15.0
+    max_retry_s: float = 3600.0
+    unready_timeout_s: float = 900.0
+
+
+class Stage(Protocol):
+    """Brings a release's files here."""
+
+    async def bring(self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int) -> None:
+        """Every blob is durable, and the version's directory whole, when it returns; what is there already is kept.
+
+        Raises StoreError, HashMismatch, DiskFull, DiskError.
+        """
+        ...
+
+
+Changed = Callable[[str, ModelState], None]
+
+
+class Updater:
+    """`advance` does the next thing for one model. `targets`: where each model should go, as of the last poll.
+
+    `changed(model, state)` is called after every transition.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: JournalFile,
+        files: Files,
+        models_dir: Path,
+        stage: Stage,
+        server: ModelServer,
+        clock: Clock,
+        changed: Changed = lambda model, state: None,
+        limits: UpdateLimits | None = None,
+    ) -> None:
+        self._journal, self._files, self._models_dir = journal, files, models_dir
+        self._stage, self._server, self._clock = stage, server, clock
+        self._changed, self._limits = changed, limits or UpdateLimits()
+        self.targets: Mapping[str, Target] = {}
+        self._retry_s: dict[str, float] = {}
+        self._answering_s: dict[str, float] = {}
+        self._watched_s: dict[str, float] = {}
+        self._looked_at: dict[str, float] = {}
+        self._last_counts: dict[str, VersionHealth] = {}
+        self._lock = asyncio.Lock()
+
+    def state(self, model: str) -> ModelState:
+        return self._journal.value.models.get(model, ModelState())
+
+    async def recover(self) -> None:
+        """After a start: what a crash cut short counts as a try, and the server is told again. Raises DiskError."""
+        for model, state in dict(self._journal.value.models).items():
+            if state.phase in (Phase.STAGING, Phase.SWAPPING):
+                state = update.retried(state)
+                await self._write(model, state)
+            await self._tell(model, state)
+
+    async def advance(self, model: str) -> float:
+        """Do what is next; return the seconds until there may be more to do. Raises DiskError."""
+        state = self.state(model)
+        if state.phase is Phase.IDLE:
+            return await self._idle(model, state)
+        if state.phase is Phase.STAGING:
+            return await self._staging(model, state)
+        if state.phase is Phase.SWAPPING:
+            return await self._swapping(model, state)
+        if state.phase is Phase.PROBATION:
+            return await self._probation(model, state)
+        return await self._rolling_back(model, state)
+
+    # -- phases
+
+    async def _idle(self, model: str, state: ModelState) -> float:
+        target = self.targets.get(model)
+        if target is None or (state.active is not None and target.release.release == state.active.release):
+            return self._limits.max_retry_s
+        now = self._clock.now()
+        noted = update.seen(state, target.wish, now)
+        if noted is not state:
+            await self._write(model, noted)
+        wait_s = update.waits_s(noted, target.wish, now)
+        if wait_s > 0:
+            return wait_s
+        await self._move(model, update.begin(noted, target, now))
+        return 0.0
+
+    async def _staging(self, model: str, state: ModelState) -> float:
+        release = state.candidate
+        assert release is not None
+        target = self.targets.get(model)
+        if target is not None and target.release.release != release.release:
+            await self._move(model, update.abandoned(state, self._clock.now()))
+            return 0.0
+        if state.tries >= MAX_TRIES:
+            reason = Reason(state.reason) if state.reason else Reason.IO_ERROR
+            return await self._fail(model, state, reason, state.detail or "given up", self._limits.cool_down_s)
+        try:
+            bases = [each for each in (state.active, state.previous) if each is not None]
+            await self._stage.bring(model, release, bases, min_rate_Bps=target.min_rate_Bps if target else 0)
+            health = await self._server.health()
+        except (StoreError, DiskFull, ServerAbsent) as error:
+            return await self._hold(model, state, error)
+        except SyncError as error:
+            await self._move(model, update.retried(state, Reason(error.reason), error.message))
+            return self._backed_off(model)
+        self._retry_s.pop(model, None)
+        old = _version(health, model, state.active)
+        baseline = Baseline(old.answered, old.failures, old.non_finite, old.run_p99_s) if old else Baseline()
+        await self._move(model, update.staged(state, baseline, self._clock.now()))
+        return 0.0
+
+    async def _swapping(self, model: str, state: ModelState) -> float:
+        assert state.candidate is not None
+        if state.tries >= MAX_TRIES:
+            return await self._fail(
+                model, state, Reason.CRASH_LOOP, f"{state.tries} ends while it was being swapped in"
+            )
+        await self._tell(model, state)
+        health = await self._look(model, state)
+        if health is None:
+            return self._limits.watch_s
+        self._answering_s[model] = self._answering_s.get(model, 0.0) + self._since_last_look(model)
+        new = _version(health, model, state.candidate)
+        told = health.models.get(model)
+        heard = told is not None and told.generation >= state.generation
+        if new is not None and new.state == "ready" and heard:
+            await self._move(model, update.swapped(state, health.boot, self._clock.now()))
+            return 0.0
+        if new is not None and new.state == "failed" and heard:
+            return await self._fail(model, state, _why_it_failed(new.reason), new.reason)
+        if self._answering_s[model] > self._limits.swap_timeout_s:
+            text = told.problem if told and told.problem else f"not ready after {self._limits.swap_timeout_s:g} s"
+            return await self._fail(model, state, Reason.TIMED_OUT, text)
+        return self._limits.watch_s
+
+    async def _probation(self, model: str, state: ModelState) -> float:
+        assert state.active is not None
+        await self._tell(model, state)
+        health = await self._look(model, state)
+        if health is None:
+            return self._limits.watch_s
+        state = await self._watch(model, state, health)
+        elapsed_s = state.watched.seconds + self._watched_s.get(model, 0.0)
+        new = _version(health, model, state.active)
+        verdict = judge(state.probation, state.baseline, state.watched, new, elapsed_s)
+        if verdict.healthy is False:
+            assert verdict.reason is not None
+            return await self._fail(model, state, verdict.reason, verdict.detail)
+        if verdict.healthy:
+            await self._move(model, update.committed(state, verdict.detail, self._clock.now()))
+            return 0.0
+        if elapsed_s > state.probation.seconds + self._limits.unready_timeout_s:
+            return await self._fail(model, state, Reason.TIMED_OUT, f"not ready {elapsed_s:.0f} s after the swap")
+        return self._limits.watch_s
+
+    async def _watch(self, model: str, state: ModelState, health: ServerHealth) -> ModelState:
+        """Note what must outlive this process: another process of the server, and the time once a minute."""
+        self._watched_s[model] = self._watched_s.get(model, 0.0) + self._since_last_look(model)
+        seen, new = state.watched, _version(health, model, state.active)
+        if health.boot != seen.boot:
+            died = health.last_exit != "clean"
+            last = self._last_counts.pop(model, VersionHealth("ready"))
+            seen = msgspec.structs.replace(
+                seen,
+                boot=health.boot,
+                deaths=seen.deaths + died,
+                answered=seen.answered + last.answered,
+                failures=seen.failures + last.failures,
+                non_finite=seen.non_finite + last.non_finite,
+            )
+        if new is not None:
+            self._last_counts[model] = new
+        if seen is state.watched and self._watched_s[model] < NOTE_EVERY_S:
+            return state
+        seen = msgspec.structs.replace(seen, seconds=seen.seconds + self._watched_s.pop(model))
+        state = msgspec.structs.replace(state, watched=seen)
+        await self._write(model, state)
+        return state
+
+    async def _rolling_back(self, model: str, state: ModelState) -> float:
+        await self._tell(model, state)
+        health = await self._look(model, state)
+        if health is None:
+            return self._limits.watch_s
+        old, told = _version(health, model, state.active), health.models.get(model)
+        heard = told is not None and told.generation >= state.generation
+        if state.active is None:
+            if heard or told is None:
+                await self._move(
+                    model, update.back(state, self._clock.now(), no_model="there was no version before it")
+                )
+            return self._limits.watch_s
+        if heard and old is not None and old.state == "ready":
+            await self._move(model, update.back(state, self._clock.now()))
+            return 0.0
+        if heard and old is not None and old.state == "failed":
+            why = f"version {state.active.version}, which served before, failed too: {old.reason}"
+            await self._move(model, update.back(state, self._clock.now(), no_model=why))
+            return 0.0
+        return self._limits.watch_s
+
+    # -- what the phases share
+
+    async def _look(self, model: str, state: ModelState) -> ServerHealth | None:
+        """None while the server does not answer; the state says so then."""
+        try:
+            return await self._server.health()
+        except ServerAbsent as error:
+            self._looked_at.pop(model, None)
+            await self._note(model, state, error)
+            return None
+
+    def _since_last_look(self, model: str) -> float:
+        now = self._clock.monotonic()
+        before = self._looked_at.get(model, now)
+        self._looked_at[model] = now
+        return now - before
+
+    async def _hold(self, model: str, state: ModelState, error: SyncError) -> float:
+        await self._note(model, state, error)
+        return self._backed_off(model)
+
+    def _backed_off(self, model: str) -> float:
+        wait_s = self._retry_s.get(model, self._limits.retry_s)
+        self._retry_s[model] = min(wait_s * 2, self._limits.max_retry_s)
+        return wait_s
+
+    async def _note(self, model: str, state: ModelState, error: SyncError) -> None:
+        held = update.held_up(state, Reason(error.reason), error.message)
+        if held.reason != state.reason:
+            await self._move(model, held)
+
+    async def _fail(
+        self, model: str, state: ModelState, reason: Reason, detail: str, again_after_s: float = 0.0
+    ) -> float:
+        log.error("%s: %s: %s", model, reason.value, detail)
+        await self._move(model, update.failed(state, reason, detail, self._clock.now(), again_after_s=again_after_s))
+        return 0.0
+
+    async def _move(self, model: str, state: ModelState) -> None:
+        """A transition: written, told to the server, and reported."""
+        before = self.state(model)
+        state = update.told(before, state)
+        await self._write(model, state, reports=1)
+        if state.phase is not before.phase:
+            log.info("%s: %s → %s", model, before.phase.value, state.phase.value)
+            for clock in (self._answering_s, self._watched_s, self._looked_at, self._last_counts):
+                clock.pop(model, None)
+        if state.generation != before.generation:
+            await self._tell(model, state)
+            with contextlib.suppress(ServerAbsent):
+                await self._server.nudge()
+        self._changed(model, state)
+
+    async def _write(self, model: str, state: ModelState, *, reports: int = 0) -> None:
+        async with self._lock:
+            models = {**self._journal.value.models, model: state}
+            await asyncio.to_thread(self._journal.write, models, reports=reports)
+
+    async def _tell(self, model: str, state: ModelState) -> None:
+        """Raises DiskError."""
+        if (file := aspired(state)) is not None:
+            await asyncio.to_thread(write_aspired, self._files, self._models_dir / model, file)
+
+
+def _version(health: ServerHealth, model: str, release: Installed | None) -> VersionHealth | None:
+    known = health.models.get(model)
+    return known.versions.get(release.version) if known is not None and release is not None else None
+
+
+def _why_it_failed(reason: str) -> Reason:
+    """By the words of the server's status."""
+    if "self-test" in reason or "golden" in reason:
+        return Reason.SELFTEST_TIMEOUT if "not done after" in reason else Reason.SELFTEST_FAILED
+    if "not enough memory" in reason:
+        return Reason.LOW_MEMORY
+    return Reason.SELFTEST_TIMEOUT if "not done after" in reason else Reason.LOAD_FAILED
