@@ -20,17 +20,15 @@ import msgspec
 
 from sync.agent.aspire import write_aspired
 from sync.agent.journal import JournalFile
+from sync.agent.witness import Seen, Witness, version_of, why_it_failed
 from sync.domain import update
 from sync.domain.errors import DiskFull, Reason, ServerAbsent, StoreError, SyncError
 from sync.domain.journal import Baseline, Installed, ModelState, Phase, aspired
 from sync.domain.judge import judge
-from sync.domain.ports import Clock, Files, ModelServer, ServerHealth, VersionHealth
+from sync.domain.ports import Clock, Files, ModelServer
 from sync.domain.update import MAX_TRIES, Target
 
 log = logging.getLogger(__name__)
-
-NOTE_EVERY_S = 60.0
-"""How much of a probation's time a crash of the agent may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +84,7 @@ class Updater:
         self._changed, self._limits = changed, limits or UpdateLimits()
         self.targets: Mapping[str, Target] = {}
         self._retry_s: dict[str, float] = {}
-        self._answering_s: dict[str, float] = {}
-        self._watched_s: dict[str, float] = {}
-        self._looked_at: dict[str, float] = {}
-        self._last_counts: dict[str, VersionHealth] = {}
+        self._witnesses: dict[str, Witness] = {}
         self._lock = asyncio.Lock()
 
     def state(self, model: str) -> ModelState:
@@ -136,7 +131,7 @@ class Updater:
         release = state.candidate
         assert release is not None
         target = self.targets.get(model)
-        if target is not None and target.release.release != release.release:
+        if self._no_longer_wanted(model, release):
             await self._move(model, update.abandoned(state, self._clock.now()))
             return 0.0
         if state.tries >= MAX_TRIES:
@@ -152,47 +147,46 @@ class Updater:
             await self._move(model, update.retried(state, Reason(error.reason), error.message))
             return self._backed_off(model)
         self._retry_s.pop(model, None)
-        old = _version(health, model, state.active)
+        old = version_of(health, model, state.active)
         baseline = Baseline(old.answered, old.failures, old.non_finite, old.run_p99_s) if old else Baseline()
         await self._move(model, update.staged(state, baseline, self._clock.now()))
         return 0.0
 
     async def _swapping(self, model: str, state: ModelState) -> float:
         assert state.candidate is not None
+        if self._no_longer_wanted(model, state.candidate):
+            return await self._recall(model, state)
         if state.tries >= MAX_TRIES:
-            return await self._fail(
-                model, state, Reason.CRASH_LOOP, f"{state.tries} ends while it was being swapped in"
-            )
-        await self._tell(model, state)
-        health = await self._look(model, state)
-        if health is None:
+            text = f"{state.tries} ends while it was being swapped in"
+            return await self._fail(model, state, Reason.CRASH_LOOP, text)
+        seen = await self._look(model, state, state.candidate)
+        if seen is None:
             return self._limits.watch_s
-        self._answering_s[model] = self._answering_s.get(model, 0.0) + self._since_last_look(model)
-        new = _version(health, model, state.candidate)
-        told = health.models.get(model)
-        heard = told is not None and told.generation >= state.generation
-        if new is not None and new.state == "ready" and heard:
-            await self._move(model, update.swapped(state, health.boot, self._clock.now()))
+        if seen.heard and seen.version is not None and seen.version.state == "ready":
+            await self._move(model, update.swapped(state, seen.server.boot, self._clock.now()))
             return 0.0
-        if new is not None and new.state == "failed" and heard:
-            return await self._fail(model, state, _why_it_failed(new.reason), new.reason)
-        if self._answering_s[model] > self._limits.swap_timeout_s:
-            text = told.problem if told and told.problem else f"not ready after {self._limits.swap_timeout_s:g} s"
+        if seen.heard and seen.version is not None and seen.version.state == "failed":
+            return await self._fail(model, state, why_it_failed(seen.version.reason), seen.version.reason)
+        if self._witness(model).seconds > self._limits.swap_timeout_s:
+            text = seen.problem or f"not ready after {self._limits.swap_timeout_s:g} s"
             return await self._fail(model, state, Reason.TIMED_OUT, text)
         return self._limits.watch_s
 
     async def _probation(self, model: str, state: ModelState) -> float:
         assert state.active is not None
-        await self._tell(model, state)
-        health = await self._look(model, state)
-        if health is None:
+        if self._no_longer_wanted(model, state.active):
+            return await self._recall(model, state)
+        seen = await self._look(model, state, state.active)
+        if seen is None:
             return self._limits.watch_s
-        state = await self._watch(model, state, health)
-        elapsed_s = state.watched.seconds + self._watched_s.get(model, 0.0)
-        new = _version(health, model, state.active)
-        verdict = judge(state.probation, state.baseline, state.watched, new, elapsed_s)
-        if verdict.healthy is False:
-            assert verdict.reason is not None
+        witness = self._witness(model)
+        watched = witness.watched(state.watched, seen.server, seen.version)
+        if watched is not state.watched:
+            state = msgspec.structs.replace(state, watched=watched)
+            await self._write(model, state)
+        elapsed_s = watched.seconds + witness.seconds
+        verdict = judge(state.probation, state.baseline, watched, seen.version, elapsed_s)
+        if verdict.reason is not None:
             return await self._fail(model, state, verdict.reason, verdict.detail)
         if verdict.healthy:
             await self._move(model, update.committed(state, verdict.detail, self._clock.now()))
@@ -201,68 +195,54 @@ class Updater:
             return await self._fail(model, state, Reason.TIMED_OUT, f"not ready {elapsed_s:.0f} s after the swap")
         return self._limits.watch_s
 
-    async def _watch(self, model: str, state: ModelState, health: ServerHealth) -> ModelState:
-        """Note what must outlive this process: another process of the server, and the time once a minute."""
-        self._watched_s[model] = self._watched_s.get(model, 0.0) + self._since_last_look(model)
-        seen, new = state.watched, _version(health, model, state.active)
-        if health.boot != seen.boot:
-            died = health.last_exit != "clean"
-            last = self._last_counts.pop(model, VersionHealth("ready"))
-            seen = msgspec.structs.replace(
-                seen,
-                boot=health.boot,
-                deaths=seen.deaths + died,
-                answered=seen.answered + last.answered,
-                failures=seen.failures + last.failures,
-                non_finite=seen.non_finite + last.non_finite,
-            )
-        if new is not None:
-            self._last_counts[model] = new
-        if seen is state.watched and self._watched_s[model] < NOTE_EVERY_S:
-            return state
-        seen = msgspec.structs.replace(seen, seconds=seen.seconds + self._watched_s.pop(model))
-        state = msgspec.structs.replace(state, watched=seen)
-        await self._write(model, state)
-        return state
-
     async def _rolling_back(self, model: str, state: ModelState) -> float:
-        await self._tell(model, state)
-        health = await self._look(model, state)
-        if health is None:
+        seen = await self._look(model, state, state.active)
+        if seen is None:
             return self._limits.watch_s
-        old, told = _version(health, model, state.active), health.models.get(model)
-        heard = told is not None and told.generation >= state.generation
+        no_model = None
         if state.active is None:
-            if heard or told is None:
-                await self._move(
-                    model, update.back(state, self._clock.now(), no_model="there was no version before it")
-                )
+            no_model = "there was no version before it" if seen.heard or not seen.known else None
+        elif seen.heard and seen.version is not None and seen.version.state == "ready":
+            no_model = ""
+        elif seen.heard and seen.version is not None and seen.version.state == "failed":
+            no_model = f"version {state.active.version}, which served before, failed too: {seen.version.reason}"
+        if no_model is None:
             return self._limits.watch_s
-        if heard and old is not None and old.state == "ready":
-            await self._move(model, update.back(state, self._clock.now()))
-            return 0.0
-        if heard and old is not None and old.state == "failed":
-            why = f"version {state.active.version}, which served before, failed too: {old.reason}"
-            await self._move(model, update.back(state, self._clock.now(), no_model=why))
-            return 0.0
-        return self._limits.watch_s
+        await self._move(model, update.back(state, self._clock.now(), no_model=no_model))
+        return 0.0
 
     # -- what the phases share
 
-    async def _look(self, model: str, state: ModelState) -> ServerHealth | None:
-        """None while the server does not answer; the state says so then."""
+    def _no_longer_wanted(self, model: str, release: Installed) -> bool:
+        """Only a document says so; before the first poll, and for a model that none names, all goes on."""
+        target = self.targets.get(model)
+        return target is not None and target.release.release != release.release
+
+    async def _recall(self, model: str, state: ModelState) -> float:
+        await self._move(model, update.recalled(state, self._clock.now()))
+        return 0.0
+
+    async def _look(self, model: str, state: ModelState, release: Installed | None) -> Seen | None:
+        """None while the server does not answer; the state says so then. Raises DiskError."""
+        await self._tell(model, state)
         try:
-            return await self._server.health()
+            server = await self._server.health()
         except ServerAbsent as error:
-            self._looked_at.pop(model, None)
+            self._witness(model).absent()
             await self._note(model, state, error)
             return None
+        self._witness(model).look(self._clock.monotonic())
+        known = server.models.get(model)
+        return Seen(
+            server=server,
+            known=known is not None,
+            heard=known is not None and known.generation >= state.generation,
+            problem=known.problem if known is not None else "",
+            version=version_of(server, model, release),
+        )
 
-    def _since_last_look(self, model: str) -> float:
-        now = self._clock.monotonic()
-        before = self._looked_at.get(model, now)
-        self._looked_at[model] = now
-        return now - before
+    def _witness(self, model: str) -> Witness:
+        return self._witnesses.setdefault(model, Witness())
 
     async def _hold(self, model: str, state: ModelState, error: SyncError) -> float:
         await self._note(model, state, error)
@@ -292,8 +272,7 @@ class Updater:
         await self._write(model, state, reports=1)
         if state.phase is not before.phase:
             log.info("%s: %s → %s", model, before.phase.value, state.phase.value)
-            for clock in (self._answering_s, self._watched_s, self._looked_at, self._last_counts):
-                clock.pop(model, None)
+            self._witnesses.pop(model, None)
         if state.generation != before.generation:
             await self._tell(model, state)
             with contextlib.suppress(ServerAbsent):
@@ -309,17 +288,3 @@ class Updater:
         """Raises DiskError."""
         if (file := aspired(state)) is not None:
             await asyncio.to_thread(write_aspired, self._files, self._models_dir / model, file)
-
-
-def _version(health: ServerHealth, model: str, release: Installed | None) -> VersionHealth | None:
-    known = health.models.get(model)
-    return known.versions.get(release.version) if known is not None and release is not None else None
-
-
-def _why_it_failed(reason: str) -> Reason:
-    """By the words of the server's status."""
-    if "self-test" in reason or "golden" in reason:
-        return Reason.SELFTEST_TIMEOUT if "not done after" in reason else Reason.SELFTEST_FAILED
-    if "not enough memory" in reason:
-        return Reason.LOW_MEMORY
-    return Reason.SELFTEST_TIMEOUT if "not done after" in reason else Reason.LOAD_FAILED

@@ -192,6 +192,20 @@ def failed(state: ModelState, reason: Reason, detail: str, now: float, *, again_
     )
 
 
+def recalled(state: ModelState, now: float) -> ModelState:
+    """The new version is no longer wanted, and the old one is again. It is not bad."""
+    in_probation = state.phase is Phase.PROBATION
+    return msgspec.structs.replace(
+        state,
+        phase=step(state.phase, Step.FAIL),
+        active=state.previous if in_probation else state.active,
+        previous=None if in_probation else state.previous,
+        candidate=None,
+        since=now,
+        **_outcome("rolled_back", Reason.ROLLED_BACK_OPERATOR.value, "no longer wanted"),
+    )
+
+
 def back(state: ModelState, now: float, *, no_model: str = "") -> ModelState:
     """The old version serves again, or (`no_model`: why) nothing does."""
     changed = msgspec.structs.replace(state, phase=step(state.phase, Step.BACK), since=now)
