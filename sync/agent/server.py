@@ -1,0 +1,106 @@
+"""The model server beside the agent, over its admin socket.
+
+Rule: whatever goes wrong on the way is ServerAbsent; what the server says is believed no further than its bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from sync.domain.errors import ServerAbsent
+from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
+
+MAX_STATUS_BYTES = 64 << 20
+TIMEOUT_S = 10.0
+
+
+class _Totals(msgspec.Struct):
+    answered: int = 0
+    failures: int = 0
+    non_finite: int = 0
+
+
+class _Window(msgspec.Struct):
+    run_p99_s: float = 0.0
+
+
+class _Version(msgspec.Struct):
+    state: str
+    reason: str = ""
+    totals: _Totals = msgspec.field(default_factory=_Totals)
+    window: _Window = msgspec.field(default_factory=_Window)
+
+
+class _Model(msgspec.Struct):
+    generation: int = 0
+    problem: str = ""
+    versions: Mapping[int, _Version] = {}
+
+
+class _Status(msgspec.Struct):
+    """`GET /v1/status`: what the agent reads of it."""
+
+    boot_id: str
+    version: str = ""
+    last_exit: str = "unknown"
+    models: Mapping[str, _Model] = {}
+
+
+class AdminSocket:
+    """timeout_s: for one request and its answer."""
+
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._path, self._timeout = path, aiohttp.ClientTimeout(total=timeout_s)
+
+    async def health(self) -> ServerHealth:
+        """Raises ServerAbsent."""
+        body = await self._ask("GET", "/v1/status")
+        try:
+            status = msgspec.json.decode(body, type=_Status)
+        except (ValueError, RecursionError) as error:
+            raise ServerAbsent(f"{self._path}: its status cannot be read: {error}") from None
+        return ServerHealth(
+            boot=status.boot_id,
+            version=status.version,
+            last_exit=status.last_exit,
+            models={name: _model(model) for name, model in status.models.items()},
+        )
+
+    async def nudge(self) -> None:
+        """Raises ServerAbsent."""
+        await self._ask("POST", "/v1/reload")
+
+    async def _ask(self, method: str, target: str) -> bytes:
+        connector = aiohttp.UnixConnector(path=str(self._path), force_close=True)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
+                session.request(method, f"http://localhost{target}") as answer,
+            ):
+                body = await answer.content.read(MAX_STATUS_BYTES + 1)
+                while not answer.content.at_eof() and len(body) <= MAX_STATUS_BYTES:
+                    body += await answer.content.read(MAX_STATUS_BYTES + 1 - len(body))
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ServerAbsent(f"{self._path}: {type(error).__name__}: {error}") from None
+        if answer.status != 200 or len(body) > MAX_STATUS_BYTES:
+            raise ServerAbsent(f"{self._path}: {method} {target}: want 200, got {answer.status}")
+        return body
+
+
+def _model(model: _Model) -> ModelHealth:
+    versions = {
+        number: VersionHealth(
+            state=version.state,
+            reason=version.reason,
+            answered=version.totals.answered,
+            failures=version.totals.failures,
+            non_finite=version.totals.non_finite,
+            run_p99_s=version.window.run_p99_s,
+        )
+        for number, version in model.versions.items()
+    }
+    return ModelHealth(model.generation, model.problem, versions)
