@@ -7,9 +7,8 @@ Rule 2: `Files` is all of the disk that a crash may interrupt; nothing else may 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 from sync.domain.digests import Digest
@@ -163,7 +162,7 @@ class ModelHealth:
 
     generation: int = 0
     problem: str = ""
-    versions: Mapping[int, VersionHealth] = MappingProxyType({})
+    versions: Mapping[int, VersionHealth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,7 @@ class ServerHealth:
     boot: str
     version: str = ""
     last_exit: str = "unknown"
-    models: Mapping[str, ModelHealth] = MappingProxyType({})
+    models: Mapping[str, ModelHealth] = field(default_factory=dict)
 
 
 class ModelServer(Protocol):

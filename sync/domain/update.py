@@ -114,6 +114,7 @@ def begin(state: ModelState, target: Target, now: float) -> ModelState:
         candidate=target.release,
         rollout=target.wish.rollout,
         seq=target.seq,
+        first_seen=0.0,
         tries=0,
         since=now,
         probation=target.probation,
