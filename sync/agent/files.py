@@ -1,0 +1,113 @@
+"""The device's disk: what `sync.domain.ports.Files` promises, by the system's calls.
+
+Rule: nothing here decides; whoever writes orders the syncs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640
+
+
+class OsFiles:
+    """Blocks. Raises OSError only."""
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def read_at(self, path: Path, offset: int, count: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(count)
+
+    def size(self, path: Path) -> int | None:
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except FileNotFoundError:
+            return None
+
+    def names(self, directory: Path) -> Sequence[str]:
+        try:
+            return sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return ()
+
+    def make(self, directory: Path) -> None:
+        missing = []
+        while not directory.is_dir():
+            missing.append(directory)
+            directory = directory.parent
+        for each in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                each.mkdir(mode=DIRECTORY_MODE)
+            self.sync_directory(each.parent)
+
+    def write_at(self, path: Path, offset: int, data: bytes) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(handle, view, offset)
+                view, offset = view[written:], offset + written
+        finally:
+            os.close(handle)
+
+    def truncate(self, path: Path, size: int) -> None:
+        os.truncate(path, size)
+
+    def allocate(self, path: Path, size: int) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            length = os.fstat(handle).st_size
+            if size > length:
+                os.posix_fallocate(handle, length, size - length)
+                os.ftruncate(handle, length)
+        finally:
+            os.close(handle)
+
+    def sync(self, path: Path) -> None:
+        self._sync(path, os.O_RDONLY)
+
+    def sync_directory(self, directory: Path) -> None:
+        self._sync(directory, os.O_RDONLY | os.O_DIRECTORY)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        os.link(source, target)
+
+    def remove(self, path: Path) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):
+            if not path.is_dir() or path.is_symlink():
+                raise
+            shutil.rmtree(path)
+
+    def free(self, directory: Path) -> int:
+        room = os.statvfs(directory)
+        return room.f_bavail * room.f_frsize
+
+    def total(self, directory: Path) -> int:
+        room = os.statvfs(directory)
+        return room.f_blocks * room.f_frsize
+
+    def _sync(self, path: Path, flags: int) -> None:
+        handle = os.open(path, flags | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that has nothing to sync
+                raise
+        finally:
+            os.close(handle)
