@@ -51,6 +51,7 @@ class FaultyFiles:
         self._names: dict[Path, Inode] = {}
         self._durable_names: dict[Path, Inode] = {}
         self._directories: set[Path] = {Path("/")}
+        self._moves: list[tuple[Path, Path]] = []
         self.cut_at, self.errors = cut_at, dict(errors or {})
         self.count = 0
         self.log: list[str] = []
@@ -82,6 +83,7 @@ class FaultyFiles:
             left[path] = made[id(inode)]
         self._names, self._durable_names = dict(left), dict(left)
         self.cut_at, self.errors = None, {}
+        self._moves.clear()
 
     def flip(self, path: Path, at: int = 0) -> None:
         """One bit of what is on the disk is another now."""
@@ -141,6 +143,11 @@ class FaultyFiles:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(directory))
         if not self._operation("sync_directory", directory):
             return
+        for source, target in [move for move in self._moves if move[1].parent == directory]:
+            # A directory that was moved takes with it what was durable in it.
+            self._moves.remove((source, target))
+            for old in [each for each in self._durable_names if each.is_relative_to(source)]:
+                self._durable_names[target / old.relative_to(source)] = self._durable_names.pop(old)
         for path in [path for path in self._durable_names if path.parent == directory]:
             del self._durable_names[path]
         self._durable_names |= {path: inode for path, inode in self._names.items() if path.parent == directory}
@@ -158,10 +165,8 @@ class FaultyFiles:
         for old in [each for each in self._directories if each.is_relative_to(source)]:
             self._directories.remove(old)
             self._directories.add(target / old.relative_to(source))
-        if source not in self._names and target in self._directories:
-            # A directory that is moved takes with it what was durable in it.
-            for old in [each for each in self._durable_names if each.is_relative_to(source)]:
-                self._durable_names.setdefault(target / old.relative_to(source), self._durable_names[old])
+        if target in self._directories:
+            self._moves.append((source, target))
 
     def link(self, source: Path, target: Path) -> None:
         inode = self._inode(source)
