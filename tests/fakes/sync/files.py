@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Survival(Enum):
     TORN = "names survive, and files end early"
     GARBAGE = "names survive, and files hold something else"
     RENAMES_UNDONE = "bytes survive, and names do not"
+    SOME_RENAMES_UNDONE = "bytes survive, and names but in the directories that `undone` picks"
 
 
 class Inode:
@@ -71,10 +72,13 @@ class FaultyFiles:
             raise OSError(code, errno.errorcode[code], str(path))
         return name not in self.forget
 
-    def crash(self, survival: Survival, seed: int = 0) -> None:
+    def crash(self, survival: Survival, seed: int = 0, undone: Callable[[Path], bool] = lambda directory: True) -> None:
         """The power comes back: what programs see from now on is what was on the disk."""
         chance = random.Random(seed)
         names = self._durable_names if survival in (Survival.NONE, Survival.RENAMES_UNDONE) else self._names
+        if survival is Survival.SOME_RENAMES_UNDONE:
+            names = {path: inode for path, inode in self._names.items() if not undone(path.parent)}
+            names |= {path: inode for path, inode in self._durable_names.items() if undone(path.parent)}
         left: dict[Path, Inode] = {}
         made: dict[int, Inode] = {}
         for path, inode in names.items():
@@ -116,7 +120,8 @@ class FaultyFiles:
         if path not in self._names:
             self._names[path] = Inode()
         content = self._names[path].data
-        content.extend(bytes(max(0, offset - len(content))))
+        if data:
+            content.extend(bytes(max(0, offset - len(content))))
         content[offset : offset + len(data)] = data
 
     def truncate(self, path: Path, size: int) -> None:
@@ -213,7 +218,7 @@ def _after(inode: Inode, survival: Survival, chance: random.Random) -> Inode:
     durable = inode.durable
     if durable is not None and durable == inode.data:
         after.data = bytearray(durable)
-    elif survival in (Survival.ALL, Survival.RENAMES_UNDONE):
+    elif survival in (Survival.ALL, Survival.RENAMES_UNDONE, Survival.SOME_RENAMES_UNDONE):
         after.data = bytearray(inode.data)
     elif survival is Survival.NONE:
         after.data = bytearray(durable or b"")

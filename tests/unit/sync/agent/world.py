@@ -14,7 +14,7 @@ from sync.agent.updater import UpdateLimits, Updater
 from sync.domain.digests import digest_of
 from sync.domain.errors import ServerAbsent, SyncError
 from sync.domain.journal import FileRef, Installed, ModelState, Phase
-from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
+from sync.domain.ports import Files, ModelHealth, ServerHealth, VersionHealth
 from sync.domain.rollout import Probation, Wish
 from sync.domain.update import Target
 
@@ -100,8 +100,8 @@ class Time:
 class Server:
     """Serves what `aspired.json` says, except versions in `broken`, which fail with that reason."""
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    def __init__(self, disk: Files, models_dir: Path = MODELS) -> None:
+        self._disk, self._models_dir = disk, models_dir
         self.broken: dict[int, str] = {}
         self.figures: dict[int, VersionHealth] = {}
         self.boot, self.last_exit, self.absent = "b1", "clean", False
@@ -114,7 +114,7 @@ class Server:
         if self.absent:
             raise ServerAbsent("/run/edge/admin.sock: no such file")
         try:
-            told = parse_aspired(self._disk.read(MODELS / "m" / "aspired.json"))
+            told = parse_aspired(self._disk.read(self._models_dir / "m" / "aspired.json"))
         except OSError:
             return ServerHealth(self.boot, last_exit=self.last_exit)
         wanted = {*told.versions, told.fallback} - {None}
