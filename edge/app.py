@@ -179,7 +179,7 @@ class Server:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
-        boot = Boot(os.urandom(16).hex(), version(), time.time())
+        boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
         loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(

@@ -61,6 +61,7 @@ class Deaths:
         self._unsettled: set[Key] = set()
         self._counts: dict[Key, Count] = {}
         self.suspects: frozenset[Key] = frozenset()
+        self.last_exit = "unknown"
         if state_dir is not None:
             self._open(state_dir, crashed)
 
@@ -69,6 +70,7 @@ class Deaths:
         last = _load(self._path)
         self._counts = dict(last.deaths)
         self.suspects = frozenset(last.loading)
+        self.last_exit = "clean" if last.clean else "crashed" if crashed else "killed"
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
             self._box = BlackBox(state_dir / "running.bin")

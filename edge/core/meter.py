@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.telemetry.window import Recent
+from edge.telemetry.window import Recent, Totals
 
 
 class Meter(Protocol):
@@ -17,6 +17,7 @@ class Meter(Protocol):
         ...
 
     def window(self) -> Recent: ...
+    def totals(self) -> Totals: ...
 
 
 class NoMeter:
@@ -26,3 +27,6 @@ class NoMeter:
     def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None: ...
     def window(self) -> Recent:
         return Recent()
+
+    def totals(self) -> Totals:
+        return Totals()

@@ -88,7 +88,7 @@ class Slot:
         return call
 
     def status(self) -> VersionStatus:
-        lanes, window = self.lanes, self.meter.window()
+        lanes, window, totals = self.lanes, self.meter.window(), self.meter.totals()
         first = lanes.instances[0].model if lanes and lanes.instances else None
         return VersionStatus(
             id=self.id,
@@ -103,6 +103,10 @@ class Slot:
             run_p50_s=window.run_p50_s,
             run_p99_s=window.run_p99_s,
             queue_depth=lanes.depth if lanes else 0,
+            total_requests=totals.requests,
+            total_answered=totals.answered,
+            total_failures=totals.failures,
+            total_non_finite=totals.non_finite,
         )
 
 

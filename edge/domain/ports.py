@@ -84,7 +84,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One version, for people, metrics and the agent. Times in seconds, over the version's recent window."""
+    """One version, for people, metrics and the agent. Times in seconds.
+
+    `total_…` count since the process first loaded the version, the others over the last minute; failures and answers
+    that are not finite are the version's own, never a client's fault, a full queue or a cancelled call.
+    """
 
     id: ModelId
     state: State
@@ -98,6 +102,10 @@ class VersionStatus:
     run_p50_s: float = 0.0
     run_p99_s: float = 0.0
     queue_depth: int = 0
+    total_requests: int = 0
+    total_answered: int = 0
+    total_failures: int = 0
+    total_non_finite: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,16 @@ _MODEL = re.compile(r"/v1/models/([^/]+)/(load|unload)")
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """Who is speaking. `boot_id` is new at each start; `started` is a Unix time in seconds."""
+    """Who is speaking. `boot_id` is new at each start; `started` is a Unix time in seconds.
+
+    `last_exit`: how the process before this one ended: "clean", "killed" (a power cut too), "crashed" (by a fatal
+    signal), or "unknown" without a state directory.
+    """
 
     boot_id: str
     version: str
     started: float
+    last_exit: str = "unknown"
 
 
 class Admin:
@@ -95,6 +100,12 @@ def _version(version: VersionStatus) -> dict[str, Any]:
             "non_finite": version.non_finite,
             "run_p50_s": version.run_p50_s,
             "run_p99_s": version.run_p99_s,
+        },
+        "totals": {
+            "requests": version.total_requests,
+            "answered": version.total_answered,
+            "failures": version.total_failures,
+            "non_finite": version.total_non_finite,
         },
     }
 

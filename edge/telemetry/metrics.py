@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge.domain.lifecycle import State
-from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Window, percentile
+from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Totals, Window, percentile
 
 if TYPE_CHECKING:
     from edge.domain.ports import ModelStatus
@@ -118,6 +118,15 @@ class VersionMetrics:
     def window(self, seconds: float = WINDOW_S) -> Recent:
         """The last `seconds`, for the status."""
         return self._window.recent(seconds)
+
+    def totals(self) -> Totals:
+        outcomes = list(self.outcomes.items())
+        return Totals(
+            requests=sum(count for _, count in outcomes),
+            answered=sum(count for (_, code), count in outcomes if code == OK),
+            failures=self.failures,
+            non_finite=self.non_finite,
+        )
 
     def latencies(self) -> list[float]:
         """Whole times of the answers of the last WINDOW_S seconds, in no order."""

@@ -33,6 +33,17 @@ class Recent:
     total_p99_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the version was first loaded. `answered`: of `requests`, those that got what they asked for; `failures`:
+    those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`."""
+
+    requests: int = 0
+    answered: int = 0
+    failures: int = 0
+    non_finite: int = 0
+
+
 def percentile(ordered: list[float], share: float) -> float:
     """By nearest rank, of values in ascending order; 0 for none."""
     return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0

@@ -131,7 +131,7 @@ def test_the_admin_socket_is_its_users_alone(server: Running, tmp_path: Path) ->
 def test_the_status_has_every_version_with_its_reason_counters_and_window(
     server: Running, models: Path, tmp_path: Path
 ) -> None:
-    before = status(server)["models"]["half"]["versions"]["1"]["window"]
+    before, total = (status(server)["models"]["half"]["versions"]["1"][each] for each in ("window", "totals"))
     for body in (HALF, HALF, b'{"instances": ["x"]}'):
         ask(server.port, "POST", PREDICT, body)
     ask(server.port, "POST", "/v1/models/pick:predict", b'{"instances": [7000000]}')
@@ -153,8 +153,21 @@ def test_the_status_has_every_version_with_its_reason_counters_and_window(
     assert window["requests"] - before["requests"] == 4
     assert (window["failures"], window["non_finite"]) == (0, 1)
     assert 0 < window["run_p50_s"] <= window["run_p99_s"] < 1
+    grown = {key: count - total[key] for key, count in first["totals"].items()}
+    assert grown == {"requests": 4, "answered": 3, "failures": 0, "non_finite": 1}
     assert told["models"]["pick"]["versions"]["1"]["window"]["failures"] == 1
+    assert told["models"]["pick"]["versions"]["1"]["totals"]["failures"] == 1
     assert ask(server.admin, "GET", "/v1/status").json()["boot_id"] == told["boot_id"]
+
+
+def test_the_status_says_how_the_process_before_ended(tmp_path: Path) -> None:
+    with serving(tmp_path, half(tmp_path)) as first:
+        assert status(first)["last_exit"] == "clean", "there was none"
+    with serving(tmp_path, half(tmp_path)) as second:
+        assert status(second)["last_exit"] == "clean"
+        second.kill()
+    with serving(tmp_path, half(tmp_path)) as third:
+        assert status(third)["last_exit"] == "killed"
 
 
 def test_unload_and_load_over_the_admin_socket(server: Running) -> None:
