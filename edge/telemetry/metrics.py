@@ -52,6 +52,8 @@ class VersionMetrics:
     """
 
     __slots__ = (
+        "_failed_s",
+        "_failures_s",
         "_tfserving",
         "_window",
         "device",
@@ -72,6 +74,7 @@ class VersionMetrics:
         self.model, self.version = model, version
         self.device, self.digest = "", ""
         self.failures = self.non_finite = 0
+        self._failed_s = self._failures_s = 0.0
         self.outcomes: dict[tuple[str, str], int] = {}
         self.request, self.queue, self.inference = Histogram(), Histogram(), Histogram()
         self._window = Window(clock)
@@ -110,7 +113,10 @@ class VersionMetrics:
         except KeyError:
             self._new_outcome(protocol, code)
         self.request.observe(total_s)
-        self.failures += by_model
+        self._failed_s += total_s
+        if by_model:
+            self.failures += 1
+            self._failures_s += total_s
         self._window.refused(failure=by_model)
         if self._tfserving is not None:
             self._tfserving.observe(protocol, code, total_s, 0.0)
@@ -120,12 +126,17 @@ class VersionMetrics:
         return self._window.recent(seconds)
 
     def totals(self) -> Totals:
+        """All since the version was first loaded, for the status."""
         outcomes = list(self.outcomes.items())
         return Totals(
             requests=sum(count for _, count in outcomes),
             answered=sum(count for (_, code), count in outcomes if code == OK),
             failures=self.failures,
             non_finite=self.non_finite,
+            answered_s=self.request.sum - self._failed_s,
+            queue_s=self.queue.sum,
+            run_s=self.inference.sum,
+            failures_s=self._failures_s,
         )
 
     def latencies(self) -> list[float]:

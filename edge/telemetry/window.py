@@ -36,12 +36,18 @@ class Recent:
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Since the version was first loaded. `answered`: of `requests`, those that got what they asked for; `failures`:
-    those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`."""
+    those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`.
+
+    Times in seconds, added up: `answered_s` in the server, of which `queue_s` and `run_s` are parts; `failures_s`."""
 
     requests: int = 0
     answered: int = 0
     failures: int = 0
     non_finite: int = 0
+    answered_s: float = 0.0
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    failures_s: float = 0.0
 
 
 def percentile(ordered: list[float], share: float) -> float:

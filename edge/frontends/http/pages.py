@@ -94,7 +94,6 @@ class Pages:
 
 
 def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
-    counts = figures.get("versions", {})
     return {
         "name": model.name,
         "labels": dict(model.labels),
@@ -102,19 +101,18 @@ def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
         "rate": figures.get("rate", 0.0),
         "p50_ms": figures.get("p50_s", 0.0) * 1000,
         "p99_ms": figures.get("p99_s", 0.0) * 1000,
-        "versions": [_version(version, counts) for version in model.versions],
+        "versions": [_version(version) for version in model.versions],
     }
 
 
-def _version(version: VersionStatus, counts: Mapping[str, int]) -> dict[str, Any]:
-    number = str(version.id.version)
+def _version(version: VersionStatus) -> dict[str, Any]:
     return {
-        "version": number,
+        "version": str(version.id.version),
         "state": version.state.value,
         "reason": version.reason,
         "device": version.device,
         "notice": version.notice,
-        "requests": counts.get(number, 0),
-        "failures": version.failures,
+        "requests": version.total_requests,
+        "failures": version.total_failures,
         "queue": version.queue_depth,
     }

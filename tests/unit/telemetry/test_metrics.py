@@ -17,6 +17,7 @@ from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
 from edge.telemetry.metrics import CANCELLED, INTERNAL, MAX_OUTCOMES, MAX_PAST_VERSIONS, OK, Metrics
 from edge.telemetry.tfserving import BUCKETS_US, STATUS
+from edge.telemetry.window import Totals
 from tests.unit.telemetry.clock import Clock
 
 
@@ -142,6 +143,20 @@ def test_failures_of_the_model_are_told_from_those_of_its_callers() -> None:
     recent = version.window()
     assert (recent.requests, recent.failures, recent.non_finite) == (3, 1, 1)
     assert (version.requests, version.failures, version.non_finite) == (3, 1, 1)
+
+
+def test_totals_never_fall_while_the_window_forgets() -> None:
+    clock = Clock()
+    version = Metrics(clock=clock).version("m", 1)
+    version.answered("v2", 0.25, 0.125, 0.0625)
+    version.failed("v2", "invalid_input", 4.0)
+    version.failed("v2", "inference_failed", 0.5, by_model=True)
+    clock.now += 1000
+    version.answered("v1", 0.25, 0.125, 0.0625)
+    assert version.window().requests == 1
+    assert version.totals() == Totals(
+        requests=4, answered=2, failures=1, answered_s=0.5, queue_s=0.25, run_s=0.125, failures_s=0.5
+    )
 
 
 def test_the_page_gets_rate_and_latency_by_model() -> None:
