@@ -129,7 +129,9 @@ def _swaps(metrics: Metrics) -> Iterator[Metric]:
     for result, count in list(metrics.swaps.items()):
         total.add_metric([result], count)
     yield total
-    seconds = HistogramMetricFamily("edge_swap_seconds", "From aspired to published.", labels=[])
+    seconds = HistogramMetricFamily(
+        "edge_swap_seconds", "From the beginning of a load until its version answers.", labels=[]
+    )
     _add(seconds, [], metrics.swap_seconds)
     yield seconds
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge.domain.lifecycle import State
-from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Totals, Window, percentile
+from edge.telemetry.window import WINDOW_S, Recent, Totals, Window, percentile
 
 if TYPE_CHECKING:
     from edge.domain.ports import ModelStatus
@@ -203,11 +203,12 @@ class Metrics:
             key = ("other", "other")
         self.refusals[key] = self.refusals.get(key, 0) + 1
 
-    def swapped(self, model: str, seconds: float, ok: bool) -> None:
-        """A new version of `model` took over or failed to, `seconds` after it was asked for."""
+    def swapped(self, seconds: float, ok: bool) -> None:
+        """A version took over or failed to, `seconds` after its load began. Only what took over is timed."""
         result = "ok" if ok else "failed"
         self.swaps[result] = self.swaps.get(result, 0) + 1
-        self.swap_seconds.observe(seconds)
+        if ok:
+            self.swap_seconds.observe(seconds)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Content type and body of /metrics: OpenMetrics where `accept` asks for it, else Prometheus' text format.
@@ -226,9 +227,9 @@ class Metrics:
 
         return render(self.tfserving, self.refusals)
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """For the status page, JSON-able: by model, requests per second, latency, and totals. Times in seconds."""
-        models: dict[str, Any] = {}
+    def snapshot(self) -> Mapping[str, Mapping[str, float]]:
+        """For the page, by model: requests per second, and percentiles of the latency over WINDOW_S, seconds."""
+        models: dict[str, Mapping[str, float]] = {}
         for name, known in sorted(self._versions.copy().items()):
             versions = list(known.copy().values())
             totals = sorted(total for counters in versions for total in counters.latencies())
@@ -236,11 +237,8 @@ class Metrics:
                 "rate": round(sum(counters.rate() for counters in versions), 3),
                 "p50_s": percentile(totals, 0.5),
                 "p99_s": percentile(totals, 0.99),
-                "requests": sum(counters.requests for counters in versions),
-                "failures": sum(counters.failures for counters in versions),
-                "versions": {str(counters.version): counters.requests for counters in versions},
             }
-        return {"rate_window_s": RATE_S, "latency_window_s": WINDOW_S, "models": models}
+        return models
 
     def _tfserving_of(self, model: str) -> ModelCounts | None:
         if not self._count_tfserving:

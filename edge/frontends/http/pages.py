@@ -25,7 +25,7 @@ class Figures(Protocol):
 
     def render(self, accept: str = "") -> tuple[str, bytes]: ...
     def render_tfserving(self) -> bytes: ...
-    def snapshot(self) -> Mapping[str, Any]: ...
+    def snapshot(self) -> Mapping[str, Mapping[str, float]]: ...
 
 
 class Pages:
@@ -80,7 +80,7 @@ class Pages:
         return Response(200, openapi(infos, self._boot.version), JSON)
 
     def _stats(self, _: Request) -> Response:
-        figures = self._figures.snapshot()["models"]
+        figures = self._figures.snapshot()
         body = {
             "server": {
                 "version": self._boot.version,
@@ -93,7 +93,7 @@ class Pages:
         return Response(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))
 
 
-def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _model(model: ModelStatus, figures: Mapping[str, float]) -> dict[str, Any]:
     return {
         "name": model.name,
         "labels": dict(model.labels),
