@@ -177,6 +177,7 @@ class Manager:
         self._swapped(took_s, False)
         if again <= self._limits.max_load_retries:
             self._later(self._wait_s(failure), self._wake.set)
+        model.forget(self._limits.max_ended)
 
     def _retire(self, model: Model, slot: Slot) -> None:
         slot.advance(Event.RETIRE)

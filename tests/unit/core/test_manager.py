@@ -256,3 +256,14 @@ async def test_requests_that_were_given_up_take_no_place_in_the_queue_behind_a_l
         gate.set()
         assert [await running, await waiting] == [1.0, 1.0]
         assert len(backend.runs) == tested + 2
+
+
+async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a_swap() -> None:
+    async with world(FakeBackend(failing=set(range(2, 12))), max_ended=3) as w:
+        w.aspire(1)
+        w.manager.started()
+        await w.reach(v1=State.READY)
+        for version in range(2, 12):
+            w.aspire(version, available=(1, version), fallback=1)
+            await w.reach(**{f"v{version}": State.FAILED})
+        assert sorted(w.states()) == [1, 9, 10, 11]
