@@ -257,6 +257,7 @@ class Server:
                 version=boot.version,
             ),
             pages=pages,
+            refused=self._metrics.refused,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,
