@@ -295,7 +295,7 @@ def test_versions_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> Non
         (tmp_path / place / "model.tflite").touch()
     (tmp_path / "c" / "model.tflite").unlink()
     found = [str(artifact.id) for artifact in find_versions(tmp_path)]
-    assert found == ["a@2", "a@10", "b@1"]
+    assert found == ["a@2", "a@10", "b@0", "b@1"], "the versions that a server would find"
     assert [artifact.id.name for artifact in find_versions(tmp_path / "b" / "x" / "model.tflite")] == ["model"]
 
 
