@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -181,9 +180,8 @@ class Server:
         )
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
-        loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
-            check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
         pages = await asyncio.to_thread(
@@ -299,12 +297,3 @@ class Server:
 
 def _deaths(state_dir: Path | None) -> Deaths:
     return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
