@@ -10,6 +10,7 @@ import pytest
 from edge.config import keys
 from edge.config.layers import NOT_KEYS
 from edge.domain.errors import Code
+from edge.domain.model_toml import KEYS
 from edge.wire.status import HTTP_STATUS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,6 +46,11 @@ def test_the_default_that_is_documented_is_the_one_there_is(section: str, key: s
     if default is not msgspec.NODEFAULT:
         value = "" if default is None else msgspec.to_builtins(default, enc_hook=dict)
         assert said == f"`{json.dumps(value)}`"
+
+
+def test_every_key_of_a_versions_own_file_is_documented_and_no_other() -> None:
+    part = (DOCS / "configuration.md").read_text().split("## A version's model.toml")[1].split("\n## ")[0]
+    assert rows(part).keys() == KEYS
 
 
 def test_every_name_of_the_environment_is_documented() -> None:
