@@ -53,7 +53,9 @@ class Admin:
             if request.method != "POST":
                 return _wrong_verb("POST")
             return await self._control_model(unquote(match[1]), match[2])
-        return json_error(404, f"{request.path}: no such path; there are /v1/status, /v1/reload, /v1/models/NAME/load")
+        return json_error(
+            404, f"{request.path}: no such path; want /v1/status, /v1/reload, /v1/models/NAME/load or …/unload"
+        )
 
     def _status(self) -> Response:
         body = {
