@@ -84,10 +84,8 @@ def find_versions(path: Path) -> Iterator[Artifact]:
 
 def _versions_in(path: Path) -> list[Path]:
     """The directories that are versions to the server, in the order of their numbers."""
-    numbered = {child: version_of(child.name) for child in _directories(path)}
-    return sorted(
-        (child for child, number in numbered.items() if number is not None), key=lambda child: numbered[child]
-    )
+    found = [(number, child) for child in _directories(path) if (number := version_of(child.name)) is not None]
+    return [child for _, child in sorted(found)]
 
 
 def _version(path: Path) -> Artifact | None:

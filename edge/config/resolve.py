@@ -156,7 +156,7 @@ def _contradictions(config: Config, values: Values) -> list[str]:
 def _doubts(config: Config) -> list[str]:
     """What is allowed and probably not meant."""
     http = config.http
-    found = []
+    found: list[str] = []
     if http.host is None or http.on_loopback:
         return found
     if http.token_file is None:
