@@ -230,6 +230,7 @@ class Server:
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_body_bytes=http.max_body_bytes,
             max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
@@ -242,7 +243,6 @@ class Server:
                 catalog=self._catalog,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 cors=http.cors,
             ),
             v2=V2(
@@ -251,7 +251,6 @@ class Server:
                 control=self._control if http.model_control else None,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
             pages=pages,

@@ -35,12 +35,10 @@ class V2:
         control: Control | None,
         admission: Admission,
         refused: Callable[[str, str], None],
-        max_body_bytes: int,
         version: str,
     ) -> None:
         self._predictor, self._catalog, self._control = predictor, catalog, control
         self._admission, self._refused = admission, refused
-        self._max_body_bytes = max_body_bytes
         self._version = version
 
     async def __call__(self, request: Request) -> Response:
@@ -57,7 +55,9 @@ class V2:
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._inflated(request, deadline, claim) if claim else request.body
+                body = request.body
+                if claim is not None:
+                    body = await self._admission.inflated(request, deadline, claim, inflate)
                 length = head_length(request)
                 if is_picture(request.media_type):
                     parsed = self._picture(request, body, spec)
@@ -73,11 +73,6 @@ class V2:
             if parsed is None:
                 self._refused(PROTOCOL, error.code.value)
             return respond(error_response(error, model=spec.name, request_id=parsed.id if parsed else ""))
-
-    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
-        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
-        encoding = request.header(b"content-encoding")
-        return await self._admission.read(most, deadline, inflate, request.body, encoding, most, claim)
 
     def _picture(self, request: Request, body: bytes, spec: ModelSpec) -> ParsedInfer:
         """A picture as the body. `?classification=K` asks for the K best classes of each output."""
