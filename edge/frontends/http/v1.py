@@ -15,7 +15,7 @@ from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import Payload, PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
-from edge.wire.classes import encode_top, parse_top, top_k
+from edge.wire.classes import encode_top, parse_count, top_k
 from edge.wire.encoding import Claim
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.reply import JSON
@@ -137,7 +137,7 @@ def _parse(request: Request, body: bytes, found: Route) -> Parsed:
     if is_picture(request.media_type):
         payload = ImagePayload(body, request.media_type)
         top = request.query.get("top")
-        return "", payload, _best(parse_top(top[0])) if top else _rows
+        return "", payload, _best(parse_count("top", top[0])) if top else _rows
     parsed = parse_predict(body)
     return parsed.signature_name, parsed.payload, _rows if parsed.row else _columns
 

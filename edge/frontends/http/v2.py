@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput
+from edge.domain.errors import ControlFailed, EdgeError, Forbidden
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, Control, Predictor
 from edge.domain.requests import PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
+from edge.wire.classes import parse_count
 from edge.wire.encoding import Claim, compress, inflate, negotiate
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.reply import Reply
@@ -21,7 +22,6 @@ from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer
 from edge.wire.v2_routes import Kind, V2Route, refusal, route
 
 PROTOCOL = "v2"
-MAX_CLASSES = 1000
 
 
 class V2:
@@ -58,7 +58,7 @@ class V2:
                 body = request.body
                 if claim is not None:
                     body = await self._admission.inflated(request, deadline, claim, inflate)
-                length = head_length(request)
+                length = _head_length(request)
                 if is_picture(request.media_type):
                     parsed = self._picture(request, body, spec)
                 # A small head is read here and now, without a coroutine: that is most requests.
@@ -80,10 +80,9 @@ class V2:
         asked = request.query.get("classification")
         if not asked:
             return ParsedInfer(payload)
-        if not (asked[0].isascii() and asked[0].isdigit() and 1 <= int(asked[0][:9]) <= MAX_CLASSES):
-            raise InvalidInput(f"classification: want a whole number from 1 to {MAX_CLASSES}, got {asked[0][:40]!r}")
+        count = parse_count("classification", asked[0])
         names = self._catalog.describe(spec).default_signature.outputs
-        return ParsedInfer(payload, outputs=tuple(RequestedOutput(name, False, int(asked[0])) for name in names))
+        return ParsedInfer(payload, outputs=tuple(RequestedOutput(name, False, count) for name in names))
 
     async def _encode(
         self, request: Request, response: PredictResponse, parsed: ParsedInfer, deadline: float
@@ -157,7 +156,7 @@ class V2:
         return v2_repository.controlled()
 
 
-def head_length(request: Request) -> int | None:
+def _head_length(request: Request) -> int | None:
     """Bytes of JSON before the tensors, where the request says so. Raises InvalidInput."""
     given = request.headers.get(b"inference-header-content-length")
     return None if given is None else parse_header_length(given.decode("latin-1"))
