@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.domain.errors import LoadError
+from edge.domain.tensors import MAX_RANK
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
@@ -25,7 +26,6 @@ MAX_ITEMS = 500_000
 """Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
 MAX_FILE_BYTES = 2**31 - 1
 """All that the format can hold."""
-MAX_RANK = 32
 MAX_NAME_BYTES = 4_096
 
 EDGETPU_OP = "edgetpu-custom-op"
