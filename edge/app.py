@@ -37,7 +37,7 @@ from edge.core.registry import Registry
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.frontends.admin import Admin, Boot
+from edge.frontends.admin import Admin
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard, Policy, read_tokens
 from edge.frontends.http.listener import Handler, HttpLimits, Listener
@@ -48,7 +48,7 @@ from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
-from edge.telemetry.build import version
+from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)

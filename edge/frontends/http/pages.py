@@ -12,9 +12,9 @@ from edge.domain.errors import EdgeError
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, ModelStatus, VersionStatus
-from edge.frontends.admin import Boot
 from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.page import load_page
+from edge.telemetry.build import Boot
 from edge.wire.reply import JSON, TEXT
 
 TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
