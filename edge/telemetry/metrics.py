@@ -48,7 +48,7 @@ class Histogram:
 class VersionMetrics:
     """One version's share of the metrics. Held by its slot, so that a request looks nothing up.
 
-    `digest` is for the one who loads the version to set; `device` is brought up to date at each scrape.
+    `device` is brought up to date at each scrape.
     """
 
     __slots__ = (
@@ -57,7 +57,6 @@ class VersionMetrics:
         "_tfserving",
         "_window",
         "device",
-        "digest",
         "failures",
         "inference",
         "model",
@@ -72,7 +71,7 @@ class VersionMetrics:
         self, model: str, version: int, *, clock: Callable[[], float], tfserving: ModelCounts | None = None
     ) -> None:
         self.model, self.version = model, version
-        self.device, self.digest = "", ""
+        self.device = ""
         self.failures = self.non_finite = 0
         self._failed_s = self._failures_s = 0.0
         self.outcomes: dict[tuple[str, str], int] = {}

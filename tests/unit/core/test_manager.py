@@ -17,7 +17,6 @@ from edge.core.catalog import Catalog
 from edge.core.deaths import Deaths
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
-from edge.core.meter import NoMeter
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.domain.errors import ControlFailed, DeadlineExceeded, NotFound, Overloaded
@@ -25,6 +24,7 @@ from edge.domain.lifecycle import State
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec, Platform, Swap
 from edge.domain.requests import PredictRequest, PredictResponse, Target
 from edge.domain.tensors import Tensors
+from tests.fakes.meter import FakeMeter
 from tests.fakes.tflite import FakeBackend
 from tests.waiting import until
 
@@ -90,7 +90,7 @@ async def world(
     manager = Manager(
         registry=registry,
         loader=loader,
-        meters=lambda _: NoMeter(),
+        meters=lambda _: FakeMeter(),
         limits=ManagerLimits(**limits),  # type: ignore[arg-type]
     )
     with ThreadPoolExecutor(1) as offload:

@@ -80,13 +80,13 @@ def test_states_and_queues_are_asked_for_at_the_scrape() -> None:
     metrics = Metrics()
     now: Sequence[ModelStatus] = []
     metrics.watch(lambda: now)
-    metrics.version("m", 1).digest = "sha256:ab"
+    metrics.version("m", 1)
     assert "edge_model_ready" not in samples(metrics)
     now = [status("m", (2, State.LOADING), (1, State.READY))]
     found = samples(metrics)
     assert found["edge_model_ready"] == {labels(model="m", version="1"): 1, labels(model="m", version="2"): 0}
     assert found["edge_queue_depth"][labels(model="m", version="1")] == 3
-    assert found["edge_model_info"] == {labels(model="m", version="1", digest="sha256:ab", device="cpu"): 1}
+    assert found["edge_model_info"] == {labels(model="m", version="1", device="cpu"): 1}
 
 
 def test_the_process_and_the_build_are_there() -> None:
