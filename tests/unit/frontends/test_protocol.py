@@ -154,6 +154,12 @@ async def test_a_slow_head_and_a_slow_body_are_hung_up_on() -> None:
         assert got.startswith(b"HTTP/1.1 408 ")
 
 
+async def test_a_body_of_which_nothing_comes_is_told_so() -> None:
+    async with served(body_timeout_s=0.05, keepalive_s=30) as (_, port):
+        got = await talk(port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 408 ")
+
+
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
     async with served(keepalive_s=0.1, header_timeout_s=0.1) as (_, port):
         got = await talk(port, get("/"))
