@@ -274,6 +274,7 @@ def test_clients_that_go_away_at_any_byte_harm_nobody(server: Running) -> None:
     for at in range(1, len(whole) + 1):
         with Wire(server.port) as wire:
             wire.send(whole[:at])
+    assert ask(server.port, "POST", PREDICT, HALF).json() == HALVED, "and behind all of these in the queue"
     until_blocking(lambda: psutil.Process(server.process.pid).num_fds() <= fds)
 
 
