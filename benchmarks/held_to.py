@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
 import sys
 import tempfile
@@ -54,6 +55,8 @@ ROWS = [
 
 def main() -> int:
     options = _options()
+    # Where byte code may not be kept, every start compiles every module again, which no user's machine does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     missed = 0
     print(f"{'figure':70} {'measured':>9} {'held to':>9} {'aim':>8}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,7 +72,8 @@ def _measure(row: Row, bench: Bench) -> bool:
     value = statistics.median(rounds)
     sign = "≥" if row.least else "≤"
     met = value >= row.bound if row.least else value <= row.bound
-    figures = f"{value:8.2f}{row.what or ' '} {sign}{row.bound:7.2f}{row.what or ' '} {row.aim:7.2f}{row.what}"
+    bounds = f"{sign}{row.bound:7.2f}{row.what or ' '} {row.aim:7.2f}{row.what}" if row.bound < math.inf else " " * 18
+    figures = f"{value:8.2f}{row.what or ' '} {bounds}"
     spread = f"{min(rounds):.2f} … {max(rounds):.2f}" if len(rounds) > 1 else ""
     print(f"{row.figure:70} {figures} {'' if met else 'MISSED '} {spread} {bench.said()}", flush=True)
     return met

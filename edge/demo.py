@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,6 +34,8 @@ START_WITHIN_S = 30.0
 SHADES = " ░▒▓█"
 PLAIN_SHADES = " .:*#"
 MODEL = "digits"
+LOG = "server.log"
+LAST_LINES = 5
 
 
 class DemoFailed(Exception):
@@ -94,7 +96,7 @@ def run_demo(once: bool, port: int) -> int:
 class _Demo:
     def __init__(self, once: bool, port: int) -> None:
         self._once = once
-        self._port = port or _usual_or_free_port()
+        self._port = _free_port((port,) if port else (8501, 0))
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -111,7 +113,7 @@ class _Demo:
                 died = asyncio.create_task(server.wait())
                 await asyncio.wait({main, stopped, died}, return_when=asyncio.FIRST_COMPLETED)
                 if died.done() and not self._stop.is_set():
-                    raise DemoFailed(f"the server ended with exit code {died.result()}")
+                    raise DemoFailed(f"the server ended with exit code {died.result()}{_last_words(room)}")
                 code = await main if main.done() else 0
                 for task in (main, stopped):
                     task.cancel()
@@ -122,18 +124,12 @@ class _Demo:
 
     async def _start(self, room: Path) -> asyncio.subprocess.Process:
         began = time.monotonic()
-        server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "serve", str(room / "models"), "--port", str(self._port)),
-            *("--state-dir", str(room / "state"), "--set", f"admin.uds={room / 'admin.sock'}"),
-            *("--log-level", "warning"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the demo, which then ends the server
-        )
+        with (room / LOG).open("wb") as log:
+            server = await self._spawn(room, log)
         try:
             while not await self._ready():
                 if server.returncode is not None:
-                    raise DemoFailed(f"the server did not start: exit code {server.returncode}")
+                    raise DemoFailed(f"the server did not start: exit code {server.returncode}{_last_words(room)}")
                 if time.monotonic() > began + START_WITHIN_S:
                     raise DemoFailed(f"the server was not ready after {START_WITHIN_S:g} s")
                 await asyncio.sleep(0.02)
@@ -142,6 +138,16 @@ class _Demo:
             raise
         print(f"edge is serving {MODEL} at http://127.0.0.1:{self._port} ({time.monotonic() - began:.2f} s to ready)\n")
         return server
+
+    async def _spawn(self, room: Path, log: BinaryIO) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "edge", "serve", str(room / "models"), "--port", str(self._port)),
+            *("--state-dir", str(room / "state"), "--set", f"admin.uds={room / 'admin.sock'}"),
+            *("--log-level", "warning"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which then ends the server
+        )
 
     async def _ready(self) -> bool:
         try:
@@ -272,13 +278,20 @@ def _draw(images: Any, captions: Sequence[tuple[str, str]]) -> None:
         print("  " + "   ".join(caption[line].ljust(16) for caption in captions).rstrip())
 
 
-def _usual_or_free_port() -> int:
-    for port in (8501, 0):
+def _last_words(room: Path) -> str:
+    """The end of the server's log, on lines of its own."""
+    lines = (room / LOG).read_text(errors="replace").splitlines()[-LAST_LINES:]
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def _free_port(wanted: Sequence[int]) -> int:
+    """The first that nobody listens on: whoever does would be taken for the demo's server. Raises DemoFailed."""
+    for port in wanted:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
-    raise DemoFailed("no free port on 127.0.0.1")
+    raise DemoFailed(f"port {wanted[0]} of 127.0.0.1 is taken; without --port a free one is used")
 
 
 async def _end(server: asyncio.subprocess.Process) -> None:

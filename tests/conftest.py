@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests import system
@@ -34,6 +37,15 @@ def chromium() -> str:
 def cc() -> str:
     """The path of a C compiler."""
     return _program("cc")
+
+
+@pytest.fixture(scope="session")
+def fake_library(cc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in for the Edge TPU's library, compiled."""
+    library = tmp_path_factory.mktemp("delegate") / "libfake.so"
+    source = Path(__file__).parent / "data" / "fake_delegate.c"
+    subprocess.run([cc, "-Wall", "-Werror", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
 
 
 @pytest.fixture(scope="session")

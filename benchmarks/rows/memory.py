@@ -28,7 +28,7 @@ def three_models(bench: Bench) -> Iterator[float]:
 
 def _script(bench: Bench, names: tuple[str, ...]) -> int:
     command = [sys.executable, "-m", "benchmarks.bare", "hold", *(str(bench.models[name].path) for name in names)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
         size: int = psutil.Process(process.pid).memory_info().rss

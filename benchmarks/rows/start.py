@@ -28,7 +28,7 @@ def first_answer(bench: Bench) -> Iterator[float]:
 def _script(bench: Bench) -> float:
     start = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.bare", "hold", str(bench.models["tiny"].path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
         took = time.perf_counter() - start

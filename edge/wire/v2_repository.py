@@ -49,8 +49,9 @@ def index(models: Sequence[ModelStatus], *, ready_only: bool) -> Reply:
 
 
 def _row(version: VersionStatus) -> dict[str, str]:
+    """A version that is ready has a reason too where it is not served as was wished: from the CPU, say."""
     row = {"name": version.id.name, "version": str(version.id.version), "state": STATES[version.state]}
-    reason = version.reason or ("unloaded" if version.state is State.UNLOADED else "")
+    reason = version.reason or ("unloaded" if version.state is State.UNLOADED else version.notice)
     return {**row, "reason": reason} if reason else row
 
 

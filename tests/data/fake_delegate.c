@@ -2,8 +2,8 @@
  *
  * What it should do is said by files in the directory $FAKE_DELEGATE_DIR, looked at each time:
  *   refuse  opening a device fails         fail  a run fails, as with a device that was unplugged
- *   hang    a run waits until the file is gone, or 20 s have passed
- * What it did is in the file `log` there: "open <device>" and "close" lines.
+ *   hang    a run waits until the file is gone, or 20 s have passed    slow    a run takes 5 ms
+ * What it did is in the file `log` there: "open <device>" and "close" lines, and "overlap" for a run during another.
  *
  * Output byte i of every output tensor is (sum of all input bytes + i) modulo 256.
  *
@@ -113,7 +113,9 @@ static int prepare_kernel(Context* context, Node* node) {
   return OK;
 }
 
-static int invoke_kernel(Context* context, Node* node) {
+static int running;
+
+static int run(Context* context, Node* node) {
   for (int step = 0; step < HANG_STEPS && told_to("hang"); step++) usleep(10000);
   if (told_to("fail")) {
     context->report_error(context, "fake device: transfer failed");
@@ -129,6 +131,14 @@ static int invoke_kernel(Context* context, Node* node) {
     for (size_t at = 0; at < tensor->bytes; at++) tensor->data[at] = (unsigned char)(sum + at);
   }
   return OK;
+}
+
+static int invoke_kernel(Context* context, Node* node) {
+  if (__atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST) > 1) record("overlap", "");
+  if (told_to("slow")) usleep(5000);
+  int status = run(context, node);
+  __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
+  return status;
 }
 
 static int claim_nodes(Context* context, Delegate* delegate) {

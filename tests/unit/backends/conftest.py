@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,15 +23,6 @@ def put(tmp_path: Path) -> Put:
         return Artifact(ModelId("m", 1), Platform.TFLITE, directory)
 
     return put
-
-
-@pytest.fixture(scope="session")
-def fake_library(cc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stand-in for the Edge TPU's library, compiled."""
-    library = tmp_path_factory.mktemp("delegate") / "libfake.so"
-    source = Path(__file__).parents[2] / "data" / "fake_delegate.c"
-    subprocess.run([cc, "-Wall", "-Werror", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
-    return library
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ MODELS = [
     ),
     ModelStatus("b", [VersionStatus(ModelId("b", 1), State.FAILED, reason="no such op")], {}),
     ModelStatus("c", [], {}, problem="aspired.json: not JSON"),
+    ModelStatus("d", [VersionStatus(ModelId("d", 1), State.READY, notice="usb:0: gone; serving d on the CPU")], {}),
 ]
 
 
@@ -206,13 +207,15 @@ def test_the_index_has_every_version_and_why_it_is_not_there() -> None:
         {"name": "a", "version": "3", "state": "LOADING"},
         {"name": "b", "version": "1", "state": "UNAVAILABLE", "reason": "no such op"},
         {"name": "c", "state": "UNAVAILABLE", "reason": "aspired.json: not JSON"},
+        {"name": "d", "version": "1", "state": "READY", "reason": "usb:0: gone; serving d on the CPU"},
     ]
-    assert json.loads(index(MODELS, ready_only=True).body) == [{"name": "a", "version": "2", "state": "READY"}]
+    ready = json.loads(index(MODELS, ready_only=True).body)
+    assert [(row["name"], row["version"]) for row in ready] == [("a", "2"), ("d", "1")]
 
 
 def test_statistics_are_of_ready_versions() -> None:
     stats = json.loads(v2_metadata.statistics(MODELS).body)["model_stats"]
-    assert [(one["name"], one["version"], one["inference_count"]) for one in stats] == [("a", "2", 8)]
+    assert [(one["name"], one["version"], one["inference_count"]) for one in stats] == [("a", "2", 8), ("d", "1", 0)]
 
 
 def test_statistics_only_grow_so_that_a_client_may_take_the_difference_of_two() -> None:
