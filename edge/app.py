@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -40,7 +39,7 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.frontends.admin import Admin, Boot
+from edge.frontends.admin import Admin
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard, Policy, read_tokens
 from edge.frontends.http.listener import Handler, HttpLimits, Listener
@@ -51,7 +50,7 @@ from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
-from edge.telemetry.build import version
+from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -189,9 +188,8 @@ class Server:
         )
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
-        loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
-            check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
         pages = await asyncio.to_thread(
@@ -240,6 +238,7 @@ class Server:
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_body_bytes=http.max_body_bytes,
             max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
@@ -252,7 +251,6 @@ class Server:
                 catalog=self._catalog,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 cors=http.cors,
             ),
             v2=V2(
@@ -261,10 +259,10 @@ class Server:
                 control=self._control if http.model_control else None,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
             pages=pages,
+            refused=self._metrics.refused,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,
@@ -306,12 +304,3 @@ class Server:
 
 def _deaths(state_dir: Path | None) -> Deaths:
     return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,7 @@
 
 Rule 1: the file is hostile. Every position is checked against its end, and all work is bounded by `MAX_ITEMS`.
 Rule 2: LoadError is all that comes out, and it says what is wrong. A C++ runtime given the same file may crash.
-Rule 3: weights are never touched; the file is mapped, not read.
+Rule 3: weights are never looked at; the file is read whole, and never mapped (docs/adr/0004-model-files.md).
 
 Sources: https://flatbuffers.dev/internals/ for the encoding, and the published schema for the fields' numbers:
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.domain.errors import LoadError
+from edge.domain.tensors import MAX_RANK
 from edge.files import open_regular
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
 MAX_ITEMS = 500_000
+"""Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
 MAX_FILE_BYTES = 2**31 - 1
 """All that the format can hold."""
-"""Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
-MAX_RANK = 32
 MAX_NAME_BYTES = 4_096
 
 EDGETPU_OP = "edgetpu-custom-op"

@@ -18,11 +18,10 @@ from edge.domain.models import Aspired, ModelOptions, Platform, Swap
 from edge.domain.policy import Latest, VersionPolicy
 from edge.domain.ports import Keepsakes
 from edge.sources.scan import Found, Scanner
+from edge.sources.stillness import SETTLE_S
 from edge.sources.watch import Changes
 
 log = logging.getLogger(__name__)
-
-SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from edge.domain.layout import ASPIRED_FILE, MAX_ASPIRED_BYTES, MODEL_FILES, version_of
 from edge.domain.models import Artifact, ModelId, Platform
 from edge.files import open_regular
+from edge.sources.stillness import Stillness
 
 MAX_FILES_PER_VERSION = 10_000
 
@@ -39,11 +39,11 @@ class _Look:
 
 
 class Scanner:
-    """Remembers since when each version's files have been as they are now."""
+    """Looks at one model's directory, again and again."""
 
     def __init__(self, name: str, path: Path, *, settle_s: float, prefer: tuple[Platform, ...]) -> None:
-        self._name, self._path, self._settle_s, self._prefer = name, path, settle_s, prefer
-        self._seen: dict[Path, tuple[str, float]] = {}
+        self._name, self._path, self._prefer = name, path, prefer
+        self._stillness = Stillness(settle_s)
         self._known: Mapping[int, Artifact] = {}
 
     def look(self) -> Found:
@@ -66,6 +66,7 @@ class Scanner:
             except OSError as error:
                 look.problems.append(f"version {entry.name}: {error.strerror}")
         self._known = look.artifacts
+        self._stillness.forget_all_but({Path(entry.path) for entry in entries})
         return Found(look.artifacts, aspired, "; ".join(look.problems), look.unsettled)
 
     def _take(self, look: _Look, version: int, path: Path, *, trusted: bool) -> None:
@@ -73,7 +74,7 @@ class Scanner:
         platform, fingerprint, newest = self._fingerprint(path)
         if version in look.artifacts:
             look.problems.append(f"version {path.name}: {look.artifacts[version].path.name} is version {version} too")
-        elif not trusted and not self._still(path, fingerprint, newest):
+        elif not trusted and not self._stillness.holds(path, fingerprint, newest):
             look.unsettled = True
             if version in self._known:
                 # It was whole before somebody touched it: it does not go away while they do.
@@ -111,15 +112,6 @@ class Scanner:
         present = [platform for file, platform in MODEL_FILES.items() if (directory / file).is_file()]
         chosen = next((platform for platform in self._prefer if platform in present), None)
         return chosen, digest.hexdigest()[:32], newest
-
-    def _still(self, directory: Path, fingerprint: str, newest: float) -> bool:
-        now = time.monotonic()
-        last, since = self._seen.get(directory, ("", now))
-        if last != fingerprint:
-            since = now
-        self._seen[directory] = (fingerprint, since)
-        # By the files' own times where the clock can be believed, else by what was seen.
-        return now - since >= self._settle_s or 0 <= self._settle_s <= time.time() - newest
 
 
 def _raise(error: OSError) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import tflite_models
-from tests.functional.repository import Repository, answer, model_status, reach, version_status
+from tests.functional.repository import Repository, answer, reach, version_status
 from tests.functional.server import Running, serving
 
 GOOD = tflite_models.scaling(1.0)
