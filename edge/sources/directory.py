@@ -123,6 +123,8 @@ class DirectorySource:
         )
 
     def _read(self, found: Found) -> tuple[AspiredFile | None, str]:
+        if found.unreadable:
+            return self._held, f"aspired.json: {found.unreadable}" + ("; the last good one holds" if self._held else "")
         if found.aspired is None:
             return self._held, "aspired.json is gone; the last one holds" if self._held else ""
         try:

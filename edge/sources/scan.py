@@ -18,14 +18,20 @@ from edge.files import open_regular
 from edge.sources.stillness import Stillness
 
 MAX_FILES_PER_VERSION = 10_000
+MAX_PROBLEMS = 5
+"""Of versions that are told; of the others only how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`artifacts` are complete; `unsettled` says that a version is still changing, and another look is due."""
+    """`artifacts` are complete; `unsettled` says that a version is still changing, and another look is due.
+
+    `aspired`: what the file holds, None where there is none. `unreadable`: why it cannot be read, if so.
+    """
 
     artifacts: Mapping[int, Artifact] = field(default_factory=dict)
     aspired: bytes | None = None
+    unreadable: str = ""
     problem: str = ""
     unsettled: bool = False
     missing: bool = False
@@ -48,7 +54,7 @@ class Scanner:
 
     def look(self) -> Found:
         # First, for versions are there before they are aspired: those that it names are then in the listing.
-        aspired = self._read_aspired()
+        aspired, unreadable = self._read_aspired()
         try:
             entries = sorted(os.scandir(self._path), key=lambda entry: (len(entry.name), entry.name))
         except FileNotFoundError:
@@ -62,12 +68,12 @@ class Scanner:
                 continue
             try:
                 if entry.is_dir():
-                    self._take(look, version, Path(entry.path), trusted=aspired is not None)
+                    self._take(look, version, Path(entry.path), trusted=aspired is not None or bool(unreadable))
             except OSError as error:
                 look.problems.append(f"version {entry.name}: {error.strerror}")
         self._known = look.artifacts
         self._stillness.forget_all_but({Path(entry.path) for entry in entries})
-        return Found(look.artifacts, aspired, "; ".join(look.problems), look.unsettled)
+        return Found(look.artifacts, aspired, unreadable, _told(look.problems), look.unsettled)
 
     def _take(self, look: _Look, version: int, path: Path, *, trusted: bool) -> None:
         """`trusted`: directories appear whole here, by rename. Raises OSError."""
@@ -84,14 +90,16 @@ class Scanner:
         else:
             look.artifacts[version] = Artifact(ModelId(self._name, version), platform, path, fingerprint)
 
-    def _read_aspired(self) -> bytes | None:
+    def _read_aspired(self) -> tuple[bytes | None, str]:
+        """What is in the file, and why it cannot be read."""
         try:
             with open_regular(self._path / ASPIRED_FILE) as file:
-                return file.read(MAX_ASPIRED_BYTES + 1)
+                data = file.read(MAX_ASPIRED_BYTES + 1)
         except FileNotFoundError:
-            return None
+            return None, ""
         except OSError as error:
-            return f"unreadable: {error}".encode()
+            return None, f"cannot be read: {error.strerror}"
+        return (data, "") if len(data) <= MAX_ASPIRED_BYTES else (None, f"want at most {MAX_ASPIRED_BYTES} bytes")
 
     def _fingerprint(self, directory: Path) -> tuple[Platform | None, str, float]:
         """The platform, a digest of every file's name, size and times, and the newest of those times."""
@@ -112,6 +120,11 @@ class Scanner:
         present = [platform for file, platform in MODEL_FILES.items() if (directory / file).is_file()]
         chosen = next((platform for platform in self._prefer if platform in present), None)
         return chosen, digest.hexdigest()[:32], newest
+
+
+def _told(problems: list[str]) -> str:
+    more = len(problems) - MAX_PROBLEMS
+    return "; ".join([*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _raise(error: OSError) -> None:
