@@ -7,6 +7,7 @@ finish what runs within `drain_s`, note that the end was clean. What a thread st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -34,6 +35,7 @@ from edge.core.manager import Manager, ManagerLimits
 from edge.core.memory import share_arenas
 from edge.core.predict import Predict
 from edge.core.registry import Registry
+from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
@@ -54,6 +56,7 @@ from edge.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+CLOSE_WITHIN_S = 2.0
 SWITCH_S = 0.0005
 """How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
 has several milliseconds of it."""
@@ -74,12 +77,16 @@ Reread = Callable[[], Config]
 
 def serve(config: Config, *, announce: Announce | None = None, reread: Reread | None = None) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code. `reread` makes the configuration that SIGHUP asks for."""
+    return run(_to_the_end(Server(config, announce, reread)))
+
+
+async def _to_the_end(server: Server) -> int:
+    """Neither a run nor a look at a disk that hangs in a thread may keep the process: what is to be kept has been written."""
     try:
-        code = run(Server(config, announce, reread).serve())
+        code = await server.serve()
     except (OSError, ValueError, ssl.SSLError) as error:
         log.error("cannot start: %s", error)
         code = 1
-    # A run that hangs in a thread must not keep the process: what is to be kept has been written.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
@@ -133,7 +140,8 @@ class Server:
             for task in tasks:
                 task.cancel()
         await self._manager.close()
-        await asyncio.to_thread(self._deaths.close)
+        with contextlib.suppress(TimeoutError):
+            await in_thread("deaths", CLOSE_WITHIN_S, self._deaths.close)
         log.info("stopped")
         return 0
 

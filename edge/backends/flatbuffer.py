@@ -11,7 +11,6 @@ https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/li
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from edge.domain.errors import LoadError
 from edge.domain.tensors import MAX_RANK
+from edge.files import open_regular
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
@@ -90,10 +90,8 @@ def read_content(path: Path) -> bytes:
     short, to look at it kills the process.
     """
     try:
-        with open(path, "rb", buffering=0, opener=_open) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise LoadError(f"{path.name}: want a file, got something else")
             if status.st_size > MAX_FILE_BYTES:
                 raise LoadError(f"{path.name}: want at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
             content = file.read()
@@ -102,11 +100,6 @@ def read_content(path: Path) -> bytes:
     if not content:
         raise LoadError(f"{path.name}: want a TFLite model, got an empty file")
     return content
-
-
-def _open(path: str, flags: int) -> int:
-    """Does not wait for the other end of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_model(path: Path) -> ModelFile:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge.domain.layout import ASPIRED_FILE, MAX_ASPIRED_BYTES, MODEL_FILES, version_of
 from edge.domain.models import Artifact, ModelId, Platform
+from edge.files import open_regular
 from edge.sources.stillness import Stillness
 
 MAX_FILES_PER_VERSION = 10_000
@@ -85,7 +86,7 @@ class Scanner:
 
     def _read_aspired(self) -> bytes | None:
         try:
-            with (self._path / ASPIRED_FILE).open("rb") as file:
+            with open_regular(self._path / ASPIRED_FILE) as file:
                 return file.read(MAX_ASPIRED_BYTES + 1)
         except FileNotFoundError:
             return None
