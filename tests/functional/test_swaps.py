@@ -272,6 +272,8 @@ def test_loading_and_unloading_over_http_is_off_unless_it_is_allowed(repository:
             assert status == 403
             assert "not allowed" in text
         assert answer(server, "m") == 1
+        counted = server.ask("/metrics")[1].decode()
+        assert 'edge_requests_total{code="forbidden",model="",protocol="v2",version=""} 2.0' in counted
 
 
 @pytest.mark.parametrize("swaps", [30, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])

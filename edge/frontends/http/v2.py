@@ -150,8 +150,10 @@ class V2:
                 raise Forbidden("explicit model load / unload is not allowed (http.model_control is off)")
             await (self._control.load(name) if action == "load" else self._control.unload(name))
         except ControlFailed as error:
+            self._refused(PROTOCOL, error.code.value)
             return control_failed(error, model=name, action=action, known=self._catalog.status(name) is not None)
         except EdgeError as error:
+            self._refused(PROTOCOL, error.code.value)
             return error_response(error, model=name)
         return v2_repository.controlled()
 
