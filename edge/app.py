@@ -26,6 +26,7 @@ from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
 from edge.core import lastwords
 from edge.core.catalog import Catalog
+from edge.core.claim import claim
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
@@ -303,4 +304,6 @@ class Server:
 
 
 def _deaths(state_dir: Path | None) -> Deaths:
-    return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
+    if state_dir is None or not claim(state_dir):
+        return Deaths(None)
+    return Deaths(state_dir, crashed=bool(lastwords.take(state_dir)))

@@ -88,6 +88,9 @@ class Listener:
     async def handle(self, request: Request) -> Response:
         try:
             return await self._handler(request)
+        except MemoryError:
+            log.error("%s %s: not enough memory to answer", request.method, request.path)
+            return json_error(503, "not enough memory to answer", (("Retry-After", "1"),))
         except Exception:
             log.exception("%s %s: internal error", request.method, request.path)
             return json_error(500, "internal error")
