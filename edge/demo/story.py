@@ -34,6 +34,13 @@ SHADES = " ░▒▓█"
 PLAIN_SHADES = " .:*#"
 LOG = "server.log"
 LAST_LINES = 5
+SERVE = """
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+from edge.cli import main
+main()
+"""
+"""`edge`, to be ended by the kernel (PR_SET_PDEATHSIG) when the demo is killed: nobody else would."""
 
 
 class DemoFailed(Exception):
@@ -59,7 +66,7 @@ class _Demo:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last by a terminal that is closed
             loop.add_signal_handler(number, self._stop.set)
         with tempfile.TemporaryDirectory(prefix="edge-demo-") as folder, _shipped() as digits:
             room = Path(folder)
@@ -99,7 +106,7 @@ class _Demo:
 
     async def _spawn(self, room: Path, log: BinaryIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "serve", str(room / "models"), "--port", str(self._port)),
+            *(sys.executable, "-c", SERVE, "serve", str(room / "models"), "--port", str(self._port)),
             *("--state-dir", str(room / "state"), "--set", f"admin.uds={room / 'admin.sock'}"),
             *("--log-level", "warning"),
             stdin=asyncio.subprocess.DEVNULL,
