@@ -134,10 +134,7 @@ class Manager:
         # To try again beside nothing costs the old version its memory: only new files are worth that.
         if model.aspired.swap is Swap.REPLACE or failure.count > self._limits.max_load_retries:
             return False
-        return monotonic() >= failure.at + self._wait_s(failure)
-
-    def _wait_s(self, failure: Failure) -> float:
-        return self._limits.load_retry_s * float(2 ** (failure.count - 1))
+        return failure.due
 
     def _load(self, model: Model, wish: Aspired, version: int) -> None:
         artifact = wish.available[version]
@@ -172,12 +169,17 @@ class Manager:
         version, fingerprint = slot.id.version, slot.artifact.fingerprint
         last = model.failures.get(version)
         again = last.count + 1 if last and last.fingerprint == fingerprint else 1
-        failure = model.failures[version] = Failure(again, monotonic(), fingerprint)
+        failure = model.failures[version] = Failure(again, fingerprint)
         log.error("%s: failed (%d): %s", slot.id, again, reason)
         self._swapped(took_s, False)
         if again <= self._limits.max_load_retries:
-            self._later(self._wait_s(failure), self._wake.set)
+            self._later(self._limits.load_retry_s * 2.0 ** (again - 1), self._try_again, failure)
         model.forget(self._limits.max_ended)
+
+    def _try_again(self, failure: Failure) -> None:
+        """The timer's word alone: by another clock it may be early, and nobody would look again."""
+        failure.due = True
+        self._wake.set()
 
     def _retire(self, model: Model, slot: Slot) -> None:
         slot.advance(Event.RETIRE)

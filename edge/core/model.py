@@ -17,11 +17,11 @@ ENDED = frozenset({State.UNLOADED, State.FAILED})
 
 @dataclass(slots=True)
 class Failure:
-    """How often in a row the files of this fingerprint failed to load, and when last, by the monotonic clock."""
+    """How often in a row the files of this fingerprint failed to load. `due`: the wait for the next try is over."""
 
     count: int
-    at: float
     fingerprint: str
+    due: bool = False
 
 
 @dataclass(slots=True)

@@ -175,7 +175,7 @@ def test_a_failed_version_is_tried_a_bounded_number_of_times_with_growing_pauses
     repository.put("m", 2, BROKEN)
     limits = ("--set", "server.max_load_retries=2", "--set", "server.load_retry_s=0.1")
     with serving(tmp_path, repository.path, *limits) as server:
-        until_blocking(lambda: "m@2: failed (3)" in server.log.read_text(), within_s=20)
+        until_blocking(lambda: "m@2: failed (3)" in server.log.read_text(), within_s=90)
         with pytest.raises(TimeoutError):
             until_blocking(lambda: "m@2: failed (4)" in server.log.read_text(), within_s=1.0)
         assert answer(server, "m") == 1
