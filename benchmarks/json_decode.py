@@ -1,6 +1,6 @@
 """Request bodies of three sizes to tensors, beside the standard library and numpy; and the way back.
 
-    python benchmarks/json_decode.py
+    python -m benchmarks.json_decode
 
 Prints microseconds, the best of several rounds, and how many times quicker than json.loads and np.array. Rates drift
 with the machine; the ratios do not.

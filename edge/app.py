@@ -7,8 +7,8 @@ finish what runs within `drain_s`, note that the end was clean. What a thread st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -26,6 +26,7 @@ from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
 from edge.core import lastwords
 from edge.core.catalog import Catalog
+from edge.core.claim import claim
 from edge.core.control import Controls
 from edge.core.deaths import Deaths
 from edge.core.feeds import Feeds
@@ -35,10 +36,11 @@ from edge.core.manager import Manager, ManagerLimits
 from edge.core.memory import share_arenas
 from edge.core.predict import Predict
 from edge.core.registry import Registry
+from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.frontends.admin import Admin, Boot
+from edge.frontends.admin import Admin
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard, Policy, read_tokens
 from edge.frontends.http.listener import Handler, HttpLimits, Listener
@@ -49,12 +51,13 @@ from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
-from edge.telemetry.build import version
+from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+CLOSE_WITHIN_S = 2.0
 SWITCH_S = 0.0005
 """How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
 has several milliseconds of it."""
@@ -75,12 +78,16 @@ Reread = Callable[[], Config]
 
 def serve(config: Config, *, announce: Announce | None = None, reread: Reread | None = None) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code. `reread` makes the configuration that SIGHUP asks for."""
+    return run(_to_the_end(Server(config, announce, reread)))
+
+
+async def _to_the_end(server: Server) -> int:
+    """Neither a run nor a look at a disk that hangs in a thread may keep the process: what is to be kept has been written."""
     try:
-        code = run(Server(config, announce, reread).serve())
+        code = await server.serve()
     except (OSError, ValueError, ssl.SSLError) as error:
         log.error("cannot start: %s", error)
         code = 1
-    # A run that hangs in a thread must not keep the process: what is to be kept has been written.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
@@ -134,7 +141,8 @@ class Server:
             for task in tasks:
                 task.cancel()
         await self._manager.close()
-        await asyncio.to_thread(self._deaths.close)
+        with contextlib.suppress(TimeoutError):
+            await in_thread("deaths", CLOSE_WITHIN_S, self._deaths.close)
         log.info("stopped")
         return 0
 
@@ -181,9 +189,8 @@ class Server:
         )
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
-        loopback = http.host is not None and is_loopback(http.host)
         policy = Policy(
-            check_host=loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, tokens)
         pages = await asyncio.to_thread(
@@ -232,6 +239,7 @@ class Server:
         offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
         admission = Admission(
             max_inflight=config.server.max_inflight,
+            max_body_bytes=http.max_body_bytes,
             max_inflated_bytes=config.server.max_inflight_body_bytes,
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
@@ -244,7 +252,6 @@ class Server:
                 catalog=self._catalog,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 cors=http.cors,
             ),
             v2=V2(
@@ -253,10 +260,10 @@ class Server:
                 control=self._control if http.model_control else None,
                 admission=admission,
                 refused=self._metrics.refused,
-                max_body_bytes=http.max_body_bytes,
                 version=boot.version,
             ),
             pages=pages,
+            refused=self._metrics.refused,
             now=self._loop.time,
             local=local,
             access_log=http.access_log,
@@ -297,13 +304,6 @@ class Server:
 
 
 def _deaths(state_dir: Path | None) -> Deaths:
-    return Deaths(state_dir, crashed=state_dir is not None and bool(lastwords.take(state_dir)))
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    if state_dir is None or not claim(state_dir):
+        return Deaths(None)
+    return Deaths(state_dir, crashed=bool(lastwords.take(state_dir)))

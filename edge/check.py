@@ -18,7 +18,8 @@ from edge.core.own_options import own_options
 from edge.core.trial_job import TrialLimits, TrialReport
 from edge.core.trial_runner import run_trial
 from edge.domain.errors import LoadError
-from edge.domain.models import MAX_VERSION, Artifact, ModelId, ModelOptions
+from edge.domain.layout import version_of
+from edge.domain.models import Artifact, ModelId, ModelOptions
 from edge.domain.tensors import show_shape
 
 FORMAT = "edge-check/1"
@@ -26,7 +27,7 @@ FORMAT = "edge-check/1"
 
 @dataclass(frozen=True, slots=True)
 class VersionCheck:
-    """One version's trial. `artifact.id.version` is 0 for a path that names none."""
+    """One version's trial. `artifact.id.version` is 0 for a path that names none: a file by itself."""
 
     artifact: Artifact
     report: TrialReport
@@ -77,14 +78,14 @@ def find_versions(path: Path) -> Iterator[Artifact]:
     if artifact := _version(path):
         yield artifact
         return
-    numbered = sorted(
-        (child for child in _directories(path) if _number(child.name)), key=lambda child: _number(child.name)
-    )
-    below = numbered or sorted(
-        child for child in _directories(path) if any(_number(one.name) for one in _directories(child))
-    )
-    for child in below:
+    for child in _versions_in(path) or sorted(child for child in _directories(path) if _versions_in(child)):
         yield from find_versions(child)
+
+
+def _versions_in(path: Path) -> list[Path]:
+    """The directories that are versions to the server, in the order of their numbers."""
+    found = [(number, child) for child in _directories(path) if (number := version_of(child.name)) is not None]
+    return [child for _, child in sorted(found)]
 
 
 def _version(path: Path) -> Artifact | None:
@@ -92,9 +93,10 @@ def _version(path: Path) -> Artifact | None:
     if platform is None:
         return None
     path = path.resolve()
-    number = _number(path.name)
-    name = path.parent.name if number else path.stem if path.is_file() else path.name
-    return Artifact(ModelId(name, number), platform, path)
+    number = version_of(path.name)
+    if number is not None:
+        return Artifact(ModelId(path.parent.name, number), platform, path)
+    return Artifact(ModelId(path.stem if path.is_file() else path.name, 0), platform, path)
 
 
 def _directories(path: Path) -> list[Path]:
@@ -102,12 +104,6 @@ def _directories(path: Path) -> list[Path]:
         return [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
     except OSError:
         return []
-
-
-def _number(name: str) -> int:
-    """0 for what is no version's directory."""
-    number = int(name) if name.isascii() and name.isdigit() and len(name) <= 19 else 0
-    return number if number <= MAX_VERSION else 0
 
 
 async def _check(artifacts: list[Artifact], options: ModelOptions, limits: TrialLimits) -> CheckReport:

@@ -81,17 +81,18 @@ def _full(job: TrialJob, backend: Backend) -> TrialReport:
     model = backend.load(job.artifact, job.options)
     load_s = time.perf_counter() - start
     test = selftest(model, golden)
+    peak = _memory("VmHWM")
     return TrialReport(
         test.ok,
         test.reason,
-        load_s,
-        test.run_s,
-        test.first_run_s,
-        test.runs,
-        _memory("VmHWM"),
-        max(0, _memory("VmHWM") - before),
-        model.device,
-        model.notice,
+        load_s=load_s,
+        run_s=test.run_s,
+        first_run_s=test.first_run_s,
+        runs=test.runs,
+        peak_bytes=peak,
+        model_bytes=max(0, peak - before),
+        device=model.device,
+        notice=model.notice,
         non_finite=test.non_finite,
         signatures=describe(model.signatures),
     )

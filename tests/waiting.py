@@ -6,18 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable
 
+STEP_S = 0.005
+
 
 async def until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
     """Return once it holds. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(STEP_S)
 
 
-def until_blocking(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
-    """The same where there is no event loop."""
+def until_blocking(
+    condition: Callable[[], object], about: Callable[[], object] = lambda: "", *, within_s: float = 30.0
+) -> None:
+    """The same where there is no event loop; the TimeoutError has what `about` says then."""
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.001)
+            raise TimeoutError(about())
+        time.sleep(STEP_S)

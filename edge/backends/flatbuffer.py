@@ -2,7 +2,7 @@
 
 Rule 1: the file is hostile. Every position is checked against its end, and all work is bounded by `MAX_ITEMS`.
 Rule 2: LoadError is all that comes out, and it says what is wrong. A C++ runtime given the same file may crash.
-Rule 3: weights are never touched; the file is mapped, not read.
+Rule 3: weights are never looked at; the file is read whole, and never mapped (docs/adr/0004-model-files.md).
 
 Sources: https://flatbuffers.dev/internals/ for the encoding, and the published schema for the fields' numbers:
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
@@ -11,21 +11,21 @@ https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/li
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.domain.errors import LoadError
+from edge.domain.tensors import MAX_RANK
+from edge.files import open_regular
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
 MAX_ITEMS = 500_000
+"""Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
 MAX_FILE_BYTES = 2**31 - 1
 """All that the format can hold."""
-"""Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
-MAX_RANK = 32
 MAX_NAME_BYTES = 4_096
 
 EDGETPU_OP = "edgetpu-custom-op"
@@ -90,10 +90,8 @@ def read_content(path: Path) -> bytes:
     short, to look at it kills the process.
     """
     try:
-        with open(path, "rb", buffering=0, opener=_open) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise LoadError(f"{path.name}: want a file, got something else")
             if status.st_size > MAX_FILE_BYTES:
                 raise LoadError(f"{path.name}: want at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
             content = file.read()
@@ -102,11 +100,6 @@ def read_content(path: Path) -> bytes:
     if not content:
         raise LoadError(f"{path.name}: want a TFLite model, got an empty file")
     return content
-
-
-def _open(path: str, flags: int) -> int:
-    """Does not wait for the other end of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_model(path: Path) -> ModelFile:

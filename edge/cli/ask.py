@@ -87,6 +87,10 @@ class Server:
             raise Failure(f"{self.where}: want an answer of at most {MAX_ANSWER_BYTES} bytes")
         return Answer(response.status, answer, self.where)
 
+    def post_json(self, path: str, body: bytes = b"{}") -> Answer:
+        """`ask` with a body of JSON."""
+        return self.ask("POST", path, body, {"Content-Type": "application/json"})
+
     def _connect(self) -> http.client.HTTPConnection:
         if self.uds is not None:
             return _UnixConnection(self.uds, self.timeout_s)

@@ -25,13 +25,20 @@ def config() -> None:
     pass
 
 
-def settle(file: Path | None, flags: dict[str, object]) -> Resolved:
-    """The configuration that `edge serve` would use. Raises Failure(USAGE) with every problem, a line each."""
-    from edge.config import ConfigError, resolve
+def read(file: Path | None, flags: dict[str, object]) -> Resolved:
+    """The configuration that `edge serve` would use. Raises ConfigError."""
+    from edge.config import resolve
     from edge.config.paths import default_config_file
 
+    return resolve(file or default_config_file(os.environ), os.environ, flags)
+
+
+def settle(file: Path | None, flags: dict[str, object]) -> Resolved:
+    """The same, for a command. Raises Failure(USAGE) with every problem, a line each."""
+    from edge.config import ConfigError
+
     try:
-        return resolve(file or default_config_file(os.environ), os.environ, flags)
+        return read(file, flags)
     except ConfigError as error:
         raise exits.Failure("\n  ".join(["the configuration cannot be used:", *error.problems]), exits.USAGE) from None
 

@@ -43,7 +43,7 @@ def ls(server: Server, as_json: bool) -> None:
 
 
 def _list(server: Server, *, as_json: bool) -> None:
-    index = server.ask("POST", "/v2/repository/index", b"{}", {"Content-Type": "application/json"}).or_fail().json()
+    index = server.post_json("/v2/repository/index").or_fail().json()
     if as_json:
         print_json(index)
     elif not index:
@@ -95,8 +95,7 @@ def unload(server: Server, name: str) -> None:
 
 
 def _control(server: Server, name: str, verb: str) -> None:
-    headers = {"Content-Type": "application/json"}
-    answer = server.ask("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", headers)
+    answer = server.post_json(f"/v2/repository/models/{quote(name, safe='')}/{verb}")
     if answer.status == 403:
         raise exits.Failure(f"{answer.where}: {answer.error()} (the server's http.model_control allows it)")
     answer.or_fail()

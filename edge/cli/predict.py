@@ -44,8 +44,7 @@ def predict(server: Server, name: str, file: Path, top: int, pin: int | None, as
     route = quote(name, safe="") + ("" if pin is None else f"/versions/{pin}")
     suffix = file.suffix.lower()
     if suffix == ".json":
-        headers = {"Content-Type": "application/json"}
-        print_json(server.ask("POST", f"/v1/models/{route}:predict", content, headers).or_fail().json())
+        print_json(server.post_json(f"/v1/models/{route}:predict", content).or_fail().json())
     elif suffix == ".npy":
         _predict_array(server, route, content, as_json=as_json)
     elif suffix in MEDIA_TYPES:

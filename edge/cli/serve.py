@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli import exits
-from edge.cli.config import settle
+from edge.cli.config import read, settle
 from edge.cli.options import PATH
 from edge.cli.target import named_target, target
 
@@ -75,7 +74,7 @@ def serve(
         flags |= each
     resolved = settle(file, flags)
     config = resolved.config
-    if not config.models and config.repository.path is None:
+    if _is_empty(config):
         raise click.UsageError("nothing to serve: name a MODEL, or a configuration with [models] or [repository]")
     from edge.telemetry import logs
 
@@ -93,13 +92,16 @@ def serve(
 
 def _reread(file: Path | None, flags: dict[str, object]) -> Config:
     """What the file says now. Raises ConfigError, also where it leaves nothing to serve: no one means that."""
-    from edge.config import ConfigError, resolve
-    from edge.config.paths import default_config_file
+    from edge.config import ConfigError
 
-    config = resolve(file or default_config_file(os.environ), os.environ, flags).config
-    if not config.models and config.repository.path is None:
+    config = read(file, flags).config
+    if _is_empty(config):
         raise ConfigError(["nothing to serve: want [models] or [repository]"])
     return config
+
+
+def _is_empty(config: Config) -> bool:
+    return not config.models and config.repository.path is None
 
 
 def _settings(settings: tuple[str, ...]) -> dict[str, object]:

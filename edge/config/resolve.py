@@ -7,7 +7,6 @@ a value; there are only names of files.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,19 +156,14 @@ def _contradictions(config: Config, values: Values) -> list[str]:
 def _doubts(config: Config) -> list[str]:
     """What is allowed and probably not meant."""
     http = config.http
-    found = []
-    if http.host is not None and not _is_loopback(http.host) and http.token_file is None:
+    found: list[str] = []
+    if http.host is None or http.on_loopback:
+        return found
+    if http.token_file is None:
         found.append(f"http.host {http.host} can be reached from other machines and there is no http.token_file")
-    if http.token_file and http.host is not None and not _is_loopback(http.host) and http.tls_cert is None:
+    elif http.tls_cert is None:
         found.append(f"http.host {http.host} can be reached from other machines without TLS: the token can be read")
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _all_origins(config: Config, given: Mapping[Key, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ A Config is made by `edge.config.load_config`: it fills in the paths whose defau
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -70,6 +71,15 @@ class Http(Struct, frozen=True, kw_only=True):
     cors: bool = False
     access_log: bool = False
     tfserving_metrics: bool = False
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether there is a TCP port that only this machine can reach."""
+        host = self.host or ""
+        try:
+            return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 
 from edge.domain.models import ModelId
+from edge.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class BlackBox:
 
 def _read(path: Path) -> list[tuple[ModelId, str]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(RECORD_BYTES * MAX_RECORDS)
     except OSError:
         return []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge.core.manager import Manager, Model
+from edge.core.manager import Manager
+from edge.core.model import Model
 from edge.core.registry import Registry
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from edge.files import open_regular
+
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 << 20
@@ -13,7 +15,7 @@ MAX_BYTES = 4 << 20
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Blocks. Empty where there is no file; an unreadable one costs the names and not the model."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return ()

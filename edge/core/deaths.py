@@ -23,6 +23,7 @@ from pathlib import Path
 from edge.core.blackbox import BlackBox, Mark
 from edge.core.durable import replace_durably
 from edge.domain.models import Artifact
+from edge.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class _Last:
 def _load(path: Path) -> _Last:
     """An absent or damaged record is an empty one: it may cost a child's trial, never the start."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             record = json.loads(file.read(MAX_FILE_BYTES))
         return _Last(
             clean=bool(record["clean"]),

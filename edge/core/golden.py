@@ -20,6 +20,7 @@ import numpy as np
 
 from edge.domain.errors import LoadError
 from edge.domain.tensors import Array
+from edge.files import open_regular
 
 if TYPE_CHECKING:
     import zipfile
@@ -52,7 +53,7 @@ def load_golden(path: Path) -> Golden:
     import zipfile  # with what it imports, for models that have golden vectors
 
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return _golden(path.name, _arrays(path.name, archive))
     except OSError as error:
         raise LoadError(f"{path.name}: cannot be read: {error.strerror or error}") from None

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from edge.core.durable import replace_durably
+from edge.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class Keepsakes:
 
     def recall(self, key: str) -> bytes | None:
         try:
-            with self._file(key).open("rb") as file:
+            with open_regular(self._file(key)) as file:
                 data = file.read(MAX_KEPT_BYTES + 1)
         except FileNotFoundError:
             return None

@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from time import monotonic
 
 from edge.core.deaths import SETTLED_S
 from edge.core.decide import BUSY, Load, Retire, VersionView, next_action
 from edge.core.loader import Loader
 from edge.core.meter import Meter
-from edge.core.registry import Registry, Serving
+from edge.core.model import Failure, Model
+from edge.core.registry import Registry
 from edge.core.slot import Slot
 from edge.domain.errors import ControlFailed, LoadError
 from edge.domain.lifecycle import Event, State
-from edge.domain.models import Artifact, Aspired, ModelId, Swap
+from edge.domain.models import Aspired, ModelId, Swap
 
 log = logging.getLogger(__name__)
-
-ENDED = frozenset({State.UNLOADED, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +41,8 @@ class ManagerLimits:
     settled_s: float = SETTLED_S
 
 
-@dataclass(slots=True)
-class _Failure:
-    count: int
-    at: float
-    fingerprint: str
-
-
-@dataclass(slots=True)
-class Model:
-    """One model as the manager keeps it. `held`: unloaded by hand, until it is loaded by hand."""
-
-    aspired: Aspired
-    slots: dict[int, Slot] = field(default_factory=dict)
-    failures: dict[int, _Failure] = field(default_factory=dict)
-    held: bool = False
-    removed: bool = False
-
-    @property
-    def wish(self) -> Aspired:
-        if self.held or self.removed:
-            return replace(self.aspired, versions=(), fallback=None)
-        return self.aspired
-
-
 class Manager:
-    """`swapped(seconds, ok)` is told of every version that took over or failed to."""
+    """`swapped(seconds, ok)` is told of every version that took over or failed to, so long after its load began."""
 
     def __init__(
         self,
@@ -76,7 +51,7 @@ class Manager:
         loader: Loader,
         meters: Callable[[ModelId], Meter],
         limits: ManagerLimits,
-        swapped: Callable[[str, float, bool], None] = lambda name, seconds, ok: None,
+        swapped: Callable[[float, bool], None] = lambda seconds, ok: None,
     ) -> None:
         self._registry = registry
         self._loader = loader
@@ -119,7 +94,7 @@ class Manager:
                 self._wake.clear()
                 for name, model in list(self.models.items()):
                     self._advance(model)
-                    if model.removed and all(slot.state in ENDED for slot in model.slots.values()):
+                    if model.gone:
                         del self.models[name]
                 self._publish()
                 if self.starting and self._spoken and self._loads == 0:
@@ -159,10 +134,7 @@ class Manager:
         # To try again beside nothing costs the old version its memory: only new files are worth that.
         if model.aspired.swap is Swap.REPLACE or failure.count > self._limits.max_load_retries:
             return False
-        return monotonic() >= failure.at + self._wait_s(failure)
-
-    def _wait_s(self, failure: _Failure) -> float:
-        return self._limits.load_retry_s * float(2 ** (failure.count - 1))
+        return failure.due
 
     def _load(self, model: Model, wish: Aspired, version: int) -> None:
         artifact = wish.available[version]
@@ -176,32 +148,38 @@ class Manager:
         start = monotonic()
         careful = not self.starting and any(each.newest for each in self._registry.models.values())
         try:
-            await self._loader.bring_up(slot, careful=careful, last_resort=_is_last_resort(model, slot))
+            await self._loader.bring_up(slot, careful=careful, last_resort=model.is_last_resort(slot.id.version))
         except LoadError as error:
-            self._failed(model, slot.artifact, slot, str(error))
+            self._failed(model, slot, str(error), monotonic() - start)
         except Exception:
             log.exception("%s: the load failed in a way that it never should", slot.id)
-            self._failed(model, slot.artifact, slot, "internal error; the log has it")
+            self._failed(model, slot, "internal error; the log has it", monotonic() - start)
         else:
             slot.advance(Event.PASSED)
             model.failures.pop(slot.id.version, None)
             self._publish()
-            self._swapped(slot.id.name, monotonic() - start, True)
+            self._swapped(monotonic() - start, True)
             self._later(self._limits.settled_s, self._settle, slot)
         finally:
             self._loads -= 1
             self._wake.set()
 
-    def _failed(self, model: Model, artifact: Artifact, slot: Slot, reason: str) -> None:
+    def _failed(self, model: Model, slot: Slot, reason: str, took_s: float) -> None:
         slot.advance(Event.FAIL, reason)
-        version = artifact.id.version
+        version, fingerprint = slot.id.version, slot.artifact.fingerprint
         last = model.failures.get(version)
-        again = last.count + 1 if last and last.fingerprint == artifact.fingerprint else 1
-        failure = model.failures[version] = _Failure(again, monotonic(), artifact.fingerprint)
+        again = last.count + 1 if last and last.fingerprint == fingerprint else 1
+        failure = model.failures[version] = Failure(again, fingerprint)
         log.error("%s: failed (%d): %s", slot.id, again, reason)
-        self._swapped(slot.id.name, 0.0, False)
+        self._swapped(took_s, False)
         if again <= self._limits.max_load_retries:
-            self._later(self._wait_s(failure), self._wake.set)
+            self._later(self._limits.load_retry_s * 2.0 ** (again - 1), self._try_again, failure)
+        model.forget(self._limits.max_ended)
+
+    def _try_again(self, failure: Failure) -> None:
+        """The timer's word alone: by another clock it may be early, and nobody would look again."""
+        failure.due = True
+        self._wake.set()
 
     def _retire(self, model: Model, slot: Slot) -> None:
         slot.advance(Event.RETIRE)
@@ -216,22 +194,15 @@ class Manager:
             log.error("%s: %s", slot.id, error)
         slot.advance(Event.DRAINED)
         log.info("%s: unloaded", slot.id)
-        self._forget(model)
+        model.forget(self._limits.max_ended)
         self._wake.set()
-
-    def _forget(self, model: Model) -> None:
-        ended = sorted(version for version, slot in model.slots.items() if slot.state in ENDED)
-        for version in ended[: -self._limits.max_ended]:
-            if version not in model.aspired.available:
-                del model.slots[version]
-                model.failures.pop(version, None)
 
     def _settle(self, slot: Slot) -> None:
         if slot.state is State.READY:
             self._spawn(self._loader.settled(slot))
 
     def _publish(self) -> None:
-        self._registry.publish({name: _serving(model) for name, model in self.models.items()})
+        self._registry.publish({name: model.serving for name, model in self.models.items()})
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -251,8 +222,8 @@ class Manager:
         await self._loader.forgive({name})
         self._wake.set()
         await self._until(lambda: self._settled(model))
-        if _serving(model).newest is None:
-            raise ControlFailed(_reasons(model) or f"{name}: there is no version to load")
+        if model.serving.newest is None:
+            raise ControlFailed(model.reasons or f"{name}: there is no version to load")
 
     async def unload(self, name: str) -> None:
         """Until it is loaded by hand. Returns once it takes no more requests. Raises ControlFailed."""
@@ -261,7 +232,7 @@ class Manager:
             raise ControlFailed(f"{name}: no such model in the repository")
         model.held = True
         self._wake.set()
-        await self._until(lambda: _serving(model).newest is None and self._settled(model))
+        await self._until(lambda: model.serving.newest is None and self._settled(model))
 
     async def retry(self) -> None:
         """Try every failed version now, blamed ones too."""
@@ -288,27 +259,3 @@ class Manager:
             for slot in model.slots.values():
                 if slot.lanes is not None:
                     slot.lanes.close()
-
-
-def _is_last_resort(model: Model, slot: Slot) -> bool:
-    """Whether every other version that might serve has failed."""
-    wish = model.wish
-    others = {*wish.versions, wish.fallback} & wish.available.keys() - {slot.id.version}
-    return all(version in model.slots and model.slots[version].state is State.FAILED for version in others)
-
-
-def _reasons(model: Model) -> str:
-    return "; ".join(f"{slot.id}: {slot.reason}" for slot in model.slots.values() if slot.state is State.FAILED)
-
-
-def _serving(model: Model) -> Serving:
-    ready = {version: slot for version, slot in model.slots.items() if slot.state is State.READY}
-    wanted = [version for version in model.wish.versions if version in ready]
-    fallback = model.wish.fallback
-    if wanted:
-        newest: int | None = max(wanted)
-    elif fallback in ready:
-        newest = fallback
-    else:
-        newest = max(ready, default=None)
-    return Serving(ready[newest] if newest is not None else None, ready, model.wish.labels)

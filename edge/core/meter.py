@@ -18,15 +18,3 @@ class Meter(Protocol):
 
     def window(self) -> Recent: ...
     def totals(self) -> Totals: ...
-
-
-class NoMeter:
-    """Measures nothing."""
-
-    def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool) -> None: ...
-    def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None: ...
-    def window(self) -> Recent:
-        return Recent()
-
-    def totals(self) -> Totals:
-        return Totals()

@@ -21,8 +21,8 @@ from edge.domain.tensors import Array, DType, Signature, Tensors, TensorSpec, sh
 
 WARM_RUNS = 20
 WARM_BUDGET_S = 0.5
-MAX_PAUSE_S = 0.1
 """At least one warm run is timed, and no further one after this much."""
+MAX_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ def override_options(options: ModelOptions, text: str) -> ModelOptions:
     image = table.pop("image", {})
     if not isinstance(image, dict):
         raise LoadError(f"{MODEL_TOML}: image: want a table, got {image!r}")
-    top = {key: _checked(key, value, _TOP) for key, value in table.items()}
-    inner = {key: _checked(f"image.{key}", value, _IMAGE) for key, value in image.items()}
+    top = {key: _checked("", key, value, _TOP) for key, value in table.items()}
+    inner = {key: _checked("image.", key, value, _IMAGE) for key, value in image.items()}
     if inner.get("std") == 0:
         raise LoadError(f"{MODEL_TOML}: image.std: want a number other than 0")
     return replace(options, **top, image=replace(options.image, **inner))
@@ -68,13 +68,14 @@ _IMAGE: Mapping[str, _Rule] = {
     "mean": ("a number", _is_number),
     "std": ("a number", _is_number),
 }
+KEYS = frozenset(_TOP) | {f"image.{key}" for key in _IMAGE}
 
 
-def _checked(key: str, value: Any, rules: Mapping[str, _Rule]) -> Any:
-    rule = rules.get(key.removeprefix("image."))
+def _checked(table: str, key: str, value: Any, rules: Mapping[str, _Rule]) -> Any:
+    rule = rules.get(key)
     if rule is None:
-        raise LoadError(f"{MODEL_TOML}: {key}: no such key; want {', '.join(rules)}")
+        raise LoadError(f"{MODEL_TOML}: {table}{key}: no such key; want {', '.join(rules)}")
     want, holds = rule
     if not holds(value):
-        raise LoadError(f"{MODEL_TOML}: {key}: want {want}, got {value!r}")
+        raise LoadError(f"{MODEL_TOML}: {table}{key}: want {want}, got {value!r}")
     return value

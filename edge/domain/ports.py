@@ -84,9 +84,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One version, for people, metrics and the agent. Times in seconds.
+    """One version, for people, metrics and the agent. Times in seconds; `since`, when it came into its state, is a
+    Unix time.
 
-    `total_…` count since the process first loaded the version, the others over the last minute; failures and answers
+    `total_…` count and add up since the process first loaded the version, the others over the last minute; failures and answers
     that are not finite are the version's own, never a client's fault, a full queue or a cancelled call.
     """
 
@@ -106,6 +107,10 @@ class VersionStatus:
     total_answered: int = 0
     total_failures: int = 0
     total_non_finite: int = 0
+    total_answered_s: float = 0.0
+    total_queue_s: float = 0.0
+    total_run_s: float = 0.0
+    total_failures_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 Shape = tuple[int, ...]
+MAX_RANK = 32
+"""Dimensions that an array may have in every numpy that is supported."""
 
 
 class DType(Enum):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,22 +21,9 @@ import msgspec
 from edge.domain.errors import ControlFailed
 from edge.domain.ports import Catalog, Control, ModelStatus, VersionStatus
 from edge.frontends.http.message import Request, Response, json_error
+from edge.telemetry.build import Boot
 
 _MODEL = re.compile(r"/v1/models/([^/]+)/(load|unload)")
-
-
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """Who is speaking. `boot_id` is new at each start; `started` is a Unix time in seconds.
-
-    `last_exit`: how the process before this one ended: "clean", "killed" (a power cut too), "crashed" (by a fatal
-    signal), or "unknown" without a state directory.
-    """
-
-    boot_id: str
-    version: str
-    started: float
-    last_exit: str = "unknown"
 
 
 class Admin:
@@ -53,7 +40,9 @@ class Admin:
             if request.method != "POST":
                 return _wrong_verb("POST")
             return await self._control_model(unquote(match[1]), match[2])
-        return json_error(404, f"{request.path}: no such path; there are /v1/status, /v1/reload, /v1/models/NAME/load")
+        return json_error(
+            404, f"{request.path}: no such path; want /v1/status, /v1/reload, /v1/models/NAME/load or …/unload"
+        )
 
     def _status(self) -> Response:
         body = {

@@ -18,11 +18,10 @@ from edge.domain.models import Aspired, ModelOptions, Platform, Swap
 from edge.domain.policy import Latest, VersionPolicy
 from edge.domain.ports import Keepsakes
 from edge.sources.scan import Found, Scanner
+from edge.sources.stillness import SETTLE_S
 from edge.sources.watch import Changes
 
 log = logging.getLogger(__name__)
-
-SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +123,8 @@ class DirectorySource:
         )
 
     def _read(self, found: Found) -> tuple[AspiredFile | None, str]:
+        if found.unreadable:
+            return self._held, f"aspired.json: {found.unreadable}" + ("; the last good one holds" if self._held else "")
         if found.aspired is None:
             return self._held, "aspired.json is gone; the last one holds" if self._held else ""
         try:

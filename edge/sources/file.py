@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, Platform, Swap
-from edge.sources.directory import SETTLE_S
+from edge.sources.stillness import SETTLE_S, Stillness
 from edge.sources.watch import Changes
 
 
@@ -28,7 +27,7 @@ class FileSource:
         self._name, self._path, self._changes, self._swap = name, path, changes, swap
         self._options = options or ModelOptions()
         self._settle_s = settle_s
-        self._seen: tuple[str, float] = ("", 0.0)
+        self._stillness = Stillness(settle_s)
         self._served = ""
         self._version = 0
 
@@ -38,7 +37,7 @@ class FileSource:
             fingerprint, newest = await asyncio.to_thread(self._stat)
             if not fingerprint and not self._version:
                 yield [Aspired(self._name, (), problem=f"{self._path}: no such file", options=self._options)]
-            elif fingerprint and fingerprint != self._served and self._still(fingerprint, newest):
+            elif fingerprint and fingerprint != self._served and self._stillness.holds(self._path, fingerprint, newest):
                 self._served = fingerprint
                 self._version += 1
                 yield [self._aspired(fingerprint)]
@@ -55,8 +54,3 @@ class FileSource:
         except OSError:
             return "", 0.0
         return f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}", max(stat.st_mtime, stat.st_ctime)
-
-    def _still(self, fingerprint: str, newest: float) -> bool:
-        if self._seen[0] != fingerprint:
-            self._seen = (fingerprint, time.monotonic())
-        return time.monotonic() - self._seen[1] >= self._settle_s or time.time() - newest >= self._settle_s

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.domain.layout import ASPIRED_FILE, MAX_ASPIRED_BYTES, MODEL_FILES, version_of
 from edge.domain.models import Artifact, ModelId, Platform
+from edge.files import open_regular
+from edge.sources.stillness import Stillness
 
 MAX_FILES_PER_VERSION = 10_000
+MAX_PROBLEMS = 5
+"""Of versions that are told; of the others only how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`artifacts` are complete; `unsettled` says that a version is still changing, and another look is due."""
+    """`artifacts` are complete; `unsettled` says that a version is still changing, and another look is due.
+
+    `aspired`: what the file holds, None where there is none. `unreadable`: why it cannot be read, if so.
+    """
 
     artifacts: Mapping[int, Artifact] = field(default_factory=dict)
     aspired: bytes | None = None
+    unreadable: str = ""
     problem: str = ""
     unsettled: bool = False
     missing: bool = False
@@ -38,16 +45,16 @@ class _Look:
 
 
 class Scanner:
-    """Remembers since when each version's files have been as they are now."""
+    """Looks at one model's directory, again and again."""
 
     def __init__(self, name: str, path: Path, *, settle_s: float, prefer: tuple[Platform, ...]) -> None:
-        self._name, self._path, self._settle_s, self._prefer = name, path, settle_s, prefer
-        self._seen: dict[Path, tuple[str, float]] = {}
+        self._name, self._path, self._prefer = name, path, prefer
+        self._stillness = Stillness(settle_s)
         self._known: Mapping[int, Artifact] = {}
 
     def look(self) -> Found:
         # First, for versions are there before they are aspired: those that it names are then in the listing.
-        aspired = self._read_aspired()
+        aspired, unreadable = self._read_aspired()
         try:
             entries = sorted(os.scandir(self._path), key=lambda entry: (len(entry.name), entry.name))
         except FileNotFoundError:
@@ -61,18 +68,19 @@ class Scanner:
                 continue
             try:
                 if entry.is_dir():
-                    self._take(look, version, Path(entry.path), trusted=aspired is not None)
+                    self._take(look, version, Path(entry.path), trusted=aspired is not None or bool(unreadable))
             except OSError as error:
                 look.problems.append(f"version {entry.name}: {error.strerror}")
         self._known = look.artifacts
-        return Found(look.artifacts, aspired, "; ".join(look.problems), look.unsettled)
+        self._stillness.forget_all_but({Path(entry.path) for entry in entries})
+        return Found(look.artifacts, aspired, unreadable, _told(look.problems), look.unsettled)
 
     def _take(self, look: _Look, version: int, path: Path, *, trusted: bool) -> None:
         """`trusted`: directories appear whole here, by rename. Raises OSError."""
         platform, fingerprint, newest = self._fingerprint(path)
         if version in look.artifacts:
             look.problems.append(f"version {path.name}: {look.artifacts[version].path.name} is version {version} too")
-        elif not trusted and not self._still(path, fingerprint, newest):
+        elif not trusted and not self._stillness.holds(path, fingerprint, newest):
             look.unsettled = True
             if version in self._known:
                 # It was whole before somebody touched it: it does not go away while they do.
@@ -82,14 +90,16 @@ class Scanner:
         else:
             look.artifacts[version] = Artifact(ModelId(self._name, version), platform, path, fingerprint)
 
-    def _read_aspired(self) -> bytes | None:
+    def _read_aspired(self) -> tuple[bytes | None, str]:
+        """What is in the file, and why it cannot be read."""
         try:
-            with (self._path / ASPIRED_FILE).open("rb") as file:
-                return file.read(MAX_ASPIRED_BYTES + 1)
+            with open_regular(self._path / ASPIRED_FILE) as file:
+                data = file.read(MAX_ASPIRED_BYTES + 1)
         except FileNotFoundError:
-            return None
+            return None, ""
         except OSError as error:
-            return f"unreadable: {error}".encode()
+            return None, f"cannot be read: {error.strerror}"
+        return (data, "") if len(data) <= MAX_ASPIRED_BYTES else (None, f"want at most {MAX_ASPIRED_BYTES} bytes")
 
     def _fingerprint(self, directory: Path) -> tuple[Platform | None, str, float]:
         """The platform, a digest of every file's name, size and times, and the newest of those times."""
@@ -111,14 +121,10 @@ class Scanner:
         chosen = next((platform for platform in self._prefer if platform in present), None)
         return chosen, digest.hexdigest()[:32], newest
 
-    def _still(self, directory: Path, fingerprint: str, newest: float) -> bool:
-        now = time.monotonic()
-        last, since = self._seen.get(directory, ("", now))
-        if last != fingerprint:
-            since = now
-        self._seen[directory] = (fingerprint, since)
-        # By the files' own times where the clock can be believed, else by what was seen.
-        return now - since >= self._settle_s or 0 <= self._settle_s <= time.time() - newest
+
+def _told(problems: list[str]) -> str:
+    more = len(problems) - MAX_PROBLEMS
+    return "; ".join([*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _raise(error: OSError) -> None:

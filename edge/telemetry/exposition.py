@@ -108,12 +108,11 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histog
 
 
 def _states(metrics: Metrics, statuses: Sequence[ModelStatus]) -> Iterator[Metric]:
-    info = InfoMetricFamily("edge_model", "What is loaded, from where and on what.", labels=["model", "version"])
+    info = InfoMetricFamily("edge_model", "What is loaded, and on what.", labels=["model", "version"])
     loaded = loaded_of(statuses)
     for counters in metrics.versions():
         if (counters.model, counters.version) in loaded:
-            described = {"digest": counters.digest, "device": counters.device}
-            info.add_metric([counters.model, str(counters.version)], described)
+            info.add_metric([counters.model, str(counters.version)], {"device": counters.device})
     ready = GaugeMetricFamily("edge_model_ready", "1 for a version that answers.", labels=["model", "version"])
     depth = GaugeMetricFamily("edge_queue_depth", "Requests waiting to run.", labels=["model", "version"])
     for model in statuses:
@@ -129,7 +128,9 @@ def _swaps(metrics: Metrics) -> Iterator[Metric]:
     for result, count in list(metrics.swaps.items()):
         total.add_metric([result], count)
     yield total
-    seconds = HistogramMetricFamily("edge_swap_seconds", "From aspired to published.", labels=[])
+    seconds = HistogramMetricFamily(
+        "edge_swap_seconds", "From the beginning of a load until its version answers.", labels=[]
+    )
     _add(seconds, [], metrics.swap_seconds)
     yield seconds
 

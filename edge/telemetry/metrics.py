@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge.domain.lifecycle import State
-from edge.telemetry.window import RATE_S, WINDOW_S, Recent, Totals, Window, percentile
+from edge.telemetry.window import WINDOW_S, Recent, Totals, Window, percentile
 
 if TYPE_CHECKING:
     from edge.domain.ports import ModelStatus
@@ -48,14 +48,15 @@ class Histogram:
 class VersionMetrics:
     """One version's share of the metrics. Held by its slot, so that a request looks nothing up.
 
-    `digest` is for the one who loads the version to set; `device` is brought up to date at each scrape.
+    `device` is brought up to date at each scrape.
     """
 
     __slots__ = (
+        "_failed_s",
+        "_failures_s",
         "_tfserving",
         "_window",
         "device",
-        "digest",
         "failures",
         "inference",
         "model",
@@ -70,8 +71,9 @@ class VersionMetrics:
         self, model: str, version: int, *, clock: Callable[[], float], tfserving: ModelCounts | None = None
     ) -> None:
         self.model, self.version = model, version
-        self.device, self.digest = "", ""
+        self.device = ""
         self.failures = self.non_finite = 0
+        self._failed_s = self._failures_s = 0.0
         self.outcomes: dict[tuple[str, str], int] = {}
         self.request, self.queue, self.inference = Histogram(), Histogram(), Histogram()
         self._window = Window(clock)
@@ -110,7 +112,10 @@ class VersionMetrics:
         except KeyError:
             self._new_outcome(protocol, code)
         self.request.observe(total_s)
-        self.failures += by_model
+        self._failed_s += total_s
+        if by_model:
+            self.failures += 1
+            self._failures_s += total_s
         self._window.refused(failure=by_model)
         if self._tfserving is not None:
             self._tfserving.observe(protocol, code, total_s, 0.0)
@@ -120,12 +125,17 @@ class VersionMetrics:
         return self._window.recent(seconds)
 
     def totals(self) -> Totals:
+        """All since the version was first loaded, for the status."""
         outcomes = list(self.outcomes.items())
         return Totals(
             requests=sum(count for _, count in outcomes),
             answered=sum(count for (_, code), count in outcomes if code == OK),
             failures=self.failures,
             non_finite=self.non_finite,
+            answered_s=self.request.sum - self._failed_s,
+            queue_s=self.queue.sum,
+            run_s=self.inference.sum,
+            failures_s=self._failures_s,
         )
 
     def latencies(self) -> list[float]:
@@ -192,11 +202,12 @@ class Metrics:
             key = ("other", "other")
         self.refusals[key] = self.refusals.get(key, 0) + 1
 
-    def swapped(self, model: str, seconds: float, ok: bool) -> None:
-        """A new version of `model` took over or failed to, `seconds` after it was asked for."""
+    def swapped(self, seconds: float, ok: bool) -> None:
+        """A version took over or failed to, `seconds` after its load began. Only what took over is timed."""
         result = "ok" if ok else "failed"
         self.swaps[result] = self.swaps.get(result, 0) + 1
-        self.swap_seconds.observe(seconds)
+        if ok:
+            self.swap_seconds.observe(seconds)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Content type and body of /metrics: OpenMetrics where `accept` asks for it, else Prometheus' text format.
@@ -215,9 +226,9 @@ class Metrics:
 
         return render(self.tfserving, self.refusals)
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """For the status page, JSON-able: by model, requests per second, latency, and totals. Times in seconds."""
-        models: dict[str, Any] = {}
+    def snapshot(self) -> Mapping[str, Mapping[str, float]]:
+        """For the page, by model: requests per second, and percentiles of the latency over WINDOW_S, seconds."""
+        models: dict[str, Mapping[str, float]] = {}
         for name, known in sorted(self._versions.copy().items()):
             versions = list(known.copy().values())
             totals = sorted(total for counters in versions for total in counters.latencies())
@@ -225,11 +236,8 @@ class Metrics:
                 "rate": round(sum(counters.rate() for counters in versions), 3),
                 "p50_s": percentile(totals, 0.5),
                 "p99_s": percentile(totals, 0.99),
-                "requests": sum(counters.requests for counters in versions),
-                "failures": sum(counters.failures for counters in versions),
-                "versions": {str(counters.version): counters.requests for counters in versions},
             }
-        return {"rate_window_s": RATE_S, "latency_window_s": WINDOW_S, "models": models}
+        return models
 
     def _tfserving_of(self, model: str) -> ModelCounts | None:
         if not self._count_tfserving:

@@ -12,36 +12,40 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-SAMPLES = 1024
+SAMPLES = 1024  # a power of two
 WINDOW_S = 60
 RATE_S = 10
 _SECONDS = 64  # one counter for each of the last seconds; a power of two above WINDOW_S
+_SAMPLE_MASK, _SECOND_MASK = SAMPLES - 1, _SECONDS - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What happened in the last `seconds`; `rate` is requests per second over the last RATE_S. Times in seconds."""
+    """What happened in the last `seconds`. Times in seconds."""
 
     seconds: float = WINDOW_S
     requests: int = 0
     failures: int = 0
     non_finite: int = 0
-    rate: float = 0.0
     run_p50_s: float = 0.0
     run_p99_s: float = 0.0
-    total_p50_s: float = 0.0
-    total_p99_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Since the version was first loaded. `answered`: of `requests`, those that got what they asked for; `failures`:
-    those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`."""
+    those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`.
+
+    Times in seconds, added up: `answered_s` in the server, of which `queue_s` and `run_s` are parts; `failures_s`."""
 
     requests: int = 0
     answered: int = 0
     failures: int = 0
     non_finite: int = 0
+    answered_s: float = 0.0
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    failures_s: float = 0.0
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -72,18 +76,18 @@ class Window:
         second = int(now)
         if second != self._second:
             self._turn(second)
-        self._by_second[second & 63] += 1
+        self._by_second[second & _SECOND_MASK] += 1
         index = self._next
         self._at[index] = now
         self._run[index] = run_s
         self._total[index] = total_s
-        self._next = (index + 1) & 1023
+        self._next = (index + 1) & _SAMPLE_MASK
 
     def refused(self, *, failure: bool) -> None:
         """A request that got an error; `failure` where the model is to blame."""
         now = self._clock()
         self._turn(int(now))
-        self._by_second[int(now) & 63] += 1
+        self._by_second[int(now) & _SECOND_MASK] += 1
         if failure:
             self._failed.append(now)
 
@@ -94,7 +98,7 @@ class Window:
     def _turn(self, second: int) -> None:
         """Forget the counters of a minute ago, which the seconds since the last request would reuse."""
         for passed in range(max(self._second + 1, second - _SECONDS + 1), second + 1):
-            self._by_second[passed & 63] = 0
+            self._by_second[passed & _SECOND_MASK] = 0
         self._second = max(second, self._second)
 
     def samples(self, seconds: float = WINDOW_S) -> list[tuple[float, float]]:
@@ -114,25 +118,22 @@ class Window:
     def _count(self, first: int, last: int) -> int:
         """Requests in the seconds first..last, both included; those of more than a minute ago are forgotten."""
         newest = self._second
-        return sum(self._by_second[s & 63] for s in range(max(first, newest - _SECONDS + 1), min(last, newest) + 1))
+        return sum(
+            self._by_second[s & _SECOND_MASK] for s in range(max(first, newest - _SECONDS + 1), min(last, newest) + 1)
+        )
 
     def recent(self, seconds: float = WINDOW_S) -> Recent:
         """`seconds` is at most WINDOW_S; a larger one is taken as that."""
         seconds = min(seconds, WINDOW_S)
         now = self._clock()
-        samples = self.samples(seconds)
-        runs = sorted(run for run, _ in samples)
-        totals = sorted(total for _, total in samples)
+        runs = sorted(run for run, _ in self.samples(seconds))
         return Recent(
             seconds=seconds,
             requests=self._count(int(now - seconds) + 1, int(now)),
             failures=_since(self._failed, now - seconds),
             non_finite=_since(self._non_finite, now - seconds),
-            rate=self.rate(),
             run_p50_s=percentile(runs, 0.5),
             run_p99_s=percentile(runs, 0.99),
-            total_p50_s=percentile(totals, 0.5),
-            total_p99_s=percentile(totals, 0.99),
         )
 
 

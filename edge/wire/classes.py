@@ -28,11 +28,11 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
     quantized: int | None = None
 
 
-def parse_top(text: str) -> int:
-    """The value of `?top=`: how many classes are wanted, 1 to MAX_TOP. Raises InvalidInput."""
+def parse_count(name: str, text: str) -> int:
+    """The value of `?top=` or `?classification=`: how many classes are wanted, 1 to MAX_TOP. Raises InvalidInput."""
     if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MAX_TOP:
         return int(text)
-    raise InvalidInput(f"top: want a whole number from 1 to {MAX_TOP}, got {text[:40]!r}")
+    raise InvalidInput(f"{name}: want a whole number from 1 to {MAX_TOP}, got {text[:40]!r}")
 
 
 def top_k(outputs: Tensors, specs: Mapping[str, TensorSpec], class_names: Sequence[str], k: int) -> list[list[Choice]]:

@@ -93,10 +93,10 @@ def _one(body: bytes, at: int, wbits: int, max_bytes: int, claim: Claim) -> tupl
 
 
 @lru_cache(maxsize=64)
-def negotiate(accept_encoding: str | None) -> Encoding | None:
+def negotiate(accept_encoding: str) -> Encoding | None:
     """What an Accept-Encoding header asks for: the first of those that weigh most; None for the body as it is."""
     best, best_weight = "identity", 0.0
-    for offer in (accept_encoding or "").lower().split(","):
+    for offer in accept_encoding.lower().split(","):
         name, _, weight = offer.replace(" ", "").partition(";q=")
         if name in ("gzip", "deflate", "identity") and (found := _weight(weight)) > best_weight:
             best, best_weight = name, found

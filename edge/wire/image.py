@@ -19,7 +19,6 @@ from edge.wire.picture import decode
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/bmp")
 _ALIASES = {"image/jpg", "image/pjpeg", "image/x-png", "image/x-bmp", "image/x-ms-bmp"}
-_MAGIC = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"BM": "image/bmp"}
 
 _NOT_PIXELS = {DType.BOOL, DType.STRING}
 _SMALLEST_SIDE = 4
@@ -29,11 +28,6 @@ _SMALLEST_SIDE = 4
 def is_picture(media_type: str) -> bool:
     """Whether a Content-Type announces a picture of any kind, parameters aside."""
     return media_type.lstrip()[:6].lower() == "image/"
-
-
-def sniff(body: bytes) -> str | None:
-    """The media type that the first bytes tell, where a protocol has none; None for what is no picture."""
-    return next((name for magic, name in _MAGIC.items() if body.startswith(magic)), None)
 
 
 @dataclass(frozen=True, slots=True)

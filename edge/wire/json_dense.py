@@ -18,16 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.domain.tensors import Array, Shape
+from edge.domain.tensors import MAX_RANK, Array, Shape
 
 MIN_BYTES = 1 << 14
 """Below this the fixed cost of some forty array operations is more than a parser's."""
 
 BLOCK_BYTES = 1 << 17
 """How much is read at a time: what stays in a core's cache."""
-
-MAX_RANK = 32
-"""Dimensions that every supported numpy has."""
 
 Bytes = npt.NDArray[np.uint8]
 Index = npt.NDArray[np.intp]

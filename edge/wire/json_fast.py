@@ -23,15 +23,14 @@ from simdjson import Array as JsonArray
 from simdjson import Object as JsonObject
 from simdjson import Parser
 
-from edge.domain.tensors import Array, Shape
-from edge.wire.json_dense import MAX_RANK
+from edge.domain.tensors import MAX_RANK, Array, Shape
 
 MAX_IDLE_PARSERS = 4
 MAX_IDLE_BYTES = 1 << 20
 """A parser keeps some ten times its largest document; one that has read more than this is not kept."""
 
 SMALL_TEXT = 1 << 12
-_NUMBER_BYTES = b"0123456789+-.eE \t\n\r"
+NUMBER_BYTES = b"0123456789+-.eE \t\n\r"
 _NUMERIC = re.compile(rb":[ \t\n\r]*\[[\[ \t\n\r]*[-0-9]")
 
 MAX_FORMS = 64
@@ -129,13 +128,13 @@ class FastDocument:
             return None
         # No string in the text has an escape or a quote, so what follows this is the object, whatever the names are.
         opener = b'"inputs":{'
-        skeleton = self._body.translate(None, _NUMBER_BYTES)
+        skeleton = self._body.translate(None, NUMBER_BYTES)
         at = skeleton.find(opener) + len(opener) - 1
         found: dict[str, Array] = {}
         for name in names:
             member = members[name]
             label = b',"' if found else b'{"'
-            label += name.encode().translate(None, _NUMBER_BYTES) + b'":'
+            label += name.encode().translate(None, NUMBER_BYTES) + b'":'
             if not isinstance(member, JsonArray) or not skeleton.startswith(label, at):
                 return None
             at += len(label)
@@ -167,7 +166,7 @@ def read(body: bytes) -> FastDocument | None:
         return None
     if len(body) > SMALL_TEXT:
         return _document(body, parser, root)
-    skeleton = body.translate(None, _NUMBER_BYTES)
+    skeleton = body.translate(None, NUMBER_BYTES)
     document = _known_document(body, parser, root, skeleton) or _document(body, parser, root)
     if document is not None:
         document._skeleton = skeleton
@@ -264,7 +263,7 @@ def _shape(array: JsonArray) -> Shape | None:
 def _skeleton(body: bytes, start: int) -> bytes:
     """Brackets and commas from the first bracket on. Array operations pay off from a few KB."""
     if len(body) < SMALL_TEXT:
-        return body[start:].translate(None, _NUMBER_BYTES)
+        return body[start:].translate(None, NUMBER_BYTES)
     text = np.frombuffer(body, np.uint8, offset=start)
     structural = text == 0x2C
     structural |= (text - np.uint8(0x5B)) <= 2  # brackets; the backslash between them cannot be there

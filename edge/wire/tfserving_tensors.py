@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edge.domain.errors import EdgeError, InvalidInput, Unsupported
-from edge.domain.tensors import Array, DType, Shape, Tensors, TensorSpec, show_dims
-from edge.wire.json_dense import MAX_RANK
+from edge.domain.tensors import MAX_RANK, Array, DType, Shape, Tensors, TensorSpec, show_dims
 from edge.wire.json_fast import narrow
 from edge.wire.tfserving_debug import DTYPE_NAMES, debug, type_name
 

@@ -17,11 +17,11 @@ import numpy as np
 import simdjson
 
 from edge.domain.errors import InvalidInput
-from edge.domain.tensors import Array, DType, Shape
+from edge.domain.tensors import MAX_RANK, Array, DType, Shape
+from edge.wire.json_fast import NUMBER_BYTES, skeleton_of
 from edge.wire.v2_datatypes import NAMES
 
 MAX_KEPT_BYTES = 1 << 20  # a parser holds more than ten times the largest text that it saw; beyond this it is let go
-MAX_NESTING = 32  # numpy's bound on ranks, in the older of the two major releases
 MISFIT = "Unable to parse 'data': Shape does not match true shape of 'data' field"
 
 _BUFFER: dict[str, tuple[Literal["u", "i", "d"], type[np.number[Any]]]] = {
@@ -29,7 +29,6 @@ _BUFFER: dict[str, tuple[Literal["u", "i", "d"], type[np.number[Any]]]] = {
     "i": ("i", np.int64),
     "f": ("d", np.float64),
 }
-_NOT_STRUCTURE = b"0123456789+-.eE \t\r\n"
 _SIZE_SATURATES = 0xFFFFFF  # simdjson counts no further in one list
 _SCALARS = {"u": "unsigned-integer", "i": "signed-integer", "b": "boolean", "O": "string"}
 
@@ -109,17 +108,14 @@ def _first_sizes(lists: Any) -> Shape:
 
 def _is_even(text: bytes, nesting: Shape) -> bool:
     """Whether every list is as long as the first of its level: the text without its numbers must be what that makes."""
-    if len(nesting) > MAX_NESTING:
+    if len(nesting) > MAX_RANK:
         return False
     length = nesting[-1] + 1
     for size in reversed(nesting[:-1]):
         length = size * (length + 1) + 1
     if length > len(text):  # a few lists nested deeply must not make us write out what they would make of all the rest
         return False
-    skeleton = b"[" + b"," * (nesting[-1] - 1) + b"]"
-    for size in reversed(nesting[:-1]):
-        skeleton = b"[" + b",".join([skeleton] * size) + b"]"
-    return text.translate(None, _NOT_STRUCTURE) == skeleton
+    return text.translate(None, NUMBER_BYTES) == skeleton_of(nesting)
 
 
 def _narrowed(wide: Array, dtype: DType) -> Array:
@@ -141,7 +137,7 @@ def _flattened(data: object) -> tuple[list[Any], Shape]:
     level, sizes = data, [len(data)]
     while level and isinstance(level[0], list):
         size = len(level[0])
-        if len(sizes) == MAX_NESTING or any(type(item) is not list or len(item) != size for item in level):
+        if len(sizes) == MAX_RANK or any(type(item) is not list or len(item) != size for item in level):
             raise InvalidInput(MISFIT)
         sizes.append(size)
         level = list(chain.from_iterable(level))

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.domain.errors import InvalidInput
+from edge.domain.tensors import MAX_RANK
 from edge.wire.v2_exact import Members, parse
 
 MAX_TENSORS = 1_024  # inputs, and requested outputs, of one request
-MAX_RANK = 32
 MAX_SIZE = 2**63 - 1  # of one dimension, and of a tensor in bytes
 
 Size = Annotated[int, Meta(ge=0, le=MAX_SIZE)]

@@ -181,10 +181,9 @@ def _statistics(versions: list[VersionStatus]) -> Reply:
 
 
 def _version_statistics(version: VersionStatus) -> dict[str, Any]:
-    """Counts are exact. Nanoseconds are the count times the recent median, so that their quotient is a run's time."""
-    succeeded = max(version.requests - version.failures, 0)
-    spent = {"count": succeeded, "ns": round(succeeded * version.run_p50_s * 1e9)}
-    nothing = {"count": 0, "ns": 0}
+    """Since the version was first loaded: clients take the difference of two answers. A request is one inference."""
+    succeeded = version.total_answered
+    nothing = _spent(0, 0.0)
     return {
         "name": version.id.name,
         "version": str(version.id.version),
@@ -192,11 +191,11 @@ def _version_statistics(version: VersionStatus) -> dict[str, Any]:
         "inference_count": succeeded,
         "execution_count": succeeded,
         "inference_stats": {
-            "success": spent,
-            "fail": {"count": version.failures, "ns": 0},
-            "queue": nothing,
+            "success": _spent(succeeded, version.total_answered_s),
+            "fail": _spent(version.total_failures, version.total_failures_s),
+            "queue": _spent(succeeded, version.total_queue_s),
             "compute_input": nothing,
-            "compute_infer": spent,
+            "compute_infer": _spent(succeeded, version.total_run_s),
             "compute_output": nothing,
             "cache_hit": nothing,
             "cache_miss": nothing,
@@ -205,6 +204,10 @@ def _version_statistics(version: VersionStatus) -> dict[str, Any]:
         "batch_stats": [],
         "memory_usage": [],
     }
+
+
+def _spent(count: int, seconds: float) -> dict[str, int]:
+    return {"count": count, "ns": round(seconds * 1e9)}
 
 
 def _ready(versions: Iterable[VersionStatus]) -> list[VersionStatus]:

@@ -52,10 +52,8 @@ class ParsedInfer(NamedTuple):
         return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline, protocol)
 
 
-def parse_header_length(value: str | None) -> int | None:
+def parse_header_length(value: str) -> int:
     """The value of Inference-Header-Content-Length → bytes. Raises InvalidInput."""
-    if value is None:
-        return None
     if not value.isascii() or not value.isdigit() or len(value) > 19:
         raise InvalidInput(f"Unable to parse {HEADER}, got: {value}")
     return int(value)

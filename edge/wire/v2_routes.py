@@ -20,7 +20,7 @@ from edge.wire.v2_errors import error_body
 
 
 class Kind(Enum):
-    """What a request wants. The value is the verb that goes with it."""
+    """What a request wants; `verb` is the one that goes with it."""
 
     def __new__(cls, name: str, verb: str) -> Kind:
         member = object.__new__(cls)

@@ -96,6 +96,14 @@ def ask(to: int | Path, method: str, target: str, body: bytes | None = None, hea
         return wire.ask(request(method, target, body, headers), method=method)
 
 
+def answers(to: Path, target: str) -> bool:
+    """Whether somebody is there and has it."""
+    try:
+        return ask(to, "GET", target).status == 200
+    except OSError:
+        return False
+
+
 def chunked(*chunks: bytes) -> bytes:
     """A body in chunks, its end included."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"

@@ -9,13 +9,13 @@ import http.client
 import json
 import shutil
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests import tflite_models
 from tests.functional.server import Running
+from tests.waiting import until_blocking
 
 WITHIN_S = 30.0
 
@@ -101,15 +101,4 @@ def states(server: Running, name: str) -> dict[str, str]:
 def reach(server: Running, name: str, **want: str) -> None:
     """`reach(server, "m", v2="ready")`: return once version 2 of `m` is ready."""
     wanted = {key.removeprefix("v"): state for key, state in want.items()}
-    eventually(lambda: wanted.items() <= states(server, name).items(), lambda: model_status(server, name))
-
-
-def eventually(
-    condition: Callable[[], object], about: Callable[[], object] = lambda: "", *, within_s: float = WITHIN_S
-) -> None:
-    """Return once it holds. Raises TimeoutError with what `about` says then."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(about())
-        time.sleep(0.02)
+    until_blocking(lambda: wanted.items() <= states(server, name).items(), lambda: model_status(server, name))

@@ -102,6 +102,12 @@ def serving(
             running.kill()
 
 
+def configuration(file: Path, models: dict[str, Path], more: str = "") -> None:
+    """Writes the file: a table for each model, behind `more`."""
+    tables = [f'[models.{name}]\npath = "{path}"\n' for name, path in models.items()]
+    file.write_text(more + "\n".join(tables))
+
+
 def _port(running: Running) -> int:
     end = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < end:

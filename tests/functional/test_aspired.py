@@ -13,8 +13,9 @@ import pytest
 
 from edge.core.blackbox import RECORD_BYTES
 from tests import tflite_models
-from tests.functional.repository import Repository, answer, eventually, model_status, reach, states, version_status
+from tests.functional.repository import Repository, answer, model_status, reach, states, version_status
 from tests.functional.server import Running, serving
+from tests.waiting import until_blocking
 
 BROKEN = b"no model at all"
 
@@ -60,7 +61,7 @@ def test_where_the_aspired_version_fails_its_trial_the_fallback_serves_and_the_s
     repository.put("m", 4, BROKEN)
     repository.aspire("m", 4, fallback=2)
     with served(repository, tmp_path) as server:
-        eventually(lambda: answer(server, "m") == 2)
+        until_blocking(lambda: answer(server, "m") == 2)
         assert "want a TFLite model" in version_status(server, "m", 4)["reason"]
         assert states(server, "m") == {"4": "failed", "2": "ready"}
         repository.put("m", 5, BROKEN)
@@ -74,10 +75,10 @@ def test_where_the_aspired_version_is_missing_the_fallback_serves_until_it_comes
 ) -> None:
     repository.aspire("m", 7, fallback=2)
     with served(repository, tmp_path) as server:
-        eventually(lambda: answer(server, "m") == 2)
+        until_blocking(lambda: answer(server, "m") == 2)
         assert model_status(server, "m")["problem"] == "aspired.json: version 7 is not there"
         repository.put("m", 7)
-        eventually(lambda: answer(server, "m") == 7)
+        until_blocking(lambda: answer(server, "m") == 7)
         assert model_status(server, "m")["problem"] == ""
 
 
@@ -94,14 +95,14 @@ def test_an_invalid_file_and_a_vanished_one_change_nothing_and_the_status_says_s
             ('{"format": "edge-aspired/9", "generation": 6, "versions": [3]}', "aspired.json: format: want"),
         ):  # fmt: skip
             repository.aspire_text("m", text)
-            eventually(lambda want=problem: want in model_status(server, "m")["problem"])  # type: ignore[misc]
+            until_blocking(lambda want=problem: want in model_status(server, "m")["problem"])  # type: ignore[misc]
             assert answer(server, "m") == 2
         (repository.path / "m" / "aspired.json").unlink()
-        eventually(lambda: "is gone; the last one holds" in model_status(server, "m")["problem"])
+        until_blocking(lambda: "is gone; the last one holds" in model_status(server, "m")["problem"])
         assert answer(server, "m") == 2
         assert model_status(server, "m")["generation"] == 5
         repository.aspire("m", 3, generation=6)
-        eventually(lambda: answer(server, "m") == 3)
+        until_blocking(lambda: answer(server, "m") == 3)
         assert model_status(server, "m")["problem"] == ""
 
 
@@ -132,7 +133,7 @@ def test_a_server_is_not_ready_while_the_only_version_is_still_being_written(tmp
     content = tflite_models.scaling(1.0)
     with serving(tmp_path, repository.path, ready=False) as server:
         (half / "model.tflite").write_bytes(content[:200])
-        eventually(lambda: model_status(server, "m"))
+        until_blocking(lambda: model_status(server, "m"))
         assert server.ask("/v2/health/live")[0] == 200
         assert server.ask("/v2/health/ready")[0] == 400
         assert answer(server, "m") == 404
@@ -161,14 +162,14 @@ def test_two_deaths_while_a_version_runs_bring_up_the_one_before_it_and_the_stat
         assert "the server died 2 times while this version ran" in version_status(server, "m", 2)["reason"]
         assert answer(server, "m") == 1
         repository.put("m", 2, tflite_models.scaling(2.0, (1,)))
-        eventually(lambda: answer(server, "m") == 2)
+        until_blocking(lambda: answer(server, "m") == 2)
 
 
 def die_while_it_runs(server: Running, black_box: Path) -> None:
     body = json.dumps({"instances": [-1e9]})
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request("POST", "/v1/models/m:predict", body)
-    eventually(lambda: 1 in black_box.read_bytes()[::RECORD_BYTES])
+    until_blocking(lambda: 1 in black_box.read_bytes()[::RECORD_BYTES])
     server.kill()
     connection.close()
 
@@ -189,5 +190,5 @@ def test_a_version_that_is_there_and_not_aspired_is_not_served(repository: Repos
         assert answer(server, "m", "/versions/3") == 404
         repository.put("m", 4)
         with pytest.raises(TimeoutError):
-            eventually(lambda: states(server, "m") != {"2": "ready"}, within_s=1.5)
+            until_blocking(lambda: states(server, "m") != {"2": "ready"}, within_s=1.5)
         assert answer(server, "m") == 2

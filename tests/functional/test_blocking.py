@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.functional.raw import ask
-from tests.functional.server import Running, serving
-from tests.functional.test_process import configuration, until
+from tests.functional.server import Running, configuration, serving
 from tests.functional.zoo import DIGITS, HALF, HALVED, PIXELS, half, publish
+from tests.waiting import until_blocking
 
 pytest.importorskip("blockbuster")
 MODULE = "tests.functional.on_blockbuster"
@@ -62,10 +62,10 @@ def test_no_request_swap_reload_or_admin_call_blocks_the_event_loop(tmp_path: Pa
         assert ask(server.port, "POST", "/v2/repository/models/half/load", b"").status == 200
         configuration(file, {"half": half(tmp_path), "added": half(tmp_path)}, server_section)
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: ask(server.port, "POST", "/v1/models/added:predict", HALF).status == 200)
+        until_blocking(lambda: ask(server.port, "POST", "/v1/models/added:predict", HALF).status == 200)
         file.write_text("[")
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: "not reloaded" in server.log.read_text())
+        until_blocking(lambda: "not reloaded" in server.log.read_text())
         assert ask(tmp_path / "http.sock", "POST", "/v1/models/half:predict", HALF).json() == HALVED
     assert blocking.read_text() == ""
 
@@ -91,7 +91,7 @@ def requests(server: Running) -> None:
 
 def swap(server: Running, models: Path) -> None:
     publish(DIGITS / "2", models / "digits" / "2")
-    until(
+    until_blocking(
         lambda: (
             b'"digits","version":"2","state":"READY"' in ask(server.port, "POST", "/v2/repository/index", b"{}").body
         )
@@ -100,4 +100,4 @@ def swap(server: Running, models: Path) -> None:
     broken.mkdir()
     (broken / "model.tflite").write_bytes(b"\0" * 100)
     publish(broken, models / "digits" / "3")
-    until(lambda: "digits@3: failed" in server.log.read_text())
+    until_blocking(lambda: "digits@3: failed" in server.log.read_text())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import tflite_models
-from tests.functional.repository import Repository, answer, reach, version_status
+from tests.functional.repository import Repository, answer, model_status, reach, version_status
 from tests.functional.server import Running, serving
 
 GOOD = tflite_models.scaling(1.0)
@@ -63,6 +63,31 @@ def test_each_broken_model_says_what_is_wrong_and_the_good_one_serves(tmp_path: 
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert all(name in listed for name in BROKEN)
         assert "Traceback" not in server.log.read_text()
+
+
+def test_pipes_in_the_places_of_files_hold_nobody_up(tmp_path: Path) -> None:
+    models = Repository(tmp_path / "models")
+    models.put("good", 1, GOOD)
+    for name, file in {
+        "weights": "model.tflite",
+        "names": "labels.txt",
+        "vectors": "golden.npz",
+        "options": "model.toml",
+    }.items():
+        version = models.put(name, 1, GOOD)
+        (version / file).unlink(missing_ok=True)
+        os.mkfifo(version / file)
+    models.put("wish", 1, GOOD)
+    os.mkfifo(models.path / "wish" / "aspired.json")
+    with serving(tmp_path, models.path, ready=False) as server:
+        reach(server, "good", v1="ready")
+        reach(server, "names", v1="ready")
+        for name in ("vectors", "options"):
+            reach(server, name, v1="failed")
+            assert "want a file, got something else" in version_status(server, name, 1)["reason"]
+        assert answer(server, "good") == 1.0
+        problem = "aspired.json: cannot be read: want a file, got something else"
+        assert model_status(server, "wish")["problem"] == problem
 
 
 @pytest.mark.skipif(

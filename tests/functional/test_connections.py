@@ -17,8 +17,8 @@ import pytest
 from tests import tflite_models
 from tests.functional.raw import Wire, ask, chunked, connect, request
 from tests.functional.server import Running, serving
-from tests.functional.test_process import until
 from tests.functional.zoo import HALF, HALVED, half
+from tests.waiting import until_blocking
 
 PREDICT = "/v1/models/half:predict"
 CHUNKED = ["Transfer-Encoding: chunked"]
@@ -274,7 +274,8 @@ def test_clients_that_go_away_at_any_byte_harm_nobody(server: Running) -> None:
     for at in range(1, len(whole) + 1):
         with Wire(server.port) as wire:
             wire.send(whole[:at])
-    until(lambda: psutil.Process(server.process.pid).num_fds() <= fds)
+    assert ask(server.port, "POST", PREDICT, HALF).json() == HALVED, "and behind all of these in the queue"
+    until_blocking(lambda: psutil.Process(server.process.pid).num_fds() <= fds)
 
 
 # -- ten thousand of them
@@ -305,7 +306,7 @@ def test_ten_thousand_idle_connections_are_held_in_little_memory_and_closed_by_t
         fds, before = process.num_fds(), process.memory_info().rss
         idle = [connect(server.port) for _ in range(IDLE)]
         try:
-            until(lambda: process.num_fds() >= IDLE)
+            until_blocking(lambda: process.num_fds() >= IDLE)
             each = (process.memory_info().rss - before) / IDLE
             assert each < 8_192, f"{each:.0f} bytes for a connection"
             took = []
@@ -314,7 +315,7 @@ def test_ten_thousand_idle_connections_are_held_in_little_memory_and_closed_by_t
                 assert ask(server.port, "POST", PREDICT, HALF).json() == HALVED
                 took.append(time.monotonic() - start)
             assert sorted(took)[10] < 0.1
-            until(lambda: process.num_fds() <= fds, within_s=idle_s + 10)
+            until_blocking(lambda: process.num_fds() <= fds, within_s=idle_s + 10)
         finally:
             for each_socket in idle:
                 each_socket.close()
@@ -332,7 +333,7 @@ def test_connections_beyond_the_bound_are_told_so_and_those_within_it_go_on(tmp_
                 assert (refused.status, refused.headers["retry-after"]) == (503, "1")
             for wire in wires:
                 assert wire.ask(request("POST", PREDICT, HALF)).json() == HALVED
-        until(lambda: served_again(server))
+        until_blocking(lambda: served_again(server))
 
 
 def served_again(server: Running) -> bool:
@@ -349,11 +350,11 @@ def test_a_server_that_has_no_files_left_serves_on_and_accepts_again_later(tmp_p
         with Wire(server.port) as old:
             old.ask(request("POST", PREDICT, HALF))
             idle = [connect(server.port) for _ in range(100)]
-            until(lambda: process.num_fds() >= room - 1)
+            until_blocking(lambda: process.num_fds() >= room - 1)
             assert old.ask(request("POST", PREDICT, HALF)).json() == HALVED
             for each in idle:
                 each.close()
-        until(lambda: served_again(server))
+        until_blocking(lambda: served_again(server))
         assert os.path.getsize(server.log) < 1 << 20, "the log is not flooded"
 
 

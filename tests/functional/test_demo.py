@@ -109,3 +109,15 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert second.returncode not in (0, 130)
     assert port in second.stderr
     assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_a_demo_that_is_ended_takes_its_server_with_it(tmp_path: Path, how: signal.Signals) -> None:
+    log = tmp_path / "demo.log"
+    with demo(log) as process:
+        said(log, process, "is serving digits at")
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(how)
+        process.wait(15)
+        assert psutil.wait_procs(children, timeout=10)[1] == []

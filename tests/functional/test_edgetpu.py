@@ -19,9 +19,10 @@ import pytest
 from edge.domain.tensors import DType
 from tests import tflite_models
 from tests.data import shared_data
-from tests.functional.repository import Repository, eventually, model_status, reach, version_status
+from tests.functional.repository import Repository, model_status, reach, version_status
 from tests.functional.server import Running, serving
 from tests.tflite_models import Graph, Sig, T
+from tests.waiting import until_blocking
 
 COMPILED = tflite_models.custom("edgetpu-custom-op")
 TWIN = tflite_models.make([Graph([T("x", DType.UINT8, (1, 4))], [0], [0])], [Sig({"x": 0}, {"y": 0})])
@@ -174,7 +175,7 @@ def test_a_run_that_hangs_fails_its_request_and_the_twin_takes_over(
         (device / "hang").touch()
         status, body = server.ask("/v1/models/m:predict", ASK)
         assert (status, body) == (500, b'{\n    "error": "Failed to invoke TfLite interpreter"\n}')
-        eventually(lambda: version_status(server, "m", 1)["device"] == "cpu", lambda: model_status(server, "m"))
+        until_blocking(lambda: version_status(server, "m", 1)["device"] == "cpu", lambda: model_status(server, "m"))
         assert asked(server) == BY_TWIN
         told = version_status(server, "m", 1)
         assert told["notice"].startswith("usb:0: a run has taken longer than 0.3 s (max_run_s)")
@@ -193,9 +194,9 @@ def test_after_the_hang_the_device_is_used_again(tmp_path: Path, fake_library: P
         server.wait_ready()
         (device / "hang").touch()
         assert server.ask("/v1/models/m:predict", ASK)[0] == 500
-        eventually(lambda: version_status(server, "m", 1)["device"] == "cpu", lambda: model_status(server, "m"))
+        until_blocking(lambda: version_status(server, "m", 1)["device"] == "cpu", lambda: model_status(server, "m"))
         (device / "hang").unlink()
-        eventually(lambda: "close" in log(device), lambda: log(device))
+        until_blocking(lambda: "close" in log(device), lambda: log(device))
         models.put("m", 2, BOTH)
         reach(server, "m", v2="ready")
         assert asked(server) == BY_DEVICE

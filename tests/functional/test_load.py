@@ -14,7 +14,8 @@ import pytest
 
 from tests.functional.raw import Answer, Wire, ask, request
 from tests.functional.server import Running, serving
-from tests.functional.test_process import FOR_EVER, LOOP, looping, until
+from tests.functional.zoo import FOR_EVER, LOOP, looping
+from tests.waiting import until_blocking
 
 QUICK = b'{"inputs": [0.0]}'
 ANSWERED = {"outputs": [0.0]}
@@ -55,11 +56,11 @@ def waiting(server: Running, count: int, body: bytes) -> Iterator[list[Wire]]:
     with ExitStack() as stack:
         busy = stack.enter_context(Wire(server.port))
         busy.send(request("POST", LOOP, FOR_EVER))
-        until(lambda: in_flight(server))
+        until_blocking(lambda: in_flight(server))
         wires = [stack.enter_context(Wire(server.port)) for _ in range(count)]
         for wire in wires:
             wire.send(request("POST", LOOP, body))
-        until(lambda: depth(server) == count)
+        until_blocking(lambda: depth(server) == count)
         yield [busy, *wires]
 
 
@@ -88,13 +89,13 @@ def test_a_deadline_that_passes_in_the_queue_or_in_the_run_is_a_504_in_time(serv
         with ExitStack() as stack:
             for _ in range(others):
                 stack.enter_context(Wire(server.port)).send(request("POST", LOOP, seconds(2)))
-                until(lambda: in_flight(server))
+                until_blocking(lambda: in_flight(server))
             start = time.monotonic()
             late = ask(server.port, "POST", LOOP, seconds(1), soon)
             took = time.monotonic() - start
         assert (late.status, late.error) == (504, f"the request's time was up {where}")
         assert 0.15 < took < 0.6
-        until(lambda: not in_flight(server))
+        until_blocking(lambda: not in_flight(server))
     assert metric(server, "edge_requests_total", code="deadline") >= 2
     assert ask(server.port, "POST", LOOP, QUICK).json() == ANSWERED
 
@@ -102,14 +103,14 @@ def test_a_deadline_that_passes_in_the_queue_or_in_the_run_is_a_504_in_time(serv
 def test_what_a_client_that_has_gone_asked_for_is_dropped_and_counted(server: Running) -> None:
     blocked = Wire(server.port)
     blocked.send(request("POST", LOOP, seconds(2)))
-    until(lambda: in_flight(server))
+    until_blocking(lambda: in_flight(server))
     gone = [Wire(server.port) for _ in range(MAX_QUEUE)]
     for wire in gone:
         wire.send(request("POST", LOOP, seconds(2.5)))
-    until(lambda: depth(server) == MAX_QUEUE)
+    until_blocking(lambda: depth(server) == MAX_QUEUE)
     for wire in gone:
         wire.__exit__(None, None, None)
-    until(lambda: metric(server, "edge_requests_total", model="loop", code="cancelled") == MAX_QUEUE)
+    until_blocking(lambda: metric(server, "edge_requests_total", model="loop", code="cancelled") == MAX_QUEUE)
     assert blocked.answer().json() == ANSWERED
     blocked.__exit__(None, None, None)
     start = time.monotonic()
@@ -123,7 +124,7 @@ def test_requests_in_flight_are_bounded_over_all_models(tmp_path: Path) -> None:
         wires = [stack.enter_context(Wire(server.port)) for _ in range(3)]
         for wire in wires:
             wire.send(request("POST", LOOP, FOR_EVER))
-        until(lambda: ask(server.port, "POST", LOOP, QUICK, ["X-Request-Timeout-Ms: 50"]).status == 503)
+        until_blocking(lambda: ask(server.port, "POST", LOOP, QUICK, ["X-Request-Timeout-Ms: 50"]).status == 503)
         refused = ask(server.port, "POST", LOOP, QUICK)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert "3 requests are in flight already (max_inflight)" in refused.error
@@ -131,7 +132,7 @@ def test_requests_in_flight_are_bounded_over_all_models(tmp_path: Path) -> None:
         assert ask(server.port, "GET", "/v1/models/loop").status == 200, "to look at the server is not bounded by it"
         for wire in wires:
             wire.__exit__(None, None, None)
-        until(lambda: ask(server.port, "GET", "/metrics").status == 200)
+        until_blocking(lambda: ask(server.port, "GET", "/metrics").status == 200)
 
 
 def test_under_four_times_its_load_every_request_is_answered_rightly_or_refused(server: Running) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -13,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.functional.raw import Wire, ask, connect
+from tests.functional.raw import Wire, answers, ask, connect
 from tests.functional.server import Running, serving
-from tests.functional.test_process import until
 from tests.functional.zoo import DIGITS, HALF, HALVED, half, publish, zoo
+from tests.waiting import until_blocking
 
 PREDICT = "/v1/models/half:predict"
 
@@ -56,7 +55,7 @@ def test_a_server_may_listen_on_a_unix_socket_alone(tmp_path: Path) -> None:
         text=True,
     )
     try:
-        until(lambda: uds.exists() and answers(uds))
+        until_blocking(lambda: uds.exists() and answers(uds, "/v2/health/ready"))
         assert ask(uds, "POST", PREDICT, HALF).json() == HALVED
         process.terminate()
         _, said = process.communicate(timeout=20)
@@ -66,12 +65,6 @@ def test_a_server_may_listen_on_a_unix_socket_alone(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-def answers(uds: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return ask(uds, "GET", "/v2/health/ready").status == 200
-    return False
 
 
 def test_a_socket_left_by_a_killed_server_is_replaced_and_a_living_ones_is_not(tmp_path: Path) -> None:
@@ -140,8 +133,8 @@ def test_the_status_has_every_version_with_its_reason_counters_and_window(
     broken.mkdir()
     (broken / "model.tflite").write_bytes(b"\0" * 100)
     publish(broken, models / "half" / "2")
-    until(lambda: "2" in status(server)["models"]["half"]["versions"])
-    until(lambda: status(server)["models"]["half"]["versions"]["2"]["state"] == "failed")
+    until_blocking(lambda: "2" in status(server)["models"]["half"]["versions"])
+    until_blocking(lambda: status(server)["models"]["half"]["versions"]["2"]["state"] == "failed")
     told = status(server)
     assert told["boot_id"]
     assert told["version"]
@@ -174,7 +167,7 @@ def test_unload_and_load_over_the_admin_socket(server: Running) -> None:
     assert ask(server.admin, "POST", "/v1/models/half/unload").status == 200
     assert ask(server.port, "POST", PREDICT, HALF).status == 404
     assert ask(server.port, "POST", "/v1/models/words:predict", b'{"instances": ["a"]}').status == 200
-    until(lambda: status(server)["models"]["half"]["versions"]["1"]["state"] == "unloaded")
+    until_blocking(lambda: status(server)["models"]["half"]["versions"]["1"]["state"] == "unloaded")
     assert ask(server.admin, "POST", "/v1/models/half/load").status == 200
     assert ask(server.port, "POST", PREDICT, HALF).json() == HALVED
     for verb in ("load", "unload"):
@@ -188,12 +181,12 @@ def test_reload_looks_again_and_tries_what_failed(server: Running, models: Path,
     shutil.copytree(DIGITS / "2", tmp_path / "whole")
     (tmp_path / "whole" / "golden.npz").write_bytes(b"no archive")
     publish(tmp_path / "whole", version)
-    until(lambda: status(server)["models"]["digits"]["versions"].get("2", {}).get("state") == "failed")
+    until_blocking(lambda: status(server)["models"]["digits"]["versions"].get("2", {}).get("state") == "failed")
     before = server.log.read_text().count("digits@2: failed")
     assert ask(server.admin, "POST", "/v1/reload").status == 200
-    until(lambda: server.log.read_text().count("digits@2: failed") > before)
+    until_blocking(lambda: server.log.read_text().count("digits@2: failed") > before)
     shutil.copy(DIGITS / "2" / "golden.npz", version / "golden.npz")
-    until(lambda: status(server)["models"]["digits"]["versions"]["2"]["state"] == "ready")
+    until_blocking(lambda: status(server)["models"]["digits"]["versions"]["2"]["state"] == "ready")
 
 
 def test_what_the_admin_socket_does_not_know_is_refused_and_its_path_is_its_lock(server: Running) -> None:
@@ -231,7 +224,7 @@ def test_a_second_server_does_without_the_admin_socket_and_says_so(server: Runni
             [*command, "--state-dir", str(tmp_path / "second")], stderr=file, stdin=subprocess.DEVNULL
         )
     try:
-        until(lambda: "serving at" in log.read_text())
+        until_blocking(lambda: "serving at" in log.read_text())
         assert f"no admin socket: {server.admin}: another server listens there" in log.read_text()
         assert len(status(server)["models"]) == 7, "the first one's"
         second.terminate()

@@ -11,38 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests import tflite_models
-from tests.functional.raw import Wire, ask, connect, request
-from tests.functional.server import Running, serving
-from tests.functional.zoo import DIGITS, HALF, HALVED, PIXELS, half, publish
+from tests.functional.raw import Wire, answers, ask, connect, request
+from tests.functional.server import Running, configuration, serving
+from tests.functional.zoo import DIGITS, FOR_EVER, HALF, HALVED, LOOP, PIXELS, half, looping, publish
+from tests.waiting import until_blocking
 
 PREDICT = "/v1/models/half:predict"
-
-
-def until(condition: Callable[[], object], *, within_s: float = 20.0) -> None:
-    """Return once it holds. Raises TimeoutError."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.01)
-
-
-def looping(directory: Path) -> Path:
-    """`loop.tflite`: runs for about 0.16 µs times -x; for ever where x is below -2**24, as float32 has no next number."""
-    path = directory / "loop.tflite"
-    path.write_bytes(tflite_models.looping(0.0))
-    return path
-
-
-FOR_EVER = b'{"inputs": [-1e9]}'
-LOOP = "/v1/models/loop:predict"
 
 
 # -- SIGTERM
@@ -52,10 +31,10 @@ def test_sigterm_lets_what_runs_finish_and_takes_nothing_new(tmp_path: Path) -> 
     with serving(tmp_path, looping(tmp_path)) as server, Wire(server.port) as wire, Wire(server.port) as idle:
         idle.ask(request("GET", "/v2"))
         wire.send(request("POST", LOOP, b'{"inputs": [-8000000]}'))  # a second or more
-        until(lambda: b'edge_queue_depth{model="loop",version="1"} 0.0' in server.ask("/metrics")[1])
+        until_blocking(lambda: b'edge_queue_depth{model="loop",version="1"} 0.0' in server.ask("/metrics")[1])
         server.process.send_signal(signal.SIGTERM)
         assert idle.rest() == b"", "an idle connection is closed"
-        until(lambda: refused(server.port))
+        until_blocking(lambda: refused(server.port))
         assert server.process.poll() is None, "the run is still going on"
         answer = wire.answer()
         assert (answer.status, answer.json()) == (200, {"outputs": [0.0]})
@@ -74,7 +53,7 @@ def refused(port: int) -> bool:
 def test_a_run_that_hangs_does_not_keep_the_server_past_its_drain_time(tmp_path: Path) -> None:
     with serving(tmp_path, looping(tmp_path), "--set", "server.drain_s=1") as server, Wire(server.port) as wire:
         wire.send(request("POST", LOOP, FOR_EVER))
-        until(lambda: processor_seconds(server) > 1.0)  # it runs
+        until_blocking(lambda: processor_seconds(server) > 1.0)  # it runs
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
@@ -93,17 +72,12 @@ def test_a_load_that_is_under_way_does_not_keep_the_server_from_ending(tmp_path:
     shutil.copytree(DIGITS / "1", models / "digits" / "1")
     with serving(tmp_path, models) as server:
         publish(DIGITS / "2", models / "digits" / "2")
-        until(lambda: "2" in server.ask("/v1/models/digits")[1].decode())  # its trial runs in a child
+        until_blocking(lambda: "2" in server.ask("/v1/models/digits")[1].decode())  # its trial runs in a child
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
 
 
 # -- SIGHUP
-
-
-def configuration(file: Path, models: dict[str, Path], more: str = "") -> None:
-    tables = [f'[models.{name}]\npath = "{path}"\n' for name, path in models.items()]
-    file.write_text(more + "\n".join(tables))
 
 
 def test_sighup_takes_up_new_models_and_lets_removed_ones_go(tmp_path: Path) -> None:
@@ -113,8 +87,8 @@ def test_sighup_takes_up_new_models_and_lets_removed_ones_go(tmp_path: Path) -> 
         assert server.json("/v1/models/removed:predict", {"instances": [1]}) == HALVED
         configuration(file, {"kept": model, "added": model})
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: server.ask("/v1/models/added:predict", {"instances": [1]})[0] == 200)
-        until(lambda: server.ask("/v1/models/removed")[0] == 404)
+        until_blocking(lambda: server.ask("/v1/models/added:predict", {"instances": [1]})[0] == 200)
+        until_blocking(lambda: server.ask("/v1/models/removed")[0] == 404)
         assert server.json("/v1/models/kept:predict", {"instances": [1]}) == HALVED
         status = json.loads(ask(server.admin, "GET", "/v1/status").body)
         assert status["models"].keys() == {"kept", "added"}
@@ -136,12 +110,12 @@ def test_a_broken_configuration_changes_nothing_and_the_log_says_why(tmp_path: P
         for number, (broken, why) in enumerate(BROKEN.items()):
             file.write_text(broken)
             server.process.send_signal(signal.SIGHUP)
-            until(partial(complaint, server, number))
+            until_blocking(partial(complaint, server, number))
             assert why in complaint(server, number)
             assert server.json(PREDICT, {"instances": [1]}) == HALVED
         configuration(file, {"half": model, "added": model})
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: server.ask("/v1/models/added:predict", {"instances": [1]})[0] == 200)
+        until_blocking(lambda: server.ask("/v1/models/added:predict", {"instances": [1]})[0] == 200)
 
 
 def complaint(server: Running, number: int) -> str:
@@ -157,7 +131,7 @@ def test_sighup_takes_up_new_tokens(tmp_path: Path) -> None:
     with serving(tmp_path, half(tmp_path), "--token-file", tokens) as server:
         tokens.write_text("new\n")
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: server.ask("/v2", headers={"Authorization": "Bearer new"})[0] == 200)
+        until_blocking(lambda: server.ask("/v2", headers={"Authorization": "Bearer new"})[0] == 200)
         assert server.ask("/v2", headers={"Authorization": "Bearer old"})[0] == 401
 
 
@@ -184,7 +158,9 @@ def test_a_full_disk_for_logs_costs_no_answer_and_no_clean_end(tmp_path: Path) -
             stderr=full,
         )
     try:
-        until(lambda: process.poll() is not None or (uds.exists() and answers(uds, "/v2/health/ready")), within_s=30)
+        until_blocking(
+            lambda: process.poll() is not None or (uds.exists() and answers(uds, "/v2/health/ready")), within_s=30
+        )
         assert process.poll() is None
         for _ in range(20):
             assert ask(uds, "POST", PREDICT, HALF).json() == HALVED
@@ -196,13 +172,6 @@ def test_a_full_disk_for_logs_costs_no_answer_and_no_clean_end(tmp_path: Path) -
     finally:
         process.kill()
         process.wait()
-
-
-def answers(to: Path, target: str) -> bool:
-    try:
-        return ask(to, "GET", target).status == 200
-    except OSError:
-        return False
 
 
 def test_the_access_log_has_a_line_for_each_request(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,8 @@ import pytest
 
 from tests.data import shared_data
 from tests.functional.server import Running, serving
-
-DIGITS = Path(str(files("edge"))) / "data" / "digits"
-PIXELS = [[[0]] * 8] * 8
-
-
-def publish(version: Path, target: Path) -> None:
-    staging = target.with_name(f".{target.name}.new")
-    shutil.copytree(version, staging)
-    staging.rename(target)
+from tests.functional.zoo import DIGITS, PIXELS, publish
+from tests.waiting import until_blocking
 
 
 @pytest.fixture
@@ -64,10 +55,7 @@ class Load(threading.Thread):
         connection.close()
 
     def wait_for(self, version: str, within_s: float = 30.0) -> None:
-        end = time.monotonic() + within_s
-        while not self.versions[version]:
-            assert time.monotonic() < end, (self.versions, self.failures[:3])
-            time.sleep(0.01)
+        until_blocking(lambda: self.versions[version], lambda: (self.versions, self.failures[:3]), within_s=within_s)
 
 
 def test_a_swap_under_load_loses_nothing_and_a_bad_version_changes_nothing(models: Path, tmp_path: Path) -> None:
@@ -95,13 +83,8 @@ def _states(server: Running) -> dict[str, Any]:
 
 
 def _wait_for_state(server: Running, version: str, state: str) -> Any:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        found = _states(server).get(version, {})
-        if found.get("state") == state:
-            return found
-        time.sleep(0.02)
-    raise TimeoutError(_states(server))
+    until_blocking(lambda: _states(server).get(version, {}).get("state") == state, lambda: _states(server))
+    return _states(server)[version]
 
 
 def test_predict_metadata_and_errors_speak_tensorflow_serving(models: Path, tmp_path: Path) -> None:

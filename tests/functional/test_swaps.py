@@ -14,13 +14,13 @@ from tests import tflite_models
 from tests.functional.repository import (
     Repository,
     answer,
-    eventually,
     model_status,
     reach,
     states,
     version_status,
 )
 from tests.functional.server import Running, serving
+from tests.waiting import until_blocking
 
 BROKEN = b"no model at all"
 
@@ -67,7 +67,7 @@ def test_a_version_that_is_copied_slowly_is_not_loaded_before_it_is_complete(
 def _unchanged_for(server: Running, seconds: float) -> bool:
     """Version 1 alone, all the time."""
     with pytest.raises(TimeoutError):
-        eventually(lambda: states(server, "m") != {"1": "ready"}, within_s=seconds)
+        until_blocking(lambda: states(server, "m") != {"1": "ready"}, within_s=seconds)
     return answer(server, "m") == 1
 
 
@@ -134,11 +134,11 @@ def test_a_base_path_that_vanishes_changes_nothing_and_one_that_is_emptied_unloa
 ) -> None:
     with serving(tmp_path, repository.path) as server:
         (repository.path / "m").rename(repository.path / ".aside")
-        eventually(lambda: "no such directory" in model_status(server, "m")["problem"])
+        until_blocking(lambda: "no such directory" in model_status(server, "m")["problem"])
         assert answer(server, "m") == 1
         assert server.ask("/v2/health/ready")[0] == 200
         (repository.path / ".aside").rename(repository.path / "m")
-        eventually(lambda: not model_status(server, "m")["problem"])
+        until_blocking(lambda: not model_status(server, "m")["problem"])
         assert answer(server, "m") == 1
         repository.drop("m", 1)
         reach(server, "m", v1="unloaded")
@@ -151,11 +151,11 @@ def test_a_base_path_that_vanishes_changes_nothing_and_one_that_is_emptied_unloa
 def test_a_repository_that_vanishes_changes_nothing(repository: Repository, tmp_path: Path) -> None:
     with serving(tmp_path, repository.path) as server:
         repository.path.rename(tmp_path / "aside")
-        eventually(lambda: "no such directory" in model_status(server, "m")["problem"])
+        until_blocking(lambda: "no such directory" in model_status(server, "m")["problem"])
         assert answer(server, "m") == 1
         (tmp_path / "aside").rename(repository.path)
         repository.put("n", 4)
-        eventually(lambda: answer(server, "n") == 4)
+        until_blocking(lambda: answer(server, "n") == 4)
 
 
 def test_a_failed_version_is_tried_again_at_once_when_its_files_change(repository: Repository, tmp_path: Path) -> None:
@@ -175,9 +175,9 @@ def test_a_failed_version_is_tried_a_bounded_number_of_times_with_growing_pauses
     repository.put("m", 2, BROKEN)
     limits = ("--set", "server.max_load_retries=2", "--set", "server.load_retry_s=0.1")
     with serving(tmp_path, repository.path, *limits) as server:
-        eventually(lambda: "m@2: failed (3)" in server.log.read_text(), within_s=90)
+        until_blocking(lambda: "m@2: failed (3)" in server.log.read_text(), within_s=90)
         with pytest.raises(TimeoutError):
-            eventually(lambda: "m@2: failed (4)" in server.log.read_text(), within_s=1.0)
+            until_blocking(lambda: "m@2: failed (4)" in server.log.read_text(), within_s=1.0)
         assert answer(server, "m") == 1
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_replaced_is_the_next_version(tmp_path: Path) -> None:
         new = tmp_path / "half.tflite.new"
         new.write_bytes(tflite_models.scaling(6.0))
         new.rename(file)
-        eventually(lambda: answer(server, "half") == 6)
+        until_blocking(lambda: answer(server, "half") == 6)
         assert states(server, "half")["2"] == "ready"
         file.write_bytes(BROKEN)
         reach(server, "half", v3="failed", v2="ready")
@@ -208,7 +208,7 @@ def test_where_the_system_does_not_notify_directories_are_looked_at(repository: 
     with serving(
         tmp_path, repository.path, "--set", "server.poll_s=0.2", environment={"PYTHONPATH": str(library)}
     ) as server:
-        eventually(lambda: "no notification for" in server.log.read_text())
+        until_blocking(lambda: "no notification for" in server.log.read_text())
         repository.put("m", 2)
         reach(server, "m", v2="ready")
         assert answer(server, "m") == 2
@@ -229,14 +229,14 @@ def test_models_are_loaded_and_unloaded_over_http_where_that_is_allowed(reposito
         assert control(server, "m", "unload") == (200, "")
         assert answer(server, "m") == 404
         unloaded = {"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}
-        eventually(lambda: rows(server)["m"] == unloaded)
+        until_blocking(lambda: rows(server)["m"] == unloaded)
         assert [row["name"] for row in server.json(INDEX, {"ready": True})] == ["other"]
         assert server.ask("/v2/models/m/ready")[0] == 400
         assert server.ask("/v2/health/ready")[0] == 200, "a person wanted it so"
         repository.put("m", 2)
         assert answer(server, "other") == 7
         assert control(server, "m", "load") == (200, "")
-        eventually(lambda: answer(server, "m") == 2)
+        until_blocking(lambda: answer(server, "m") == 2)
         assert control(server, "m", "load") == (200, ""), "loading twice is no error"
         assert control(server, "m", "unload", {"parameters": {"unload_dependents": True}}) == (200, "")
         assert control(server, "m", "unload") == (200, "")
@@ -272,6 +272,8 @@ def test_loading_and_unloading_over_http_is_off_unless_it_is_allowed(repository:
             assert status == 403
             assert "not allowed" in text
         assert answer(server, "m") == 1
+        counted = server.ask("/metrics")[1].decode()
+        assert 'edge_requests_total{code="forbidden",model="",protocol="v2",version=""} 2.0' in counted
 
 
 @pytest.mark.parametrize("swaps", [30, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
@@ -287,8 +289,8 @@ def test_after_many_swaps_the_memory_is_that_after_five(tmp_path: Path, swaps: i
         for swap in range(swaps):
             version = 2 - swap % 2
             repository.aspire("m", version)
-            eventually(lambda want=version: answer(server, "m") == want)  # type: ignore[misc]
-            eventually(lambda old=str(3 - version): states(server, "m")[old] == "unloaded")  # type: ignore[misc]
+            until_blocking(lambda want=version: answer(server, "m") == want)  # type: ignore[misc]
+            until_blocking(lambda old=str(3 - version): states(server, "m")[old] == "unloaded")  # type: ignore[misc]
             if swap == 4:
                 after_five = process.memory_info().rss
         grown = process.memory_info().rss / after_five

@@ -17,8 +17,8 @@ import pytest
 
 from tests.functional.raw import Wire, connect, request
 from tests.functional.server import Running, serving
-from tests.functional.test_process import until
 from tests.functional.zoo import HALF, HALVED, half
+from tests.waiting import until_blocking
 
 PREDICT = "/v1/models/half:predict"
 
@@ -67,7 +67,7 @@ def shared(authority: Authority, files: Path) -> Iterator[Running]:
     flags = ("--tls-cert", files / "cert.pem", "--tls-key", files / "cert.key")
     with serving(files, half(files), *flags, ready=False) as running:
         context = ssl.create_default_context(cafile=authority.ca)
-        until(lambda: secure(running, context, "GET", "/v2/health/ready")[0] == 200)
+        until_blocking(lambda: secure(running, context, "GET", "/v2/health/ready")[0] == 200)
         yield running
 
 
@@ -78,7 +78,7 @@ def server(shared: Running, authority: Authority, files: Path) -> Running:
     if secure(shared, context, "GET", "/v2")[2] != "first":
         install(authority.issue("first"), files)
         shared.process.send_signal(signal.SIGHUP)
-        until(lambda: secure(shared, context, "GET", "/v2")[2] == "first")
+        until_blocking(lambda: secure(shared, context, "GET", "/v2")[2] == "first")
     return shared
 
 
@@ -120,11 +120,11 @@ def test_a_replaced_certificate_is_served_to_new_connections_and_old_ones_live_o
     with Wire(context.wrap_socket(connect(server.port), server_hostname="127.0.0.1")) as old:
         assert old.ask(request("POST", PREDICT, HALF)).json() == HALVED
         install(authority.issue("second"), files)
-        until(lambda: secure(server, context, "GET", "/v2")[2] == "second")
+        until_blocking(lambda: secure(server, context, "GET", "/v2")[2] == "second")
         assert old.ask(request("POST", PREDICT, HALF)).json() == HALVED
     install(authority.issue("third"), files)
     server.process.send_signal(signal.SIGHUP)
-    until(lambda: secure(server, context, "GET", "/v2")[2] == "third", within_s=3)
+    until_blocking(lambda: secure(server, context, "GET", "/v2")[2] == "third", within_s=3)
 
 
 def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authority: Authority, files: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authori
         else:
             (files / name).write_bytes(content)
         server.process.send_signal(signal.SIGHUP)
-        until(partial(complained, server, number + 1))
+        until_blocking(partial(complained, server, number + 1))
         assert secure(server, context, "POST", PREDICT, HALF)[1:] == (
             json.dumps(HALVED, separators=(",", ":")).encode(),
             "first",
@@ -152,7 +152,7 @@ def test_a_broken_replacement_keeps_the_old_certificate(server: Running, authori
         (files / "cert.key").write_bytes(sound[1])
     install(authority.issue("mended"), files)
     server.process.send_signal(signal.SIGHUP)
-    until(lambda: secure(server, context, "GET", "/v2")[2] == "mended")
+    until_blocking(lambda: secure(server, context, "GET", "/v2")[2] == "mended")
 
 
 def complained(server: Running, times: int) -> bool:

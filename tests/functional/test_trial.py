@@ -27,6 +27,7 @@ from edge.domain.models import Artifact, ImageOptions, ModelId, ModelOptions, Pl
 from edge.domain.tensors import Array, DType
 from tests import tflite_models as models
 from tests.data import shared_data
+from tests.waiting import until_blocking
 
 CPU = ModelOptions()
 WAIT_S = 20.0
@@ -53,14 +54,7 @@ def save(version: Artifact, x: Array, y: Array) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Polls in a thread: what is awaited happens in another process."""
-
-    def wait() -> None:
-        end = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < end, "it did not happen"
-            time.sleep(0.02)
-
-    await asyncio.to_thread(wait)
+    await asyncio.to_thread(until_blocking, condition)
 
 
 async def pid_in(version: Artifact) -> int:
@@ -295,7 +289,7 @@ def test_versions_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> Non
         (tmp_path / place / "model.tflite").touch()
     (tmp_path / "c" / "model.tflite").unlink()
     found = [str(artifact.id) for artifact in find_versions(tmp_path)]
-    assert found == ["a@2", "a@10", "b@1"]
+    assert found == ["a@2", "a@10", "b@0", "b@1"], "the versions that a server would find"
     assert [artifact.id.name for artifact in find_versions(tmp_path / "b" / "x" / "model.tflite")] == ["model"]
 
 

@@ -13,12 +13,22 @@ DIGITS = Path(str(files("edge"))) / "data" / "digits"
 PIXELS = [[[0]] * 8] * 8
 HALF = b'{"instances": [1.0]}'
 HALVED = {"predictions": [0.5]}
+LOOP = "/v1/models/loop:predict"
+FOR_EVER = b'{"inputs": [-1e9]}'
+"""For `looping`."""
 
 
 def half(directory: Path) -> Path:
     """`half.tflite`: `x` float32 [?] → `y`, half of it."""
     path = directory / "half.tflite"
     path.write_bytes(tflite_models.scaling(0.5))
+    return path
+
+
+def looping(directory: Path) -> Path:
+    """`loop.tflite`: runs for about 0.16 µs times -x; for ever where x is below -2**24, as float32 has no next number."""
+    path = directory / "loop.tflite"
+    path.write_bytes(tflite_models.looping(0.0))
     return path
 
 

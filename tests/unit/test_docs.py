@@ -10,6 +10,12 @@ import pytest
 from edge.config import keys
 from edge.config.layers import NOT_KEYS
 from edge.domain.errors import Code
+from edge.domain.lifecycle import State
+from edge.domain.model_toml import KEYS
+from edge.domain.models import ModelId
+from edge.domain.ports import ModelStatus, VersionStatus
+from edge.telemetry.exposition import Exposition
+from edge.telemetry.metrics import Metrics
 from edge.wire.status import HTTP_STATUS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,8 +53,42 @@ def test_the_default_that_is_documented_is_the_one_there_is(section: str, key: s
         assert said == f"`{json.dumps(value)}`"
 
 
+def test_every_key_of_a_versions_own_file_is_documented_and_no_other() -> None:
+    part = (DOCS / "configuration.md").read_text().split("## A version's model.toml")[1].split("\n## ")[0]
+    assert rows(part).keys() == KEYS
+
+
 def test_every_name_of_the_environment_is_documented() -> None:
     assert rows((DOCS / "configuration.md").read_text()).keys() >= NOT_KEYS
+
+
+def test_every_metric_is_documented_with_its_labels_and_no_other(tmp_path: Path) -> None:
+    zone = tmp_path / "thermal_zone0"
+    zone.mkdir()
+    (zone / "type").write_text("cpu")
+    (zone / "temp").write_text("40000")
+    metrics = Metrics(tfserving=True)
+    metrics.version("m", 1).answered("v1", 0.1, 0.0, 0.1)
+    metrics.swapped(1.0, True)
+    metrics.watch(lambda: [ModelStatus("m", [VersionStatus(ModelId("m", 1), State.READY)], {})])
+    _, text = Exposition(metrics, tmp_path).render("")
+    given = families(text.decode()) | families(metrics.render_tfserving().decode())
+    documented = {
+        name: {label.strip("` ") for label in cells[1].split(",") if label.strip()}
+        for name, cells in rows((DOCS / "metrics.md").read_text()).items()
+    }
+    assert documented == {
+        name: labels for name, labels in given.items() if not name.startswith(("process_", "python_"))
+    }
+
+
+def families(text: str) -> dict[str, set[str]]:
+    """The labels of each metric in Prometheus' text format; the bounds of a histogram's buckets are none."""
+    found: dict[str, set[str]] = {}
+    for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE):
+        samples = re.findall(rf"^{name}(?:_bucket|_sum|_count)?{{(.*)}}", text, re.MULTILINE)
+        found[name] = {label for sample in samples for label in re.findall(r'(\w+)="', sample)} - {"le"}
+    return found
 
 
 def test_every_code_is_documented_with_its_status() -> None:

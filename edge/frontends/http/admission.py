@@ -11,9 +11,12 @@ from typing import ParamSpec, TypeVar
 
 from edge.domain.errors import DeadlineExceeded, InvalidInput, Overloaded
 from edge.frontends.http.message import Request
+from edge.wire.encoding import Claim
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Undo = Callable[[bytes, str, int, Claim], bytes]
 
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 LARGE_BYTES = 1 << 20
@@ -22,19 +25,20 @@ LARGE_BYTES = 1 << 20
 class Admission:
     """`with admission:` holds one of `max_inflight` places. `large_bytes`: bodies above it are read off the loop.
 
-    max_inflated_bytes: what the compressed bodies of all requests in flight may come to.
+    max_body_bytes: what one compressed body may come to; max_inflated_bytes: those of all requests in flight.
     """
 
     def __init__(
         self,
         *,
         max_inflight: int,
+        max_body_bytes: int,
         max_inflated_bytes: int,
         request_timeout_s: float,
         offload: Executor,
         large_bytes: int = LARGE_BYTES,
     ) -> None:
-        self._max_inflated_bytes = max_inflated_bytes
+        self._max_body_bytes, self._max_inflated_bytes = max_body_bytes, max_inflated_bytes
         self._max_inflight, self._timeout_s = max_inflight, request_timeout_s
         self._offload, self._large_bytes = offload, large_bytes
         self._inflight = 0
@@ -71,7 +75,7 @@ class Admission:
         return size <= self._large_bytes
 
     @contextmanager
-    def inflating(self) -> Iterator[Callable[[int], None]]:
+    def inflating(self) -> Iterator[Claim]:
         """How one request claims the bytes that its body inflates to, in any thread; given back when the block ends.
 
         The claim raises Overloaded, also once the block has ended: a thread may go on after its request was given up.
@@ -97,6 +101,12 @@ class Admission:
             with self._lock:
                 self._inflated_bytes -= mine
                 mine, over = 0, True
+
+    async def inflated(self, request: Request, deadline: float, claim: Claim, undo: Undo) -> bytes:
+        """The request's body without its content encoding. Raises DeadlineExceeded, and what `undo` raises."""
+        most = self._max_body_bytes  # what it may come to, which is what it may cost
+        encoding = request.header(b"content-encoding")
+        return await self.read(most, deadline, undo, request.body, encoding, most, claim)
 
     async def read(self, size: int, deadline: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do work whose cost goes with `size` bytes: here, or in a thread where it would hold up everybody else."""

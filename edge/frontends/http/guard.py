@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.frontends.http.message import Request, Response, json_error
+from edge.domain.errors import Forbidden, Unauthenticated
+from edge.frontends.http.message import Request
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +42,17 @@ class Guard:
         self._hosts_seen: dict[bytes, bool] = {}
         self.tokens = tokens
 
-    def refusal(self, request: Request, *, local: bool) -> Response | None:
-        """The answer to a request that may not pass, or None. `local`: it came over a Unix socket."""
+    def refusal(self, request: Request, *, local: bool) -> Forbidden | Unauthenticated | None:
+        """Why a request may not pass, or None. `local`: it came over a Unix socket."""
         if self._policy.check_host and not local:
             host = request.headers.get(b"host", b"")
             if not self._host_is_ours(host):
-                return json_error(
-                    403, f"host {host.decode('latin-1')[:200]!r} is not one of this server's names (allowed_hosts)"
+                return Forbidden(
+                    f"host {host.decode('latin-1')[:200]!r} is not one of this server's names (allowed_hosts)"
                 )
         origin = request.headers.get(b"origin")
         if origin is not None and not self._policy.cors and not self._same_origin(origin, request):
-            return json_error(403, f"a page of {origin.decode('latin-1')[:200]!r} may not ask here (cors is off)")
+            return Forbidden(f"a page of {origin.decode('latin-1')[:200]!r} may not ask here (cors is off)")
         if self.tokens is not None and request.path not in OPEN_PATHS:
             return self._without_token(request)
         return None
@@ -69,7 +70,7 @@ class Guard:
             return True  # a preflight causes no work, and its answer allows nothing unless cors is on
         return origin.partition(b"://")[2].lower() == request.headers.get(b"host", b"").lower()
 
-    def _without_token(self, request: Request) -> Response | None:
+    def _without_token(self, request: Request) -> Unauthenticated | None:
         assert self.tokens is not None
         scheme, _, given = request.headers.get(b"authorization", b"").partition(b" ")
         given = given.strip()
@@ -77,9 +78,7 @@ class Guard:
         if scheme.lower() == b"bearer" and any(matches):
             return None
         came = "another token" if given else "none"
-        return json_error(
-            401, f"want a bearer token in the Authorization header, got {came}", (("WWW-Authenticate", "Bearer"),)
-        )
+        return Unauthenticated(f"want a bearer token in the Authorization header, got {came}")
 
 
 def _is_ours(host: bytes, names: frozenset[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -78,8 +79,6 @@ class Response:
 
 def json_error(status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
     """For what no protocol has words of its own."""
-    import json
-
     return Response(status, json.dumps({"error": message}).encode(), JSON, headers)
 
 

@@ -12,9 +12,9 @@ from edge.domain.errors import EdgeError
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, ModelStatus, VersionStatus
-from edge.frontends.admin import Boot
 from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.page import load_page
+from edge.telemetry.build import Boot
 from edge.wire.reply import JSON, TEXT
 
 TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -25,7 +25,7 @@ class Figures(Protocol):
 
     def render(self, accept: str = "") -> tuple[str, bytes]: ...
     def render_tfserving(self) -> bytes: ...
-    def snapshot(self) -> Mapping[str, Any]: ...
+    def snapshot(self) -> Mapping[str, Mapping[str, float]]: ...
 
 
 class Pages:
@@ -80,7 +80,7 @@ class Pages:
         return Response(200, openapi(infos, self._boot.version), JSON)
 
     def _stats(self, _: Request) -> Response:
-        figures = self._figures.snapshot()["models"]
+        figures = self._figures.snapshot()
         body = {
             "server": {
                 "version": self._boot.version,
@@ -93,8 +93,7 @@ class Pages:
         return Response(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))
 
 
-def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
-    counts = figures.get("versions", {})
+def _model(model: ModelStatus, figures: Mapping[str, float]) -> dict[str, Any]:
     return {
         "name": model.name,
         "labels": dict(model.labels),
@@ -102,19 +101,18 @@ def _model(model: ModelStatus, figures: Mapping[str, Any]) -> dict[str, Any]:
         "rate": figures.get("rate", 0.0),
         "p50_ms": figures.get("p50_s", 0.0) * 1000,
         "p99_ms": figures.get("p99_s", 0.0) * 1000,
-        "versions": [_version(version, counts) for version in model.versions],
+        "versions": [_version(version) for version in model.versions],
     }
 
 
-def _version(version: VersionStatus, counts: Mapping[str, int]) -> dict[str, Any]:
-    number = str(version.id.version)
+def _version(version: VersionStatus) -> dict[str, Any]:
     return {
-        "version": number,
+        "version": str(version.id.version),
         "state": version.state.value,
         "reason": version.reason,
         "device": version.device,
         "notice": version.notice,
-        "requests": counts.get(number, 0),
-        "failures": version.failures,
+        "requests": version.total_requests,
+        "failures": version.total_failures,
         "queue": version.queue_depth,
     }

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection: bytes in, whole requests to the handler, answers out in order.
+"""One HTTP/1.1 connection: whole requests to the handler, answers out in order, and no longer than each may take.
 
 Rule 1: one request at a time is answered; while one is, at most one more is read (pipelining), then reading stops.
 Rule 2: every phase has a deadline that `tick` holds it to: idle, head, body, sending.
-Rule 3: memory is claimed from the listener before a body is kept, and given back when its request is answered.
+Rule 3: the memory that was claimed for a body is given back when its request is answered.
 Rule 4: a client that goes away cancels its request. One that only closes its sending side looks the same, and is
 taken to be gone too.
 """
@@ -15,19 +15,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-import httptools
-
 from edge.frontends.http import eager
-from edge.frontends.http.message import (
-    CLOSE,
-    KEEP_ALIVE,
-    PERSISTENT,
-    Request,
-    Response,
-    encode,
-    head_without_upgrade,
-    json_error,
-)
+from edge.frontends.http.message import CLOSE, Request, Response, encode, json_error
+from edge.frontends.http.reading import Reader, Refused
 
 if TYPE_CHECKING:
     from edge.frontends.http.listener import Listener
@@ -44,27 +34,17 @@ class HttpProtocol(asyncio.Protocol):
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = Reader(
+            self._limits, claim=listener.claim, now=self._loop.time, head=self._head, whole=self._whole
+        )
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Request, bytes, int]] = deque()
         self._busy = False
-        self._claimed = 0
         self._closing = False
         self._can_write = True
         self._unsent = 0
-        # Bytes since the parser last had something to say: an endless header or trailer shows here.
-        self._unheard = 0
         self.deadline = 0.0
-        self._reset()
-
-    def _reset(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
-        self._in_head = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
 
     # -- the transport's side
 
@@ -79,47 +59,21 @@ class HttpProtocol(asyncio.Protocol):
         self._closing = True
         if self._task is not None:
             self._task.cancel()
-        self._release(self._claimed)
+        self._release(self._reader.claimed)
         for _, _, claimed in self._waiting:
             self._release(claimed)
         self._waiting.clear()
-        self._claimed = 0
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        if not (self._busy or self._in_head or self._body_bytes or self._waiting):  # idle, as below
+        if not (self._busy or self._waiting or self._reader.under_way):  # idle, without a call
             self._expect_within(self._limits.header_timeout_s)
-        self._unheard += len(data)
         try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, _Refused):
-                self._refuse(cause.response)
-            else:
-                self._refuse(json_error(400, f"malformed HTTP request: {error}"))
-        if self._unheard > self._limits.max_header_bytes:
-            self._refuse(self._head_too_large())
-
-    def _feed(self, data: bytes) -> None:
-        while data:
-            try:
-                self._parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as offer:
-                data = self._without_upgrade() + data[offer.args[0] :]
-
-    def _without_upgrade(self) -> bytes:
-        """The head of what was read last, to be read again without its offer of another protocol."""
-        method, version = self._parser.get_method(), self._parser.get_http_version()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("CONNECT is for proxies")
-        head = head_without_upgrade(method, self._url, version, self._headers)
-        self._parser = httptools.HttpRequestParser(self)
-        self._reset()
-        return head
+            self._reader.feed(data)
+        except Refused as refused:
+            self._refuse(refused.response)
 
     def pause_writing(self) -> None:
         self._can_write = False
@@ -130,83 +84,19 @@ class HttpProtocol(asyncio.Protocol):
         self._can_write = True
         self._next()
 
-    # -- the parser's side
+    # -- the reader's side
 
-    def on_message_begin(self) -> None:
-        self._in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        self._header_bytes += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if self._headers.setdefault(name, value) is not value and name == b"host":
-            raise _Refused(json_error(400, "want one Host header, got two"))
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._limits.max_header_bytes:
-            raise _Refused(self._head_too_large())
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
+    def _head(self, expects: bool) -> None:
         self._expect_within(self._limits.body_timeout_s)
-        self._unheard = 0
-        length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limits.max_body_bytes:
-            raise _Refused(self._too_large())
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
-            raise _Refused(json_error(400, "want a Host header (RFC 9112, section 3.2)"))
-        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._transport is not None:
+        if expects and self._transport is not None:
             self._transport.write(_CONTINUE)
 
-    def on_body(self, body: bytes) -> None:
-        self._unheard = 0
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.max_body_bytes:
-            raise _Refused(self._too_large())
-        if not self._listener.claim(len(body)):
-            raise _Refused(
-                json_error(
-                    503, "too many bytes of requests are held (max_inflight_body_bytes)", (("Retry-After", "1"),)
-                )
-            )
-        self._claimed += len(body)
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self._unheard = 0
-        if self._parser.should_upgrade():
-            return  # read again: see _without_upgrade
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        request = Request(
-            self._parser.get_method().decode("latin-1"),
-            self._url.decode("latin-1"),
-            self._headers,
-            body,
-            self._loop.time(),
-        )
-        self._waiting.append((request, self._connection(), self._claimed))
-        self._claimed = 0
-        self._reset()
-        if self._busy:
-            if self._transport is not None:
-                self._transport.pause_reading()
-        else:
+    def _whole(self, request: Request, connection: bytes, claimed: int) -> None:
+        self._waiting.append((request, connection, claimed))
+        if not self._busy:
             self._next()
-
-    def _connection(self) -> bytes:
-        if not self._parser.should_keep_alive():
-            return CLOSE
-        # Only HTTP/1.0 needs to be told, and it has asked.
-        asked = b"connection" in self._headers and self._parser.get_http_version() == "1.0"
-        return KEEP_ALIVE if asked else PERSISTENT
-
-    def _head_too_large(self) -> Response:
-        limit = self._limits.max_header_bytes
-        return json_error(431, f"the request's head is larger than {limit} bytes (max_header_bytes)")
-
-    def _too_large(self) -> Response:
-        return json_error(413, f"the body is larger than {self._limits.max_body_bytes} bytes (max_body_bytes)")
+        elif self._transport is not None:
+            self._transport.pause_reading()
 
     def _expect_within(self, seconds: float) -> None:
         # What is pipelined behind an answer that is being made or sent may not give that one more time.
@@ -282,7 +172,7 @@ class HttpProtocol(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        return not self._busy and not self._waiting and not self._in_head and not self._body_bytes
+        return not self._busy and not self._waiting and not self._reader.under_way
 
     def tick(self, now: float) -> None:
         """Called about once a second: hold the connection to its deadline."""
@@ -315,11 +205,3 @@ class HttpProtocol(asyncio.Protocol):
         elif self.idle:
             self._closing = True
             self._transport.close()
-
-
-class _Refused(Exception):
-    """Raised within the parser's callbacks, to leave it."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response

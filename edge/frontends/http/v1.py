@@ -15,7 +15,7 @@ from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import Payload, PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
-from edge.wire.classes import encode_top, parse_top, top_k
+from edge.wire.classes import encode_top, parse_count, top_k
 from edge.wire.encoding import Claim
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.reply import JSON
@@ -54,12 +54,10 @@ class V1:
         catalog: Catalog,
         admission: Admission,
         refused: Callable[[str, str], None],
-        max_body_bytes: int,
         cors: bool,
     ) -> None:
         self._predictor, self._catalog = predictor, catalog
         self._admission, self._refused = admission, refused
-        self._max_body_bytes = max_body_bytes
         self._headers = _CORS if cors else ()
 
     async def __call__(self, request: Request) -> Response:
@@ -96,7 +94,9 @@ class V1:
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._inflated(request, deadline, claim) if claim else request.body
+                body = request.body
+                if claim is not None:
+                    body = await self._admission.inflated(request, deadline, claim, read_body)
                 # A small body is read here and now, without a coroutine: that is most requests.
                 if self._admission.is_small(len(body)):
                     parsed = _parse(request, body, found)
@@ -115,11 +115,6 @@ class V1:
                 self._refused(PROTOCOL, error.code.value)
             return self._error(error, found)
         return Response(200, answer, JSON, self._headers)
-
-    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
-        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
-        encoding = request.header(b"content-encoding")
-        return await self._admission.read(most, deadline, read_body, request.body, encoding, most, claim)
 
     def _error(self, error: EdgeError, found: Route | None) -> Response:
         if isinstance(error, InferenceFailed):
@@ -142,7 +137,7 @@ def _parse(request: Request, body: bytes, found: Route) -> Parsed:
     if is_picture(request.media_type):
         payload = ImagePayload(body, request.media_type)
         top = request.query.get("top")
-        return "", payload, _best(parse_top(top[0])) if top else _rows
+        return "", payload, _best(parse_count("top", top[0])) if top else _rows
     parsed = parse_predict(body)
     return parsed.signature_name, parsed.payload, _rows if parsed.row else _columns
 

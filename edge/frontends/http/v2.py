@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput
+from edge.domain.errors import ControlFailed, EdgeError, Forbidden
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, Control, Predictor
 from edge.domain.requests import PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.message import Request, Response
 from edge.wire import v2_metadata, v2_repository
+from edge.wire.classes import parse_count
 from edge.wire.encoding import Claim, compress, inflate, negotiate
 from edge.wire.image import ImagePayload, is_picture
 from edge.wire.reply import Reply
@@ -21,7 +22,6 @@ from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer
 from edge.wire.v2_routes import Kind, V2Route, refusal, route
 
 PROTOCOL = "v2"
-MAX_CLASSES = 1000
 
 
 class V2:
@@ -35,12 +35,10 @@ class V2:
         control: Control | None,
         admission: Admission,
         refused: Callable[[str, str], None],
-        max_body_bytes: int,
         version: str,
     ) -> None:
         self._predictor, self._catalog, self._control = predictor, catalog, control
         self._admission, self._refused = admission, refused
-        self._max_body_bytes = max_body_bytes
         self._version = version
 
     async def __call__(self, request: Request) -> Response:
@@ -57,8 +55,10 @@ class V2:
         try:
             with self._admission:
                 deadline = self._admission.deadline(request)
-                body = await self._inflated(request, deadline, claim) if claim else request.body
-                length = head_length(request)
+                body = request.body
+                if claim is not None:
+                    body = await self._admission.inflated(request, deadline, claim, inflate)
+                length = _head_length(request)
                 if is_picture(request.media_type):
                     parsed = self._picture(request, body, spec)
                 # A small head is read here and now, without a coroutine: that is most requests.
@@ -74,21 +74,15 @@ class V2:
                 self._refused(PROTOCOL, error.code.value)
             return respond(error_response(error, model=spec.name, request_id=parsed.id if parsed else ""))
 
-    async def _inflated(self, request: Request, deadline: float, claim: Claim) -> bytes:
-        most = self._max_body_bytes  # what it may inflate to, which is what it may cost
-        encoding = request.header(b"content-encoding")
-        return await self._admission.read(most, deadline, inflate, request.body, encoding, most, claim)
-
     def _picture(self, request: Request, body: bytes, spec: ModelSpec) -> ParsedInfer:
         """A picture as the body. `?classification=K` asks for the K best classes of each output."""
         payload = ImagePayload(body, request.media_type)
         asked = request.query.get("classification")
         if not asked:
             return ParsedInfer(payload)
-        if not (asked[0].isascii() and asked[0].isdigit() and 1 <= int(asked[0][:9]) <= MAX_CLASSES):
-            raise InvalidInput(f"classification: want a whole number from 1 to {MAX_CLASSES}, got {asked[0][:40]!r}")
+        count = parse_count("classification", asked[0])
         names = self._catalog.describe(spec).default_signature.outputs
-        return ParsedInfer(payload, outputs=tuple(RequestedOutput(name, False, int(asked[0])) for name in names))
+        return ParsedInfer(payload, outputs=tuple(RequestedOutput(name, False, count) for name in names))
 
     async def _encode(
         self, request: Request, response: PredictResponse, parsed: ParsedInfer, deadline: float
@@ -156,13 +150,15 @@ class V2:
                 raise Forbidden("explicit model load / unload is not allowed (http.model_control is off)")
             await (self._control.load(name) if action == "load" else self._control.unload(name))
         except ControlFailed as error:
+            self._refused(PROTOCOL, error.code.value)
             return control_failed(error, model=name, action=action, known=self._catalog.status(name) is not None)
         except EdgeError as error:
+            self._refused(PROTOCOL, error.code.value)
             return error_response(error, model=name)
         return v2_repository.controlled()
 
 
-def head_length(request: Request) -> int | None:
+def _head_length(request: Request) -> int | None:
     """Bytes of JSON before the tensors, where the request says so. Raises InvalidInput."""
     given = request.headers.get(b"inference-header-content-length")
     return None if given is None else parse_header_length(given.decode("latin-1"))

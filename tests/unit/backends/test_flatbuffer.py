@@ -135,6 +135,6 @@ def test_a_truncated_model_is_read_or_refused_and_nothing_else(seed: bytes, data
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
-def test_random_bytes_are_refused(noise: bytes) -> None:
+def test_random_bytes_are_read_or_refused_and_nothing_else(noise: bytes) -> None:
     _survives(noise)
     _survives(b"\x10\0\0\0TFL3" + noise)

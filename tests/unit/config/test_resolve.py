@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import ConfigError, load_config, missing_files, plain, resolve
+from edge.config import ConfigError, Http, load_config, missing_files, plain, resolve
 from edge.config.paths import default_admin_uds, default_config_file, default_state_dir
 from edge.domain.models import ModelOptions, Swap
 from edge.domain.policy import Specific
@@ -104,6 +104,22 @@ def test_a_port_that_others_can_reach_unguarded_is_warned_of(flags: dict[str, ob
     found = resolve(None, {}, flags).warnings
     assert len(found) == warnings
     assert all("can be reached from other machines" in warning for warning in found)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("fe80::1%eth0", False),
+        ("localhost", True),
+        ("box.localhost", True),
+        ("box.lan", False),
+        (None, False),
+    ],
+)
+def test_a_port_of_this_machine_alone_is_told_by_its_host(host: str | None, local: bool) -> None:
+    assert Http(host=host).on_loopback is local
 
 
 def test_files_that_the_server_needs_and_are_not_there_are_named(tmp_path: Path) -> None:

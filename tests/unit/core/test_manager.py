@@ -17,7 +17,6 @@ from edge.core.catalog import Catalog
 from edge.core.deaths import Deaths
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
-from edge.core.meter import NoMeter
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.domain.errors import ControlFailed, DeadlineExceeded, NotFound, Overloaded
@@ -25,6 +24,7 @@ from edge.domain.lifecycle import State
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec, Platform, Swap
 from edge.domain.requests import PredictRequest, PredictResponse, Target
 from edge.domain.tensors import Tensors
+from tests.fakes.meter import FakeMeter
 from tests.fakes.tflite import FakeBackend
 from tests.waiting import until
 
@@ -90,7 +90,7 @@ async def world(
     manager = Manager(
         registry=registry,
         loader=loader,
-        meters=lambda _: NoMeter(),
+        meters=lambda _: FakeMeter(),
         limits=ManagerLimits(**limits),  # type: ignore[arg-type]
     )
     with ThreadPoolExecutor(1) as offload:
@@ -165,12 +165,16 @@ async def test_a_request_that_runs_keeps_its_version_until_it_is_answered() -> N
 
 
 async def test_replace_unloads_before_it_loads() -> None:
-    async with world(FakeBackend()) as w:
+    backend = FakeBackend()
+    async with world(backend) as w:
         w.aspire(1)
         await w.reach(v1=State.READY)
+        gate = backend.load_hang[2] = threading.Event()
         w.aspire(2, swap=Swap.REPLACE)
+        await until(lambda: ModelId("m", 2) in backend.loads)
+        assert not backend.alive, "its memory is free before the next one takes any"
+        gate.set()
         await w.reach(v2=State.READY)
-        assert [model.version for model in w.backend.closes][:1] == [1]
 
 
 async def test_a_deadline_passes_while_the_model_hangs_and_a_full_queue_refuses() -> None:
@@ -256,3 +260,14 @@ async def test_requests_that_were_given_up_take_no_place_in_the_queue_behind_a_l
         gate.set()
         assert [await running, await waiting] == [1.0, 1.0]
         assert len(backend.runs) == tested + 2
+
+
+async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a_swap() -> None:
+    async with world(FakeBackend(failing=set(range(2, 12))), max_ended=3) as w:
+        w.aspire(1)
+        w.manager.started()
+        await w.reach(v1=State.READY)
+        for version in range(2, 12):
+            w.aspire(version, available=(1, version), fallback=1)
+            await w.reach(**{f"v{version}": State.FAILED})
+        assert sorted(w.states()) == [1, 9, 10, 11]

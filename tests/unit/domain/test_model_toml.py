@@ -37,6 +37,8 @@ def test_an_empty_file_changes_nothing() -> None:
         ("[image]\nresize = 'zoom'", "image.resize: want 'stretch' or 'crop' or 'pad', got 'zoom'"),
         ("[image]\nsize = 3", "image.size: no such key; want resize, resample, channels, mean, std"),
         ("[image]\nlane = 'auto'", "image.lane: no such key"),
+        ("'image.lane' = 'auto'", "image.lane: no such key"),
+        ("'image.std' = 2", "image.std: no such key"),
         ("[image]\nmean = '1'", "image.mean: want a number, got '1'"),
         ("[image]\nmean = nan", "image.mean: want a number, got nan"),
         ("[image]\nstd = 0", "image.std: want a number other than 0"),

@@ -14,7 +14,13 @@ from edge.frontends.http.admission import Admission
 
 
 def admission(most: int) -> Admission:
-    return Admission(max_inflight=8, max_inflated_bytes=most, request_timeout_s=1, offload=ThreadPoolExecutor(1))
+    return Admission(
+        max_inflight=8,
+        max_body_bytes=most,
+        max_inflated_bytes=most,
+        request_timeout_s=1,
+        offload=ThreadPoolExecutor(1),
+    )
 
 
 def test_inflated_bytes_are_bounded_over_all_requests_and_given_back() -> None:

@@ -154,6 +154,12 @@ async def test_a_slow_head_and_a_slow_body_are_hung_up_on() -> None:
         assert got.startswith(b"HTTP/1.1 408 ")
 
 
+async def test_a_body_of_which_nothing_comes_is_told_so() -> None:
+    async with served(body_timeout_s=0.05, keepalive_s=30) as (_, port):
+        got = await talk(port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 408 ")
+
+
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
     async with served(keepalive_s=0.1, header_timeout_s=0.1) as (_, port):
         got = await talk(port, get("/"))
@@ -225,14 +231,20 @@ async def test_head_has_no_body_and_expect_is_answered() -> None:
 
 
 async def test_a_slow_reader_is_hung_up_on_and_holds_back_its_own_requests_only() -> None:
-    async def large(_: Request) -> Response:
-        return Response(200, b"x" * (8 << 20))
+    asked = 0
 
-    async with served(large, send_timeout_s=0.1) as (listener, port):
+    async def answer(request: Request) -> Response:
+        nonlocal asked
+        asked += request.target == "/large"
+        return Response(200, b"x" * (8 << 20) if request.target == "/large" else b"")
+
+    async with served(answer, send_timeout_s=0.1) as (listener, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-        writer.write(get("/") * 5)
+        writer.write(get("/large") * 5)
         async with asyncio.timeout(5):
             await reader.read(1)
+            assert (await talk(port, get("/", "Connection: close"))).startswith(b"HTTP/1.1 200 ")
+            assert asked == 1, "the others wait until the first is taken"
             await until(lambda: not listener.connections)
         writer.close()
         with suppress(OSError):

@@ -100,6 +100,14 @@ async def test_after_a_restart_a_bad_file_leaves_the_last_good_one_in_force(
     assert len(notes.kept) == 1
 
 
+async def test_of_many_problems_some_are_told_and_the_others_counted(models: Path) -> None:
+    for version in range(100, 120):
+        (models / str(version)).mkdir()
+    problem = (await look(source(models))).problem
+    assert problem.count("want one of") == 5
+    assert problem.endswith("; and 15 more")
+
+
 async def test_a_bad_file_with_no_good_one_before_it_leaves_the_choice_to_the_policy(models: Path) -> None:
     aspire(models, "nonsense")
     aspired = await look(source(models, Notes()))

@@ -8,7 +8,7 @@ import pytest
 
 from edge.domain.errors import InvalidInput
 from edge.domain.tensors import Array, DType, Quantization, TensorSpec
-from edge.wire.classes import Choice, encode_top, parse_top, top_k
+from edge.wire.classes import Choice, encode_top, parse_count, top_k
 
 NAMES = ("cat", "dog", "owl", "fox")
 
@@ -92,10 +92,10 @@ def test_the_answer_is_predictions_of_rows_of_choices_and_always_json() -> None:
 
 @pytest.mark.parametrize(("text", "want"), [("1", 1), ("005", 5), ("1000", 1000)])
 def test_top_is_a_whole_number(text: str, want: int) -> None:
-    assert parse_top(text) == want
+    assert parse_count("top", text) == want
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1001", "x", "٣", "9" * 5000])
 def test_any_other_top_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="from 1 to 1000"):
-        parse_top(text)
+        parse_count("top", text)

@@ -14,7 +14,7 @@ from edge.domain.models import ImageOptions, ModelId
 from edge.domain.requests import Target
 from edge.domain.tensors import Array, DType, Quantization, Shape, Signature, TensorSpec
 from edge.wire import picture
-from edge.wire.image import ImagePayload, is_picture, sniff, takes_picture
+from edge.wire.image import ImagePayload, is_picture, takes_picture
 
 MOBILENET = TensorSpec("x", DType.UINT8, (1, 4, 6, 3), Quantization(1 / 128, 128))
 BLACK_GREY_WHITE = np.array([[0, 128, 255]], np.uint8)
@@ -286,12 +286,6 @@ def test_any_other_media_type_is_unsupported(media_type: str) -> None:
     with pytest.raises(UnsupportedMedia, match="image/jpeg, image/png, image/bmp") as raised:
         ImagePayload(b"", media_type)
     assert raised.value.code is Code.UNSUPPORTED_MEDIA
-
-
-def test_the_first_bytes_tell_the_kind() -> None:
-    for kind, name in {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp"}.items():
-        assert sniff(encoded(colours(4, 4), kind)) == name
-    assert sniff(b'{"inputs":1}') is None
 
 
 def test_the_kind_is_read_from_the_bytes_and_binding_is_known_to_be_slow() -> None:

@@ -178,7 +178,18 @@ MODELS = [
         "a",
         [
             VersionStatus(ModelId("a", 3), State.TESTING),
-            VersionStatus(ModelId("a", 2), State.READY, requests=10, failures=2, run_p50_s=0.001),
+            VersionStatus(
+                ModelId("a", 2),
+                State.READY,
+                requests=1,  # in the last minute
+                total_requests=13,
+                total_answered=8,
+                total_failures=2,
+                total_answered_s=0.02,
+                total_queue_s=0.004,
+                total_run_s=0.008,
+                total_failures_s=0.001,
+            ),
             VersionStatus(ModelId("a", 1), State.UNLOADED),
         ],
         {},
@@ -205,8 +216,16 @@ def test_the_index_has_every_version_and_why_it_is_not_there() -> None:
 def test_statistics_are_of_ready_versions() -> None:
     stats = json.loads(v2_metadata.statistics(MODELS).body)["model_stats"]
     assert [(one["name"], one["version"], one["inference_count"]) for one in stats] == [("a", "2", 8), ("d", "1", 0)]
-    assert stats[0]["inference_stats"]["success"] == {"count": 8, "ns": 8_000_000}
-    assert stats[0]["inference_stats"]["fail"]["count"] == 2
+
+
+def test_statistics_only_grow_so_that_a_client_may_take_the_difference_of_two() -> None:
+    stats = json.loads(v2_metadata.statistics(MODELS).body)["model_stats"][0]["inference_stats"]
+    assert {kind: (each["count"], each["ns"]) for kind, each in stats.items() if each["count"]} == {
+        "success": (8, 20_000_000),
+        "fail": (2, 1_000_000),
+        "queue": (8, 4_000_000),
+        "compute_infer": (8, 8_000_000),
+    }
 
 
 @pytest.mark.parametrize(

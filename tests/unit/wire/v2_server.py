@@ -91,7 +91,7 @@ class V2Server:
                 return refusal(found)
 
     def _infer(self, spec: ModelSpec, body: bytes, header: str | None) -> Reply:
-        parsed = parse_infer(body, parse_header_length(header), spec)
+        parsed = parse_infer(body, None if header is None else parse_header_length(header), spec)
         info = self.describe(spec)
         target = Target(info.id, info.default_signature, ImageOptions())
         try:

@@ -15,71 +15,36 @@ import socket
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from edge.demo.clients import MODEL, Connection, Tally, ask_again_and_again
+
 SHOWN = 5
 CLIENTS = 4
-PAUSE_S = 0.002
 BEFORE_S = 2.0
 AFTER_S = 1.0
 SWAP_WITHIN_S = 30.0
 START_WITHIN_S = 30.0
 SHADES = " ░▒▓█"
 PLAIN_SHADES = " .:*#"
-MODEL = "digits"
 LOG = "server.log"
 LAST_LINES = 5
+SERVE = """
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+from edge.cli import main
+main()
+"""
+"""`edge`, to be ended by the kernel (PR_SET_PDEATHSIG) when the demo is killed: nobody else would."""
 
 
 class DemoFailed(Exception):
     """What went wrong, for the person who started it."""
-
-
-@dataclass
-class Tally:
-    """What a load saw. Times in seconds, by when the request was sent."""
-
-    sent: int = 0
-    failed: int = 0
-    versions: Counter[str] = field(default_factory=Counter)
-    latencies: list[tuple[float, float]] = field(default_factory=list)
-    last_failure: str = ""
-    swapped: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def p99(self, start: float, end: float) -> float:
-        times = sorted(took for at, took in self.latencies if start <= at < end)
-        return times[min(len(times) - 1, int(len(times) * 0.99))] if times else 0.0
-
-
-class Connection:
-    """One kept-alive HTTP connection to the server."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def post(self, path: str, body: object) -> tuple[int, Any]:
-        """Status and JSON. Raises OSError, asyncio.IncompleteReadError, ValueError."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        data = json.dumps(body).encode()
-        writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = int(head.partition("content-length:")[2].split("\r\n", 1)[0])
-        return int(head.split(" ", 2)[1]), json.loads(await reader.readexactly(length))
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
 
 
 def run_demo(once: bool, port: int) -> int:
@@ -101,7 +66,7 @@ class _Demo:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last by a terminal that is closed
             loop.add_signal_handler(number, self._stop.set)
         with tempfile.TemporaryDirectory(prefix="edge-demo-") as folder, _shipped() as digits:
             room = Path(folder)
@@ -141,7 +106,7 @@ class _Demo:
 
     async def _spawn(self, room: Path, log: BinaryIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "serve", str(room / "models"), "--port", str(self._port)),
+            *(sys.executable, "-c", SERVE, "serve", str(room / "models"), "--port", str(self._port)),
             *("--state-dir", str(room / "state"), "--set", f"admin.uds={room / 'admin.sock'}"),
             *("--log-level", "warning"),
             stdin=asyncio.subprocess.DEVNULL,
@@ -192,7 +157,10 @@ class _Demo:
     async def _swap_under_load(self, room: Path, digits: Path, images: Any) -> Tally:
         tally, over = Tally(), asyncio.Event()
         inputs = [_as_input(image) for image in images]
-        load = [asyncio.create_task(self._client(tally, over, inputs[each::CLIENTS])) for each in range(CLIENTS)]
+        load = [
+            asyncio.create_task(ask_again_and_again(self._port, tally, over, inputs[each::CLIENTS]))
+            for each in range(CLIENTS)
+        ]
         start = time.monotonic()
         await asyncio.sleep(BEFORE_S)
         print(f"\nPublishing version 2 while {CLIENTS} clients keep asking ...")
@@ -214,30 +182,6 @@ class _Demo:
         print(f"  version 2 answered {swapped - published:.2f} s after it was published")
         print(f"  p99 {before * 1000:.1f} ms before the swap, {during * 1000:.1f} ms during it")
         return tally
-
-    async def _client(self, tally: Tally, over: asyncio.Event, inputs: Sequence[Any]) -> None:
-        connection = Connection(self._port)
-        turn = 0
-        while not over.is_set():
-            data = inputs[turn % len(inputs)]
-            turn += 1
-            body = {"inputs": [{"name": "image", "shape": [1, 8, 8, 1], "datatype": "INT8", "data": data}]}
-            at = time.monotonic()
-            tally.sent += 1
-            try:
-                status, answer = await connection.post(f"/v2/models/{MODEL}/infer", body)
-                if status != 200:
-                    raise ValueError(f"{status}: {answer}")
-                tally.versions[answer["model_version"]] += 1
-                if answer["model_version"] == "2":
-                    tally.swapped.set()
-                tally.latencies.append((at, time.monotonic() - at))
-            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
-                tally.failed += 1
-                tally.last_failure = str(error)
-                connection.close()
-            await asyncio.sleep(PAUSE_S)
-        connection.close()
 
     def _print_how_to_go_on(self, image: Any) -> None:
         url = f"http://127.0.0.1:{self._port}"

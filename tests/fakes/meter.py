@@ -1,0 +1,16 @@
+"""A meter that measures nothing."""
+
+from __future__ import annotations
+
+from edge.telemetry.window import Recent, Totals
+
+
+class FakeMeter:
+    def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool) -> None: ...
+    def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None: ...
+
+    def window(self) -> Recent:
+        return Recent()
+
+    def totals(self) -> Totals:
+        return Totals()
