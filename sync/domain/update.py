@@ -44,6 +44,7 @@ class Target(NamedTuple):
     probation: Probation
     swap: Literal["beside", "replace"]
     min_rate_Bps: int = 0
+    min_counter: int = 0
 
 
 def accept(
@@ -119,6 +120,7 @@ def begin(state: ModelState, target: Target, now: float) -> ModelState:
         since=now,
         probation=target.probation,
         swap=target.swap,
+        min_counter=max(state.min_counter, target.min_counter),
         **_outcome(),
     )
 

@@ -1,0 +1,169 @@
+"""What the device says of itself, kept on the disk until somebody has taken it.
+
+Rule 1: a report is made of the journal; that it cannot be delivered changes nothing but the outbox. Rule 2: the outbox is a
+ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sync.agent.journal import replace_durably
+from sync.agent.planner import Device
+from sync.domain.errors import DiskError, StoreError
+from sync.domain.journal import Journal, ModelState
+from sync.domain.ports import Files
+from sync.domain.report import ModelReport, Report, Transfer, encode_report
+
+log = logging.getLogger(__name__)
+
+MAX_OUTBOX = 200
+
+
+class Delivery(Protocol):
+    """Where reports go."""
+
+    async def deliver(self, report: bytes) -> None:
+        """Returns when it was taken. Raises StoreError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a report says beside the models. `meta`: versions of the metadata roles; sizes in bytes."""
+
+    clock_ok: bool = True
+    meta: Mapping[str, int] | None = None
+    last: Transfer = Transfer()
+    disk_free: int = 0
+    mem_avail: int = 0
+    agent: str = ""
+    edge: str = ""
+
+
+class Outbox:
+    """Methods block, and raise nothing: a disk that fails costs reports, and is logged."""
+
+    def __init__(self, files: Files, directory: Path) -> None:
+        self._files, self._directory = files, directory
+
+    def put(self, seq: int, report: bytes) -> None:
+        try:
+            self._files.make(self._directory)
+            replace_durably(self._files, self._path(seq), report)
+            for name in self._names()[:-MAX_OUTBOX]:
+                self._files.remove(self._directory / name)
+        except (OSError, DiskError) as error:
+            log.warning("report %d is lost: %s", seq, error)
+
+    def oldest(self) -> tuple[int, bytes] | None:
+        for name in self._names():
+            try:
+                return int(name.removesuffix(".json")), self._files.read(self._directory / name)
+            except OSError as error:
+                log.warning("%s: %s", name, error)
+        return None
+
+    def taken(self, seq: int) -> None:
+        try:
+            self._files.remove(self._path(seq))
+        except OSError as error:
+            log.warning("report %d stays in the outbox: %s", seq, error)
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _path(self, seq: int) -> Path:
+        return self._directory / f"{seq:012d}.json"
+
+    def _names(self) -> list[str]:
+        try:
+            names = self._files.names(self._directory)
+        except OSError:
+            return []
+        return sorted(name for name in names if name.endswith(".json") and name[:-5].isdigit())
+
+
+def report_of(device: Device, journal: Journal, now: float, around: Surroundings) -> Report:
+    """now: seconds since the epoch."""
+    return Report(
+        device=device.id,
+        group=device.group,
+        seq=journal.report_seq,
+        ts=now,
+        models={name: _model(state) for name, state in journal.models.items()},
+        clock_ok=around.clock_ok,
+        meta=around.meta or {},
+        last=around.last,
+        disk_free=around.disk_free,
+        mem_avail=around.mem_avail,
+        agent=around.agent,
+        edge=around.edge,
+    )
+
+
+def _model(state: ModelState) -> ModelReport:
+    def version(of: object) -> int | None:
+        return getattr(of, "version", None)
+
+    return ModelReport(
+        active=version(state.active),
+        previous=version(state.previous),
+        candidate=version(state.candidate),
+        phase=state.phase.value,
+        rollout=state.rollout,
+        outcome=state.outcome,
+        reason=state.reason,
+        detail=state.detail,
+        tries=state.tries,
+    )
+
+
+class Reporter:
+    """first_retry_s, doubled up to max_retry_s: pauses after a delivery that failed, in seconds."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        delivery: Delivery | None,
+        *,
+        first_retry_s: float = 15.0,
+        max_retry_s: float = 3600.0,
+    ) -> None:
+        self._outbox, self._delivery = outbox, delivery
+        self._first_retry_s, self._max_retry_s = first_retry_s, max_retry_s
+        self._news = asyncio.Event()
+
+    async def put(self, report: Report) -> None:
+        if self._delivery is not None:
+            await asyncio.to_thread(self._outbox.put, report.seq, encode_report(report))
+            self._news.set()
+
+    async def run(self) -> None:
+        """Deliver, oldest first, until cancelled."""
+        retry_s = self._first_retry_s
+        while True:
+            self._news.clear()
+            if await self.flush():
+                retry_s = self._first_retry_s
+                await self._news.wait()
+            else:
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, self._max_retry_s)
+
+    async def flush(self) -> bool:
+        """Whether the outbox is empty now."""
+        while self._delivery is not None and (oldest := await asyncio.to_thread(self._outbox.oldest)) is not None:
+            seq, report = oldest
+            try:
+                await self._delivery.deliver(report)
+            except StoreError as error:
+                log.warning("report %d waits: %s", seq, error.message)
+                return False
+            await asyncio.to_thread(self._outbox.taken, seq)
+        return True
