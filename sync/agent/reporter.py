@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class Surroundings:
 
     clock_ok: bool = True
     meta: Mapping[str, int] | None = None
-    last: Transfer = Transfer()
+    last: Transfer = field(default_factory=Transfer)
     disk_free: int = 0
     mem_avail: int = 0
     agent: str = ""
