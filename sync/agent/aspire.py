@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from edge.domain.layout import ASPIRED_FILE, ASPIRED_FORMAT, AspiredFile
-from sync.agent.journal import replace_durably
+from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError
 from sync.domain.ports import Files
 

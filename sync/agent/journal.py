@@ -13,6 +13,7 @@ import msgspec
 
 from edge.domain.layout import ASPIRED_FILE, is_model_name, parse_aspired
 from sync.domain.digests import digest_of
+from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.journal import (
     MAX_JOURNAL_BYTES,
@@ -104,16 +105,3 @@ class JournalFile:
                 data = self._files.read(version / path)
                 refs.append(FileRef(path, digest_of(data), len(data)))
         return refs
-
-
-def replace_durably(files: Files, path: Path, data: bytes) -> None:
-    """The old bytes or the new ones, whatever happens. Raises DiskError."""
-    fresh = path.with_name(path.name + ".tmp")
-    try:
-        files.remove(fresh)
-        files.write_at(fresh, 0, data)
-        files.sync(fresh)
-        files.rename(fresh, path)
-        files.sync_directory(path.parent)
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be written: {error.strerror}") from None

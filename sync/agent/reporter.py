@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sync.agent.journal import replace_durably
 from sync.agent.planner import Device
+from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError, StoreError
 from sync.domain.journal import Journal, ModelState
 from sync.domain.ports import Files

@@ -1,0 +1,190 @@
+"""A store in a directory: a disk, a USB stick, what a web server serves.
+
+Rule 1: an object appears whole, by a link or a rename, after it was synced. Rule 2: who swaps holds the store's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sync.domain.errors import Conflict, Missing, Refused, Unreachable
+from sync.domain.ports import Part
+from sync.domain.release import check_path
+
+STEP_BYTES = 1 << 18
+LOCK = ".lock"
+NEW = ".new"
+
+
+class DirectoryStore:
+    """Writes below `directory`, which is made when the first object is."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @property
+    def name(self) -> str:
+        return str(self._directory)
+
+    async def close(self) -> None: ...
+
+    async def get(self, path: str, *, max_bytes: int) -> bytes:
+        """Raises Missing, Unreachable, Refused."""
+        return await asyncio.to_thread(self._get, path, max_bytes)
+
+    def _get(self, path: str, max_bytes: int) -> bytes:
+        with self._errors(path), self._file(path).open("rb") as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise Refused(f"{path}: want at most {max_bytes} bytes, got more")
+        return data
+
+    async def get_part(self, path: str, *, start: int, etag: str) -> Part:
+        """Raises Missing, Unreachable, Refused."""
+        return await asyncio.to_thread(self._part, path, start, etag)
+
+    def _part(self, path: str, start: int, etag: str) -> Part:
+        with self._errors(path):
+            status = self._file(path).stat()
+        tag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+        begin = start if etag == tag and start <= status.st_size else 0
+        return Part(begin, status.st_size, tag, self._chunks(path, begin))
+
+    async def _chunks(self, path: str, start: int) -> AsyncIterator[bytes]:
+        with self._errors(path):
+            file = await asyncio.to_thread(self._file(path).open, "rb")
+        with file:
+            file.seek(start)
+            while data := await asyncio.to_thread(file.read, STEP_BYTES):
+                yield data
+
+    async def create(self, path: str, data: bytes | Path) -> bool:
+        """Raises Unreachable, Refused."""
+        return await asyncio.to_thread(self._create, path, data)
+
+    def _create(self, path: str, data: bytes | Path) -> bool:
+        target = self._file(path)
+        if target.exists():
+            return False
+        with self._errors(path), self._written(target, data) as fresh:
+            try:
+                os.link(fresh, target)
+            except FileExistsError:
+                return False
+            _sync(target.parent)
+        return True
+
+    async def tagged(self, path: str) -> tuple[bytes, str] | None:
+        """Raises Unreachable, Refused."""
+        return await asyncio.to_thread(self._tagged, path)
+
+    def _tagged(self, path: str) -> tuple[bytes, str] | None:
+        try:
+            with self._errors(path):
+                data = self._file(path).read_bytes()
+        except Missing:
+            return None
+        return data, hashlib.sha256(data).hexdigest()
+
+    async def swap(self, path: str, data: bytes, *, was: str | None) -> None:
+        """Raises Conflict, Unreachable, Refused."""
+        await asyncio.to_thread(self._swap, path, data, was)
+
+    def _swap(self, path: str, data: bytes, was: str | None) -> None:
+        target = self._file(path)
+        with self._errors(path), self._written(target, data) as fresh, self._lock():
+            found = self._tagged(path)
+            if (found[1] if found else None) != was:
+                raise Conflict(f"{self.name}: somebody else has written {path} meanwhile; nothing was changed")
+            os.rename(fresh, target)
+            _sync(target.parent)
+
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
+        """Raises Unreachable, Refused."""
+        for each in await asyncio.to_thread(lambda: list(self._walk(prefix))):
+            yield each
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        with self._errors(prefix):
+            for folder, _, files in os.walk(self._directory / prefix):
+                for name in sorted(files):
+                    if name == LOCK or name.endswith(NEW):
+                        continue
+                    file = Path(folder, name)
+                    status = file.stat()
+                    yield file.relative_to(self._directory).as_posix(), status.st_size, status.st_mtime
+
+    async def delete(self, path: str) -> None:
+        """Raises Unreachable, Refused."""
+
+        def work() -> None:
+            with self._errors(path), suppress(Missing):
+                self._file(path).unlink(missing_ok=True)
+
+        await asyncio.to_thread(work)
+
+    def _file(self, path: str) -> Path:
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        return self._directory / path
+
+    @contextmanager
+    def _written(self, target: Path, data: bytes | Path) -> Iterator[Path]:
+        """The data in a file beside the target, synced; gone afterwards if it was not renamed."""
+        _make(target.parent)
+        fresh = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}{NEW}")
+        try:
+            with fresh.open("xb") as file:
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, file, STEP_BYTES)
+                else:
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield fresh
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self._directory / LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise Missing(f"{self.name}: {path}: no such object") from None
+        except IsADirectoryError:
+            raise Missing(f"{self.name}: {path}: is a directory") from None
+        except OSError as error:
+            raise Unreachable(f"{self.name}: {path}: {error.strerror}") from None
+
+
+def _make(directory: Path) -> None:
+    """With those above it, durably."""
+    if not directory.is_dir():
+        _make(directory.parent)
+        with suppress(FileExistsError):
+            directory.mkdir()
+        _sync(directory.parent)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,50 @@
+"""Signed documents, by what they are about: `sync.agent.planner.Documents` from a `TrustClient`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sync.domain.deltas import MAX_DOCUMENT_BYTES as MAX_DELTAS_BYTES
+from sync.domain.deltas import Patch, parse_deltas
+from sync.domain.digests import Digest
+from sync.domain.errors import DocumentError, Missing, StoreError, TrustError
+from sync.domain.layout import deltas_name, manifest_name, rollout_name
+from sync.domain.release import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from sync.domain.rollout import MAX_DOCUMENT_BYTES, Pin, Rollout, parse_pins, parse_rollout, pin_bin
+from sync.trust.client import TrustClient
+
+
+class SignedDocuments:
+    def __init__(self, client: TrustClient) -> None:
+        self._client = client
+
+    async def refresh(self) -> None:
+        await self._client.refresh()
+
+    async def rollout(self, group: str) -> Rollout:
+        """Raises Missing for a group that nobody has written a document for."""
+        data, _ = await self._client.fetch(rollout_name(group), max_bytes=MAX_DOCUMENT_BYTES)
+        document = parse_rollout(data)
+        if document.group != group:
+            raise DocumentError(f"rollout: want that of group {group}, got {document.group}'s")
+        return document
+
+    async def pins(self, rollout: Rollout, device_id: str) -> Mapping[str, Pin]:
+        try:
+            path = rollout.pins_ref.replace("<bin>", pin_bin(device_id))
+            data, _ = await self._client.fetch(path, max_bytes=MAX_DOCUMENT_BYTES)
+        except Missing:
+            return {}
+        return parse_pins(data).devices.get(device_id, {})
+
+    async def release(self, model: str, version: int) -> tuple[Manifest, Digest]:
+        data, digest = await self._client.fetch(manifest_name(model, version), max_bytes=MAX_MANIFEST_BYTES)
+        return parse_manifest(data), digest
+
+    async def patches(self, model: str, version: int) -> Sequence[Patch]:
+        """Empty where there are none or they cannot be had now: all of the file will do."""
+        try:
+            data, _ = await self._client.fetch(deltas_name(model, version), max_bytes=MAX_DELTAS_BYTES)
+            return parse_deltas(data).patches
+        except (StoreError, TrustError, DocumentError):
+            return ()
