@@ -60,8 +60,11 @@ class WriteStore(ReadStore, Protocol):
         """An object with the tag to hand to `swap`; None where there is none. Raises Unreachable, Refused."""
         ...
 
-    async def swap(self, path: str, data: bytes, *, was: str | None) -> None:
-        """Replace the object durably if its tag is still `was`, None for "none is there". Raises Conflict, Unreachable, Refused."""
+    async def swap(self, path: str, data: bytes, *, was: str | None) -> str:
+        """Replace the object durably if its tag is still `was`, None for "none is there"; its tag from now on.
+
+        Raises Conflict, Unreachable, Refused.
+        """
         ...
 
     def walk(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:

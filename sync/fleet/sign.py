@@ -90,10 +90,13 @@ class Repository:
             keys |= {signer.public_key.keyid: signer.public_key for signer in signers}
             ids = [signer.public_key.keyid for signer in signers]
             roles[name] = DelegatedRole(name, ids, ROLES[name].threshold, True, paths=list(patterns))
-            self.targets[name] = Metadata(Targets(version=0))
-        self.targets["targets"] = Metadata(Targets(version=0, delegations=Delegations(keys, roles)))
-        self.snapshot, self.timestamp = Metadata(Snapshot(version=0)), Metadata(Timestamp(version=0))
+            self.targets[name] = Metadata(Targets())
+        self.targets["targets"] = Metadata(Targets(delegations=Delegations(keys, roles)))
+        self.snapshot, self.timestamp = Metadata(Snapshot()), Metadata(Timestamp())
         self.snapshot.signed.meta = {}
+        self.snapshot.signed.version = self.timestamp.signed.version = 0  # the first commit makes it 1
+        for metadata in self.targets.values():
+            metadata.signed.version = 0
         root_bytes = self._signed(self.root, "root", version=1)
         await self._store.create(metadata_path("root", 1), root_bytes)
         await self.commit(Transaction(renew={"targets", *DELEGATIONS}))
@@ -171,7 +174,7 @@ class Repository:
             await self._create(self.snapshot, "snapshot")
             self.timestamp.signed.snapshot_meta = MetaFile(self.snapshot.signed.version)
         data = self._signed(self.timestamp, "timestamp", version=self.timestamp.signed.version + 1)
-        await self._store.swap(TIMESTAMP, data, was=self._tag)
+        self._tag = await self._store.swap(TIMESTAMP, data, was=self._tag)
 
     async def _create(self, metadata: Metadata[Targets] | Metadata[Snapshot], role: str) -> None:
         """The next version of a role that nobody has written: one who died before the timestamp may have left some."""
@@ -217,7 +220,7 @@ class Repository:
             return
         # Both hold until the role is signed by the new ones: whoever dies between leaves what devices can verify.
         await self._write_root()
-        await self.commit(Transaction(renew={role, "snapshot"} & {"targets", "snapshot"} or {"snapshot"}))
+        await self.commit(Transaction(renew={"targets"} if role == "targets" else {"snapshot"}))
         self._revoke(role, old)
         await self._write_root()
 

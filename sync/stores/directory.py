@@ -93,11 +93,11 @@ class DirectoryStore:
             return None
         return data, hashlib.sha256(data).hexdigest()
 
-    async def swap(self, path: str, data: bytes, *, was: str | None) -> None:
+    async def swap(self, path: str, data: bytes, *, was: str | None) -> str:
         """Raises Conflict, Unreachable, Refused."""
-        await asyncio.to_thread(self._swap, path, data, was)
+        return await asyncio.to_thread(self._swap, path, data, was)
 
-    def _swap(self, path: str, data: bytes, was: str | None) -> None:
+    def _swap(self, path: str, data: bytes, was: str | None) -> str:
         target = self._file(path)
         with self._errors(path), self._written(target, data) as fresh, self._lock():
             found = self._tagged(path)
@@ -105,6 +105,7 @@ class DirectoryStore:
                 raise Conflict(f"{self.name}: somebody else has written {path} meanwhile; nothing was changed")
             os.rename(fresh, target)
             _sync(target.parent)
+        return hashlib.sha256(data).hexdigest()
 
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
         """Raises Unreachable, Refused."""
