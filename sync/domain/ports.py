@@ -40,7 +40,7 @@ class ReadStore(Protocol):
         ...
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
-        """From byte `start` on where the object is still the one with `etag`; else from 0. To be closed by `aclose` of `chunks`.
+        """From byte `start` on where the object is still the one with `etag` ("" for any); else from 0. `aclose` of `chunks` ends it.
 
         Raises Missing, Unreachable, Refused.
         """

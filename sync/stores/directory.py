@@ -54,7 +54,7 @@ class DirectoryStore:
         with self._errors(path):
             status = self._file(path).stat()
         tag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-        begin = start if etag == tag and start <= status.st_size else 0
+        begin = start if etag in ("", tag) and start <= status.st_size else 0
         return Part(begin, status.st_size, tag, self._chunks(path, begin))
 
     async def _chunks(self, path: str, start: int) -> AsyncIterator[bytes]:

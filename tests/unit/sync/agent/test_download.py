@@ -1,0 +1,189 @@
+"""Downloads from origins that break, lie, dribble and never end; the blob is right, or there is none."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sync.agent.download import Downloader, DownloadLimits
+from sync.agent.files import OsFiles
+from sync.agent.pace import RateFloor, RateLimit
+from sync.agent.staging import Places
+from sync.domain.digests import digest_of
+from sync.domain.errors import HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
+from sync.domain.layout import blob_path
+from sync.stores.http import HttpLimits, HttpStore
+from tests.fakes.sync.origin import Origin, serving
+from tests.unit.sync.agent.world import Time
+
+DATA = random.Random(1).randbytes(1_000_000)
+DIGEST = digest_of(DATA)
+PATH = "/" + blob_path(DIGEST)
+
+
+@dataclass
+class World:
+    places: Places
+    time: Time
+    origins: list[Origin]
+    stores: list[HttpStore]
+    limits: DownloadLimits
+
+    async def download(self, min_rate_Bps: int = 0) -> None:
+        downloader = Downloader(OsFiles(), self.places, self.time, self.limits)
+        await downloader.blob(DIGEST, len(DATA), self.stores, min_rate_Bps=min_rate_Bps)
+
+    @property
+    def blob(self) -> bytes | None:
+        path = self.places.blob(DIGEST)
+        return path.read_bytes() if path.exists() else None
+
+
+@asynccontextmanager
+async def world(tmp_path: Path, *behaviours: Callable[[int], str], **limits: float) -> AsyncIterator[World]:
+    """One origin for each behaviour, asked in that order."""
+    async with AsyncExitStack() as stack:
+        origins = [await stack.enter_async_context(serving(Origin({PATH: DATA}, each))) for each in behaviours]
+        stores = [HttpStore(origin.url, limits=HttpLimits(read_s=2.0)) for origin in origins]
+        for store in stores:
+            stack.push_async_callback(store.close)
+        yield World(Places(tmp_path / "state", tmp_path / "models"), Time(), origins, stores, DownloadLimits(**limits))  # type: ignore[arg-type]
+
+
+def always(what: str) -> Callable[[int], str]:
+    return lambda number: what
+
+
+def first(what: str, times: int = 1) -> Callable[[int], str]:
+    return lambda number: what if number < times else ""
+
+
+async def test_a_blob_is_fetched_verified_and_read_only_whole(tmp_path: Path) -> None:
+    async with world(tmp_path, always("")) as w:
+        await w.download()
+        assert w.blob == DATA
+        assert list(w.places.tmp.iterdir()) == []
+
+
+async def test_a_connection_that_breaks_again_and_again_costs_no_byte_twice(tmp_path: Path) -> None:
+    async with world(tmp_path, lambda number: "break:200000" if number < 4 else "") as w:
+        await w.download()
+        assert w.blob == DATA
+        assert len(w.origins[0].asked) == 5
+        assert w.origins[0].sent == len(DATA)
+
+
+@pytest.mark.parametrize(
+    "what", ["500", "503:1", "429:2", "elsewhere", "gzip", "wrongrange", "short", "long", "norange", "etag", "flip"]
+)
+async def test_what_goes_wrong_once_is_overcome(tmp_path: Path, what: str) -> None:
+    def behave(number: int) -> str:
+        return {0: "break:300000", 1: what}.get(number, "")
+
+    async with world(tmp_path, behave) as w:
+        await w.download()
+        assert w.blob == DATA
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("500", Refused),
+        ("404", Missing),
+        ("elsewhere", Refused),
+        ("gzip", Refused),
+        ("short", Refused),
+        ("long", Refused),
+        ("endless", (HashMismatch, Refused)),
+        ("flip", HashMismatch),
+        ("break:0", Unreachable),
+    ],
+)
+async def test_a_source_that_never_does_is_left_for_the_next_and_its_fault_is_told(
+    tmp_path: Path, what: str, error: type[SyncError]
+) -> None:
+    async with world(tmp_path, always(what)) as w:
+        with pytest.raises(error):
+            await w.download()
+        assert w.blob is None
+        assert w.origins[0].sent < 20 * len(DATA), "six requests at most, and what the kernel holds"
+    async with world(tmp_path, always(what), always("")) as w:
+        await w.download()
+        assert w.blob == DATA
+
+
+async def test_a_wait_that_the_source_asks_for_is_kept(tmp_path: Path) -> None:
+    async with world(tmp_path, first("503:30")) as w:
+        before = w.time.seconds
+        await w.download()
+        assert w.time.seconds - before == 30
+
+
+async def test_a_source_that_dribbles_is_left(tmp_path: Path) -> None:
+    async with world(tmp_path, always("dribble"), always("")) as w:
+
+        class Hasty(Time):
+            def monotonic(self) -> float:
+                self.seconds += 10.0
+                return self.seconds
+
+        w.time = Hasty()
+        await w.download(min_rate_Bps=1000)
+        assert w.blob == DATA
+        assert w.origins[0].sent < 1000
+    (w.places.blob(DIGEST)).unlink()
+    async with world(tmp_path, always("dribble")) as w:
+        w.time = Hasty()
+        with pytest.raises(TooSlow, match="want 1000 bytes a second, got 0"):
+            await w.download(min_rate_Bps=1000)
+
+
+async def test_nobody_to_ask_and_nobody_there_are_told_apart(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        with pytest.raises(Missing, match="there is nobody to ask"):
+            await w.download()
+        w.stores = [HttpStore("http://127.0.0.1:1")]
+        with pytest.raises(Unreachable, match="127\\.0\\.0\\.1:1"):
+            await w.download()
+        await w.stores[0].close()
+
+
+@pytest.mark.parametrize("part", ["torn", "garbage", "too long", "whole", "empty"])
+async def test_what_a_crash_left_of_a_part_is_used_if_it_is_right_and_dropped_if_not(tmp_path: Path, part: str) -> None:
+    async with world(tmp_path, always("")) as w:
+        w.places.tmp.mkdir(parents=True)
+        content = {
+            "torn": DATA[:123_456],
+            "garbage": b"\0" * 500_000,
+            "too long": DATA + b"x",
+            "whole": DATA,
+            "empty": b"",
+        }[part]
+        (w.places.tmp / f"{DIGEST.removeprefix('sha256:')}.part").write_bytes(content)
+        await w.download()
+        assert w.blob == DATA
+        want = {"torn": len(DATA) - 123_456, "whole": 0, "garbage": len(DATA) + 500_000}
+        assert w.origins[0].sent == want.get(part, len(DATA))
+
+
+def test_the_floor_judges_whole_windows_and_the_deadline_all_of_it() -> None:
+    floor = RateFloor(100, deadline_s=100, now=0)
+    assert floor.came(10, 29) == ""
+    assert floor.came(3990, 31) == ""
+    assert floor.came(2000, 61) != ""
+    assert RateFloor(0, deadline_s=100, now=0).came(10**9, 101) == "it has taken longer than it may in all"
+    assert RateFloor(0, deadline_s=0, now=0).came(0, 10**9) == ""
+
+
+def test_the_limit_holds_on_average_and_lets_a_second_s_worth_come_at_once() -> None:
+    limit, now, sent = RateLimit(1000, 0.0), 0.0, 0
+    for _ in range(100):
+        now += limit.wait_s(500, now)
+        sent += 500
+    assert sent / now == pytest.approx(1000, rel=0.05)
+    assert RateLimit(0, 0.0).wait_s(10**9, 0.0) == 0.0
