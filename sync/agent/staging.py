@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -158,7 +158,7 @@ class Staging:
         target = self._places.version(model, release.version)
         return all(self._files.size(target / file.path) == file.size for file in release.files)
 
-    def collect(self, kept: dict[str, Sequence[Installed]]) -> None:
+    def collect(self, kept: Mapping[str, Sequence[Installed]]) -> None:
         """Remove what none of the releases of any model names. Blocks. Raises DiskError."""
         files, places = self._files, self._places
         blobs = {hex_of(file.digest) for releases in kept.values() for each in releases for file in each.files}

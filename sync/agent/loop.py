@@ -1,0 +1,161 @@
+"""The agent at work: polls, one worker for each model, reports.
+
+Rule 1: a poll that fails changes nothing: what runs goes on, and the next poll is later. Rule 2: polls are spread: a fleet that
+starts at one moment does not ask at one moment. Rule 3: one model's trouble is no other's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sync.agent.planner import Documents, Planner
+from sync.agent.reporter import Reporter
+from sync.agent.staging import Staging
+from sync.agent.updater import Updater
+from sync.domain.errors import DiskError, SyncError
+from sync.domain.journal import Installed, Journal, ModelState, Phase
+from sync.domain.ports import Clock
+from sync.domain.report import Report
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """Seconds. poll_s: between polls, each up to `jitter` (a share) shorter or longer; doubled after a failure up to
+    max_poll_s. heartbeat_s: between reports when nothing happens. disk_retry_s: after the disk failed."""
+
+    poll_s: float = 900.0
+    jitter: float = 0.2
+    max_poll_s: float = 6 * 3600.0
+    heartbeat_s: float = 6 * 3600.0
+    disk_retry_s: float = 30.0
+
+
+class Agent:
+    """`problem`: why the last poll failed, or None. `refusals`: why a model does not go where it was wished."""
+
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        planner: Planner,
+        updater: Updater,
+        staging: Staging,
+        reporter: Reporter,
+        journal: Callable[[], Journal],
+        report: Callable[[], Report],
+        clock: Clock,
+        limits: LoopLimits | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._documents, self._planner, self._updater = documents, planner, updater
+        self._staging, self._reporter, self._journal, self._report = staging, reporter, journal, report
+        self._clock, self._limits = clock, limits or LoopLimits()
+        self._chance = chance or random.Random()
+        self._news: dict[str, asyncio.Event] = {}
+        self.problem: SyncError | None = None
+        self.refusals: dict[str, SyncError] = {}
+        self.polled_at = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled. Raises DiskError where the journal cannot be read or written at the start."""
+        await self._updater.recover()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reporter.run(), name="reporter")
+            group.create_task(self._heartbeat(), name="heartbeat")
+            for model in self._journal().models:
+                self._watch(group, model)
+            await self._poll_for_ever(group)
+
+    async def once(self, *, within_s: float) -> bool:
+        """Poll, and follow every update to its end, for at most so long; whether nothing is under way then."""
+        await self._updater.recover()
+        polled = await self.poll()
+        end = self._clock.monotonic() + within_s
+        while self._clock.monotonic() < end:
+            models = {*self._journal().models, *self._updater.targets}
+            waits = [await self._advance(model) for model in models]
+            states = [self._updater.state(model) for model in models]
+            if all(state.phase is Phase.IDLE for state in states) and min(waits, default=1.0) > 0:
+                await self._reporter.put(self._report())
+                await self._reporter.flush()
+                return polled
+            await self._clock.sleep(min([wait for wait in waits if wait > 0], default=0.0))
+        return False
+
+    async def poll(self) -> bool:
+        """Whether the documents could be had, and were planned by."""
+        try:
+            await self._documents.refresh()
+            plan = await self._planner.plan(self._journal().models)
+        except SyncError as error:
+            if self.problem is None or self.problem.message != error.message:
+                log.warning("poll: %s", error.message)
+            self.problem = error
+            return False
+        self.problem, self.refusals, self.polled_at = None, plan.refusals, self._clock.now()
+        for model, refusal in plan.refusals.items():
+            log.info("%s: %s", model, refusal.message)
+        self._updater.targets = plan.targets
+        return True
+
+    async def _poll_for_ever(self, group: asyncio.TaskGroup) -> None:
+        wait_s = self._limits.poll_s
+        while True:
+            ok = await self.poll()
+            for model in self._updater.targets:
+                self._watch(group, model)
+                self._news[model].set()
+            wait_s = self._limits.poll_s if ok else min(wait_s * 2, self._limits.max_poll_s)
+            spread = self._limits.jitter * (2 * self._chance.random() - 1)
+            await self._clock.sleep(wait_s * (1 + spread))
+
+    def _watch(self, group: asyncio.TaskGroup, model: str) -> None:
+        if model not in self._news:
+            self._news[model] = asyncio.Event()
+            group.create_task(self._work(model), name=f"update {model}")
+
+    async def _work(self, model: str) -> None:
+        news = self._news[model]
+        while True:
+            news.clear()
+            wait_s = await self._advance(model)
+            if wait_s > 0:
+                sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
+                heard = asyncio.ensure_future(news.wait())
+                await asyncio.wait((sleep, heard), return_when=asyncio.FIRST_COMPLETED)
+                sleep.cancel()
+                heard.cancel()
+
+    async def _advance(self, model: str) -> float:
+        before = self._updater.state(model)
+        try:
+            wait_s = await self._updater.advance(model)
+            after = self._updater.state(model)
+            if after.phase is Phase.IDLE and before.phase is not Phase.IDLE:
+                await asyncio.to_thread(self._staging.collect, kept(self._journal()))
+        except DiskError as error:
+            log.error("%s: %s", model, error.message)
+            return self._limits.disk_retry_s
+        if after is not before:
+            await self._reporter.put(self._report())
+        return wait_s
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await self._reporter.put(self._report())
+            await self._clock.sleep(self._limits.heartbeat_s)
+
+
+def kept(journal: Journal) -> dict[str, list[Installed]]:
+    """The releases of each model whose files stay."""
+
+    def of(state: ModelState) -> list[Installed]:
+        return [each for each in (state.active, state.previous, state.candidate) if each is not None]
+
+    return {model: of(state) for model, state in journal.models.items()}

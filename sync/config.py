@@ -1,0 +1,124 @@
+"""What the agent is told before it starts: one TOML file, each key of which a flag or `EDGE_SYNC_<SECTION>__<KEY>` may override.
+
+Rule 1: unknown keys, wrong types and values out of range are refused, all at once. Rule 2: no secret is a value; there are only
+names of files. Rule 3: units are in the keys' names.
+"""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from sync.domain.errors import OperatorError
+
+PREFIX = "EDGE_SYNC_"
+MAX_FILE_BYTES = 1 << 20
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class DeviceSection(Section):
+    """Who this is. `accelerators`: what models may run on."""
+
+    id: Name = socket.gethostname() or "device"
+    group: Name = "default"
+    rings: tuple[Name, ...] = ()
+    accelerators: tuple[str, ...] = ("cpu",)
+
+
+class StoreSection(Section):
+    """`url`: a directory, http:// or https://. `root`: the metadata that the device was provisioned with."""
+
+    url: str = ""
+    root: str = "/etc/edge/root.json"
+    token_file: str = ""
+    ca_file: str = ""
+
+
+class PathsSection(Section):
+    """On one file system: `state_dir` holds the blobs that the versions in `models_dir` are links to."""
+
+    state_dir: str = "/var/lib/edge/sync"
+    models_dir: str = "/var/lib/edge/models"
+    admin_uds: str = "/run/edge/admin.sock"
+
+
+class PollSection(Section):
+    every_s: Seconds = 900.0
+    max_s: Seconds = 6 * 3600.0
+
+
+class NetworkSection(Section):
+    """`limit_Bps`: bytes per second for downloads, 0 for no limit."""
+
+    limit_Bps: Whole = 0
+
+
+class ReportSection(Section):
+    """`url`: where reports are posted; empty for nowhere."""
+
+    url: str = ""
+    token_file: str = ""
+    heartbeat_s: Seconds = 6 * 3600.0
+
+
+class Config(Section):
+    device: DeviceSection = DeviceSection()
+    store: StoreSection = StoreSection()
+    paths: PathsSection = PathsSection()
+    poll: PollSection = PollSection()
+    network: NetworkSection = NetworkSection()
+    report: ReportSection = ReportSection()
+
+
+def load_config(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+    """flags: dotted keys to values, None for one not given. Raises OperatorError."""
+    tree: dict[str, dict[str, Any]] = {}
+    if file is not None:
+        for section, table in _read(file).items():
+            if not isinstance(table, dict):
+                raise OperatorError(f"{file}: {section}: want a section, [{section}]")
+            tree[section] = dict(table)
+    for name, text in environment.items():
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and key:
+            tree.setdefault(section, {})[_spelled(section, key)] = text
+    for dotted, value in flags.items():
+        section, _, key = dotted.partition(".")
+        if value is not None:
+            tree.setdefault(section, {})[key] = value
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise OperatorError(f"configuration: {error}") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise OperatorError(f"{file}: want at most {MAX_FILE_BYTES} bytes")
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        raise OperatorError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise OperatorError(f"{file}: not TOML: {error}") from None
+
+
+def _spelled(section: str, key: str) -> str:
+    """A variable's name is in capitals; the key's own spelling may not be."""
+    kind = {field.name: field.type for field in msgspec.structs.fields(Config)}.get(section)
+    names = [field.name for field in msgspec.structs.fields(kind)] if kind is not None else []
+    return next((name for name in names if name.lower() == key), key)

@@ -1,0 +1,251 @@
+"""A version of a model, from a directory into the store: checked, described, signed.
+
+Rule 1: nothing is written before the version has passed `edge check`, which is run as a program: this package knows no
+runtime. Rule 2: blobs first, then what names them. Rule 3: a version never changes, and its signature only when that was meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge.domain.layout import MODEL_FILES
+from sync.domain.deltas import Deltas, Patch, encode_deltas
+from sync.domain.digests import digest_of
+from sync.domain.errors import OperatorError
+from sync.domain.layout import blob_path, deltas_name, manifest_name
+from sync.domain.ports import WriteStore
+from sync.domain.release import (
+    FORMAT,
+    File,
+    Manifest,
+    SignatureDoc,
+    TensorDoc,
+    Variant,
+    encode_manifest,
+    parse_manifest,
+)
+from sync.fleet.sign import Repository, Transaction
+
+CHECK_TIMEOUT_S = 600.0
+BASES = 3
+"""So many of the last versions get a patch."""
+WORTH = 0.7
+"""A patch that is larger than this share of the file is not offered."""
+TFLITE = "application/vnd.edge.tflite"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is published. `accelerators`: what a device must have for this variant. `min_counter`: None to keep the last."""
+
+    model: str
+    version: int
+    directory: Path
+    variant: str = "cpu"
+    accelerators: Sequence[str] = ("cpu",)
+    priority: int = 10
+    ram_mb: int = 0
+    min_counter: int | None = None
+    breaking: bool = False
+    share: bool = True
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Published:
+    """What was, or would be, written; sizes in bytes. `fetched`: what a device takes, by the version that it comes from."""
+
+    manifest: Manifest
+    written: bool
+    full: int
+    fetched: dict[str, int] = field(default_factory=dict)
+
+
+async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, dry_run: bool = False) -> Published:
+    """Raises OperatorError, DocumentError, Conflict, StoreError, TrustError."""
+    report = await check(wanted.directory)
+    manifest, before = await _manifest(repository, wanted, report)
+    contents = {
+        path: await asyncio.to_thread((wanted.directory / path).read_bytes) for path in files_of(wanted.directory)
+    }
+    patches, blobs = await _patches(repository, store, manifest, wanted.variant, contents, before)
+    full = sum(map(len, contents.values()))
+    published = Published(manifest, not dry_run, full, {"nothing": full})
+    for base in before[:BASES]:
+        published.fetched[str(base.version)] = _fetched(base, wanted.variant, manifest, patches)
+    if dry_run:
+        return published
+    for data in (*contents.values(), *blobs):
+        await store.create(blob_path(digest_of(data)), data)
+    change = Transaction()
+    change.put("releases", manifest_name(wanted.model, wanted.version), encode_manifest(manifest))
+    if patches:
+        change.put("deltas", deltas_name(wanted.model, wanted.version), encode_deltas(Deltas(tuple(patches))))
+    await repository.commit(change)
+    return published
+
+
+async def check(directory: Path) -> dict[str, Any]:
+    """What `edge check` says of the version. Raises OperatorError where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "edge",
+        "check",
+        os.fspath(directory),
+        "--json",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(), CHECK_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise OperatorError(f"{directory}: edge check was not done after {CHECK_TIMEOUT_S:g} s") from None
+    try:
+        (version,) = json.loads(out)["versions"]
+    except (ValueError, KeyError, TypeError):
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        raise OperatorError(f"{directory}: edge check: {last[0]}") from None
+    if not version["ok"]:
+        raise OperatorError(f"{directory}: {version['reason']}")
+    found: dict[str, Any] = version
+    return found
+
+
+def files_of(directory: Path) -> list[str]:
+    """Relative paths of what a version consists of, in order. Raises OperatorError."""
+    if not any((directory / name).is_file() for name in MODEL_FILES):
+        raise OperatorError(f"{directory}: want one of {', '.join(MODEL_FILES)} in it")
+    found = []
+    for folder, folders, files in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name).relative_to(directory).as_posix() for name in sorted(files) if name[0] != "."]
+    return found
+
+
+async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, Any]) -> tuple[Manifest, list[Manifest]]:
+    """Of the version with this variant, and those of the versions before it, the newest first."""
+    name = manifest_name(wanted.model, wanted.version)
+    mine = await repository.read("releases", name)
+    before = await earlier(repository, wanted.model, wanted.version)
+    signature = signature_of(report)
+    if before and not wanted.breaking and before[0].signature != signature:
+        raise OperatorError(
+            f"{wanted.model}: its inputs and outputs are not those of version {before[0].version}; "
+            "`--breaking` says that this is meant"
+        )
+    variant = Variant(
+        wanted.variant,
+        tuple(_file(wanted.directory, path) for path in files_of(wanted.directory)),
+        {"accel": tuple(wanted.accelerators)},
+        wanted.priority,
+        wanted.ram_mb or -(-int(report["peak_bytes"]) >> 20),
+    )
+    if mine is not None:
+        there = parse_manifest(mine)
+        if any(each.id == variant.id for each in there.variants):
+            raise OperatorError(
+                f"{wanted.model}@{wanted.version}: has a variant {variant.id} already; a version never changes"
+            )
+        return msgspec.structs.replace(there, variants=(*there.variants, variant)), before
+    least = max((each.min_counter for each in before), default=0)
+    counter = max((each.release_counter for each in before), default=0) + 1
+    manifest = Manifest(
+        format=FORMAT,
+        name=wanted.model,
+        version=wanted.version,
+        release_counter=max(counter, wanted.version),
+        min_counter=least if wanted.min_counter is None else wanted.min_counter,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        signature=signature,
+        compat="breaking" if wanted.breaking else "same-signature",
+        variants=(variant,),
+        share=wanted.share,
+        provenance=wanted.provenance,
+    )
+    return manifest, before
+
+
+async def earlier(repository: Repository, model: str, version: int) -> list[Manifest]:
+    """Manifests of the model's other versions below this one, the newest first."""
+    found = []
+    for name in repository.targets["releases"].signed.targets:
+        parts = name.split("/")
+        if parts[1] == model and int(parts[2]) < version:
+            found.append(int(parts[2]))
+    manifests = []
+    for each in sorted(found, reverse=True):
+        data = await repository.read("releases", manifest_name(model, each))
+        if data is not None:
+            manifests.append(parse_manifest(data))
+    return manifests
+
+
+def signature_of(report: Mapping[str, Any]) -> SignatureDoc:
+    """The default signature's tensors, as `edge check --json` has them."""
+    signatures = report["signatures"]
+    chosen = signatures.get("serving_default") or next(iter(signatures.values()))
+
+    def tensors(side: str) -> tuple[TensorDoc, ...]:
+        return tuple(
+            TensorDoc(name, each["dtype"], None if each["shape"] is None else tuple(each["shape"]))
+            for name, each in sorted(chosen[side].items())
+        )
+
+    return SignatureDoc(tensors("inputs"), tensors("outputs"))
+
+
+def _file(directory: Path, path: str) -> File:
+    data = (directory / path).read_bytes()
+    kind = TFLITE if path.endswith(".tflite") else mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return File(path, digest_of(data), len(data), kind)
+
+
+async def _patches(
+    repository: Repository,
+    store: WriteStore,
+    manifest: Manifest,
+    variant: str,
+    contents: Mapping[str, bytes],
+    before: Sequence[Manifest],
+) -> tuple[list[Patch], list[bytes]]:
+    """Patches of the variant's files from the last versions, and their bytes."""
+    from sync.delta.encode import make_patch  # with what makes patches, which only publishers have
+
+    patches, blobs = [], []
+    for base in before[:BASES]:
+        old = {file.path: file for each in base.variants if each.id == variant for file in each.files}
+        for path, data in contents.items():
+            file = old.get(path)
+            if file is None or file.digest == digest_of(data):
+                continue
+            from_bytes = await store.get(blob_path(file.digest), max_bytes=file.size)
+            patch = await asyncio.to_thread(make_patch, from_bytes, data)
+            if len(patch) < WORTH * len(data):
+                blobs.append(patch)
+                patches.append(Patch(variant, path, file.digest, digest_of(data), digest_of(patch), len(patch)))
+    return patches, blobs
+
+
+def _fetched(base: Manifest, variant: str, manifest: Manifest, patches: Sequence[Patch]) -> int:
+    """Bytes that a device with `base` takes."""
+    have = {file.digest for each in base.variants if each.id == variant for file in each.files}
+    total = 0
+    for file in next(each for each in manifest.variants if each.id == variant).files:
+        if file.digest not in have:
+            fitting = [patch.size for patch in patches if patch.target == file.digest and patch.source in have]
+            total += min([file.size, *fitting])
+    return total
