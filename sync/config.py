@@ -28,7 +28,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pass
 
 
-class DeviceSection(Section):
+class DeviceSection(Section, frozen=True):
     """Who this is. `accelerators`: what models may run on."""
 
     id: Name = socket.gethostname() or "device"
@@ -37,7 +37,7 @@ class DeviceSection(Section):
     accelerators: tuple[str, ...] = ("cpu",)
 
 
-class StoreSection(Section):
+class StoreSection(Section, frozen=True):
     """`url`: a directory, http:// or https://. `root`: the metadata that the device was provisioned with."""
 
     url: str = ""
@@ -46,7 +46,7 @@ class StoreSection(Section):
     ca_file: str = ""
 
 
-class PathsSection(Section):
+class PathsSection(Section, frozen=True):
     """On one file system: `state_dir` holds the blobs that the versions in `models_dir` are links to."""
 
     state_dir: str = "/var/lib/edge/sync"
@@ -54,18 +54,18 @@ class PathsSection(Section):
     admin_uds: str = "/run/edge/admin.sock"
 
 
-class PollSection(Section):
+class PollSection(Section, frozen=True):
     every_s: Seconds = 900.0
     max_s: Seconds = 6 * 3600.0
 
 
-class NetworkSection(Section):
+class NetworkSection(Section, frozen=True):
     """`limit_Bps`: bytes per second for downloads, 0 for no limit."""
 
     limit_Bps: Whole = 0
 
 
-class ReportSection(Section):
+class ReportSection(Section, frozen=True):
     """`url`: where reports are posted; empty for nowhere."""
 
     url: str = ""
@@ -73,7 +73,7 @@ class ReportSection(Section):
     heartbeat_s: Seconds = 6 * 3600.0
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     device: DeviceSection = DeviceSection()
     store: StoreSection = StoreSection()
     paths: PathsSection = PathsSection()

@@ -53,6 +53,15 @@ class JournalFile:
             raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
         return self.value
 
+    def peek(self) -> Journal:
+        """What is on the disk, for somebody else than the agent: nothing is put aside. Raises DiskError, DocumentError."""
+        try:
+            return (
+                parse_journal(self._files.read(self._path)) if self._files.size(self._path) is not None else Journal()
+            )
+        except OSError as error:
+            raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
+
     def write(self, models: dict[str, ModelState], *, reports: int = 0) -> Journal:
         """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
         old = self.value

@@ -1,0 +1,165 @@
+"""The only module that names concrete classes: configuration → an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sync.agent.delivery import HttpDelivery
+from sync.agent.download import Downloader, DownloadLimits
+from sync.agent.fetch import BlobFetch
+from sync.agent.files import OsFiles
+from sync.agent.journal import JournalFile
+from sync.agent.loop import Agent, LoopLimits
+from sync.agent.planner import Device, Planner
+from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
+from sync.agent.server import AdminSocket
+from sync.agent.staging import Places, Staging
+from sync.agent.updater import UpdateLimits, Updater
+from sync.config import Config
+from sync.domain.deltas import Patch
+from sync.domain.digests import Digest
+from sync.domain.errors import DiskError, OperatorError
+from sync.domain.ports import ReadStore
+from sync.domain.report import Report, Transfer
+from sync.stores.catalog import open_store
+from sync.trust.client import TrustClient
+from sync.trust.documents import SignedDocuments
+from sync.trust.floor import FloorFile
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(slots=True)
+class Assembled:
+    """`close` ends what holds connections."""
+
+    agent: Agent
+    journal: JournalFile
+    store: ReadStore
+    lock: int
+
+    async def close(self) -> None:
+        await self.store.close()
+        os.close(self.lock)
+
+
+class _Patches:
+    def __init__(self, documents: SignedDocuments) -> None:
+        self._documents = documents
+
+    async def of(self, model: str, version: int) -> Sequence[Patch]:
+        return await self._documents.patches(model, version)
+
+
+def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled:
+    """Blocks. Raises OperatorError, DiskError; while another agent uses the directory too."""
+    files, clock = OsFiles(), SystemClock()
+    places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
+    try:
+        files.make(places.state_dir)
+        files.make(places.models_dir)
+        root = Path(config.store.root).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{error.filename}: {error.strerror}") from None
+    lock = _claim(places.state_dir)
+    store = open_store(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
+    journal = JournalFile(files, places.journal, places.models_dir)
+    journal.load()
+    trust = TrustClient(
+        store,
+        root=root,
+        cache=places.state_dir / "tuf",
+        floor=FloorFile(files, places.state_dir / "floor.json"),
+        now=clock.now,
+    )
+    documents = SignedDocuments(trust)
+    device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
+    downloader = Downloader(files, places, clock, DownloadLimits(limit_Bps=config.network.limit_Bps))
+
+    def sources(digest: Digest, share: bool) -> Sequence[ReadStore]:
+        return [store]
+
+    fetch = BlobFetch(files, places, downloader, sources)
+    staging = Staging(files, places, fetch, _Patches(documents))
+    updater = Updater(
+        journal=journal,
+        files=files,
+        models_dir=places.models_dir,
+        stage=staging,
+        server=AdminSocket(Path(config.paths.admin_uds)),
+        clock=clock,
+        limits=limits,
+    )
+
+    def report() -> Report:
+        around = Surroundings(
+            clock_ok=trust.clock_ok,
+            meta=trust.versions,
+            last=Transfer(bytes_full=fetch.bytes_full, bytes_delta=fetch.bytes_delta),
+            disk_free=files.free(places.state_dir),
+            mem_avail=_memory_bytes() or 0,
+        )
+        return report_of(device, journal.value, clock.now(), around)
+
+    delivery = HttpDelivery(config.report.url, config.report.token_file) if config.report.url else None
+    agent = Agent(
+        documents=documents,
+        planner=Planner(
+            device,
+            documents,
+            memory_mb=lambda: None if (have := _memory_bytes()) is None else have >> 20,
+            now=clock.now,
+            local=lambda: datetime.now().astimezone(),
+        ),
+        updater=updater,
+        staging=staging,
+        reporter=Reporter(Outbox(files, places.state_dir / "outbox"), delivery),
+        journal=lambda: journal.value,
+        report=report,
+        clock=clock,
+        limits=LoopLimits(
+            poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
+        ),
+    )
+    return Assembled(agent, journal, store, lock)
+
+
+def _claim(state_dir: Path) -> int:
+    """The lock of the one agent. Raises OperatorError, DiskError."""
+    try:
+        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DiskError(f"{state_dir}: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise OperatorError(f"{state_dir}: another agent is at work there") from None
+    return handle
+
+
+def _memory_bytes() -> int | None:
+    """Available now; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+    return None

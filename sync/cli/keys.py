@@ -1,0 +1,102 @@
+"""`edge-sync keys` and `edge-sync refresh`: who may say what, and for how long it holds."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from sync.cli.options import operator, ring
+from sync.cli.root import wait
+from sync.domain.errors import OperatorError
+from sync.fleet.keys import ROLES
+from sync.fleet.sign import Repository, Transaction
+from sync.stores.catalog import open_for_writing
+
+
+@click.group()
+def keys() -> None:
+    """Make, renew and show the keys of a store."""
+
+
+@keys.command()
+@operator
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("root.json"),
+    show_default=True,
+    help="Where to put what devices are provisioned with.",
+)
+def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -> None:
+    """Make keys for every role, and an empty store that they sign."""
+    made = ring(keys_dir, passphrase_file)
+    for role in ROLES.values():
+        if made.paths(role.name):
+            raise OperatorError(f"{keys_dir}: has keys of {role.name} already; they are never overwritten")
+    if root.exists():
+        raise OperatorError(f"{root}: is there already")
+    for role in ROLES.values():
+        made.make(role)
+    data = wait(Repository(open_for_writing(store), made).create())
+    root.write_bytes(data)
+    print(f"{store}: an empty store, signed. Devices want {root}.")
+    print(f"Put {keys_dir}/offline away: it signs releases and new keys. {keys_dir}/online signs rollouts, daily.")
+
+
+@keys.command()
+@operator
+@click.argument("role", type=click.Choice(list(ROLES)))
+def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str) -> None:
+    """New keys for ROLE, in place of the old ones."""
+
+    async def work() -> None:
+        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
+        await repository.open()
+        await repository.rotate(role)
+
+    wait(work())
+    print(f"{role}: new keys are in force; the old ones sign nothing any more")
+
+
+@keys.command()
+@operator
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(store: str, keys_dir: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """Roles, which of their keys are here, and when their signatures end."""
+    held = ring(keys_dir, passphrase_file)
+
+    async def work() -> Repository:
+        repository = Repository(open_for_writing(store), held)
+        await repository.open()
+        return repository
+
+    ends = wait(work()).due(timedelta(days=36500))
+    rows = [
+        {"role": name, "place": role.place, "here": len(held.paths(name)), "threshold": role.threshold,
+         "expires": ends[name].isoformat()}
+        for name, role in ROLES.items()
+    ]  # fmt: skip
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'ROLE':10} {'KEYS HERE':10} {'WANTED':7} EXPIRES")
+    for row in rows:
+        print(f"{row['role']:10} {row['here']:<10} {row['threshold']:<7} {row['expires']}")
+
+
+@click.command()
+@operator
+def refresh(store: str, keys_dir: Path, passphrase_file: Path | None) -> None:
+    """Sign anew what the online keys sign."""
+
+    async def work() -> None:
+        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
+        await repository.open()
+        online = {name for name, role in ROLES.items() if role.place == "online"}
+        await repository.commit(Transaction(renew=online))
+
+    wait(work())
+    print(f"{store}: signed anew")

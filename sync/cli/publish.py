@@ -1,0 +1,61 @@
+"""`edge-sync publish`: a version of a model into the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sync.cli.options import operator, ring
+from sync.cli.root import wait
+from sync.fleet.publish import Published, Wanted
+from sync.fleet.publish import publish as publish_version
+from sync.fleet.sign import Repository
+from sync.stores.catalog import open_for_writing
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@operator
+@click.option("--name", required=True, help="The model's.")
+@click.option("--version", type=click.IntRange(min=0), required=True)
+@click.option("--variant", default="cpu", show_default=True, help="Of several builds of one version, this one.")
+@click.option("--accel", multiple=True, default=("cpu",), show_default=True, help="What a device must have for it.")
+@click.option("--priority", default=10, show_default=True, help="Of the variants that fit, the highest is taken.")
+@click.option("--min-counter", type=int, help="Devices run nothing below this from now on.")
+@click.option("--breaking", is_flag=True, help="Its inputs and outputs are meant to differ from the last version's.")
+@click.option("--dry-run", is_flag=True, help="Write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def publish(
+    directory: Path,
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    name: str,
+    version: int,
+    variant: str,
+    accel: tuple[str, ...],
+    priority: int,
+    min_counter: int | None,
+    breaking: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Check the version in DIRECTORY, and put it into the store. No device takes it before a rollout says so."""
+    wanted = Wanted(name, version, directory, variant, accel, priority, min_counter=min_counter, breaking=breaking)
+
+    async def work() -> Published:
+        opened = open_for_writing(store)
+        repository = Repository(opened, ring(keys_dir, passphrase_file))
+        await repository.open()
+        return await publish_version(repository, opened, wanted, dry_run=dry_run)
+
+    done = wait(work())
+    if as_json:
+        print(json.dumps({"name": name, "version": version, "written": done.written, "bytes": done.full,
+                          "fetched": done.fetched}))  # fmt: skip
+        return
+    print(f"{name}@{version} ({variant}): {'published' if done.written else 'would be published'}")
+    for base, size in done.fetched.items():
+        print(f"  a device with {base if base == 'nothing' else f'version {base}'} fetches {size:,} bytes")

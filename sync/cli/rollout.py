@@ -1,0 +1,185 @@
+"""`edge-sync rollout`: who runs what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from sync.cli.options import operator, ring
+from sync.cli.root import wait
+from sync.domain.errors import Missing, OperatorError
+from sync.domain.layout import manifest_name, rollout_name
+from sync.domain.rollout import Pins, Probation, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
+from sync.fleet import rollouts
+from sync.fleet.sign import Repository, Transaction
+from sync.stores.catalog import open_for_writing
+
+F = TypeVar("F", bound=Callable[..., Any])
+PINS = "rollouts/pins/<bin>.json"
+
+
+@click.group()
+def rollout() -> None:
+    """Bring published versions to devices, and take them back."""
+
+
+def _of_group(command: F) -> F:
+    return click.option("--group", default="default", show_default=True, help="The devices'.")(operator(command))
+
+
+def _change(
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    change: Callable[[Rollout], Rollout],
+    *,
+    wants: tuple[str, int] | None = None,
+) -> Rollout:
+    """Read the group's document, change it, sign it. Raises SyncError."""
+    if not is_group(group):
+        raise OperatorError(f"--group: want letters, digits, '_' and '-', got {group!r}")
+
+    async def work() -> Rollout:
+        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
+        await repository.open()
+        if wants is not None and repository.document("releases", manifest_name(*wants)) is None:
+            raise Missing(f"{wants[0]}@{wants[1]}: was never published")
+        data = await repository.read("rollouts", rollout_name(group))
+        after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
+        transaction = Transaction()
+        transaction.put("rollouts", rollout_name(group), encode(after))
+        await repository.commit(transaction)
+        return after
+
+    return wait(work())
+
+
+@rollout.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@_of_group
+@click.option("--percent", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Of the group.")
+@click.option("--ring", "rings", multiple=True, help="Devices of this ring first.")
+@click.option("--window", default="", help="When devices may begin, in their time: 22:00-05:00.")
+@click.option("--spread", type=click.FloatRange(min=0), help="Seconds over which devices begin.")
+@click.option("--probation", type=click.FloatRange(min=0), help="Seconds for which the new version is watched.")
+@click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
+@click.option("--swap", type=click.Choice(["beside", "replace"]))
+def start(
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    model: str,
+    version: int,
+    percent: float,
+    rings: tuple[str, ...],
+    window: str,
+    spread: float | None,
+    probation: float | None,
+    min_requests: int | None,
+    swap: str | None,
+) -> None:
+    """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share."""
+
+    def change(before: Rollout) -> Rollout:
+        document = before
+        if spread is not None:
+            document = rollouts.settings(document, spread_s=spread)
+        judged = {"seconds": probation, "min_requests": min_requests}
+        given = {key: value for key, value in judged.items() if value is not None}
+        if given:
+            known = document.models[model].probation if model in document.models else Probation()
+            document = rollouts.settings(document, model, probation=msgspec.structs.replace(known, **given))
+        if swap is not None:
+            document = rollouts.settings(document, model, swap=swap)
+        candidate = document.models[model].candidate if model in document.models else None
+        if candidate is not None and candidate.version == version and candidate.state == "running":
+            return rollouts.widened(document, model, percent)
+        today = datetime.now(UTC).date().isoformat()
+        return rollouts.started(document, model, version, percent=percent, rings=rings, window=window, today=today)
+
+    _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
+    print(f"{group}: {model}@{version} goes to {percent:g} % of the devices")
+
+
+def _verb(name: str, text: str, change: Callable[[Rollout, str], Rollout], said: str) -> None:
+    @rollout.command(name, help=text)
+    @click.argument("model")
+    @_of_group
+    def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str) -> None:
+        _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
+        print(f"{group}: {model} {said}")
+
+
+_verb("pause", "Nobody else begins; who has the candidate keeps it.", rollouts.paused, "is paused")
+_verb("resume", "Go on after a pause.", rollouts.resumed, "goes on")
+_verb("promote", "The candidate is what the whole group runs from now on.", rollouts.promoted, "is promoted")
+_verb("rollback", "Everybody goes back to the stable version.", rollouts.rolled_back, "is rolled back")
+
+
+@rollout.command()
+@_of_group
+def status(store: str, keys_dir: Path, passphrase_file: Path | None, group: str) -> None:
+    """The group's document."""
+
+    async def work() -> Rollout | None:
+        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
+        await repository.open()
+        data = await repository.read("rollouts", rollout_name(group))
+        return parse_rollout(data) if data is not None else None
+
+    document = wait(work())
+    if document is None:
+        raise Missing(f"{group}: nobody has written a rollout for it")
+    print(json.dumps(msgspec.to_builtins(document), indent=2))
+
+
+def _pin(
+    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, version: int | None
+) -> None:
+    async def work() -> None:
+        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
+        await repository.open()
+        path = PINS.replace("<bin>", pin_bin(device))
+        data = await repository.read("rollouts", path)
+        before: Pins | None = parse_pins(data) if data is not None else None
+        transaction = Transaction()
+        transaction.put("rollouts", path, encode(rollouts.pinned(before, device, model, version)))
+        data = await repository.read("rollouts", rollout_name(group))
+        document = parse_rollout(data) if data is not None else rollouts.empty(group)
+        if document.pins_ref != PINS:
+            transaction.put("rollouts", rollout_name(group), encode(rollouts.settings(document, pins_ref=PINS)))
+        await repository.commit(transaction)
+
+    wait(work())
+
+
+@rollout.command()
+@click.argument("device")
+@click.argument("model")
+@click.argument("version", type=int)
+@_of_group
+def pin(
+    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, version: int
+) -> None:
+    """DEVICE runs VERSION of MODEL, whatever else is rolled out."""
+    _pin(store, keys_dir, passphrase_file, group, device, model, version)
+    print(f"{device}: {model} is pinned to {version}")
+
+
+@rollout.command()
+@click.argument("device")
+@click.argument("model")
+@_of_group
+def unpin(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str) -> None:
+    """DEVICE goes with its group again."""
+    _pin(store, keys_dir, passphrase_file, group, device, model, None)
+    print(f"{device}: {model} goes with the group")

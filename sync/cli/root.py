@@ -1,0 +1,85 @@
+"""Commands by their names, each imported when it is called; errors → exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from sync.domain.errors import (
+    DocumentError,
+    HashMismatch,
+    Missing,
+    OperatorError,
+    SyncError,
+    TrustError,
+    Unreachable,
+)
+
+T = TypeVar("T")
+GROUPS = {
+    "keys": "sync.cli.keys",
+    "publish": "sync.cli.publish",
+    "rollout": "sync.cli.rollout",
+    "agent": "sync.cli.agent",
+    "refresh": "sync.cli.keys",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(GROUPS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in GROUPS:
+            return None
+        found: click.Command = getattr(importlib.import_module(GROUPS[name]), name)
+        return found
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """\b
+    Examples:
+      edge-sync keys init --store /srv/models --keys ~/edge-keys
+      edge-sync publish models/detector/17 --name detector --version 17 --store /srv/models --keys ~/edge-keys
+      edge-sync rollout start detector 17 --group line-3 --percent 10 --store /srv/models --keys ~/edge-keys
+      edge-sync agent run --config /etc/edge/edge-sync.toml
+      edge-sync agent status
+
+    Signed model versions: the store's commands, and the agent's.
+    """
+
+
+def run() -> int:
+    """The exit code."""
+    try:
+        return int(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except SyncError as error:
+        print(f"edge-sync: {error.message}", file=sys.stderr)
+        return exit_code(error)
+
+
+def exit_code(error: SyncError) -> int:
+    if isinstance(error, OperatorError):
+        return 2
+    if isinstance(error, Missing):
+        return 3
+    if isinstance(error, Unreachable):
+        return 4
+    if isinstance(error, TrustError | HashMismatch | DocumentError):
+        return 5
+    return 1
+
+
+def wait(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
