@@ -2,61 +2,61 @@
 
 Rule 1: metadata and small signed documents only; blobs are named by the documents and fetched elsewhere. Rule 2: whatever
 goes wrong comes out as TrustError, StoreError or DiskError. Rule 3: ed25519 only, unless `any_scheme`. Rule 4: nothing here
-stops a model from being served: who asks is told why there is nothing new.
+stops a model from being served: who asks is told why there is nothing new. Rule 5: what was verified by the last good refresh
+holds until the next one. Rule 6: one thread at a time, and none outlives the call that started it.
 
+Without the package `cryptography` signatures are verified in Python: some milliseconds each, about a dozen to a poll.
 Source: https://theupdateframework.github.io/specification/latest/, section 5
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any, TypeVar
 
-from tuf.api import exceptions
-from tuf.api.metadata import Key, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.api.exceptions import LengthOrHashMismatchError
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater, UpdaterConfig
 
-from sync.domain.digests import Digest
-from sync.domain.errors import DiskError, Missing, Reason, Refused, StoreError, SyncError, TrustError, Unreachable
-from sync.domain.layout import target_path
+from sync.domain.digests import Digest, as_digest, digest_of
+from sync.domain.errors import Missing, Reason, Refused, TooSlow, TrustError
 from sync.domain.ports import ReadStore
-from sync.trust.floor import Floor, FloorFile, Mark, check, raised
+from sync.trust.failures import translated
+from sync.trust.fetcher import BASE, StoreFetcher
+from sync.trust.floor import FloorFile, check, raised
+from sync.trust.internals import keys_of, names_by_content, seen_by, set_reference_time, verified
+from sync.trust.kept import KeptDocuments
+from sync.trust.timekeeping import Timekeeper, uptime
 
-log = logging.getLogger(__name__)
-
-BASE = "store:/"
-MAX_METADATA_BYTES = 5_000_000
-MAX_DELEGATIONS = 32
-CLOCK_SLACK_S = 3600.0
-TOP_ROLES = (Timestamp.type, Snapshot.type, Targets.type)
+ED25519 = "ed25519"
+T = TypeVar("T")
 
 
-class _StoreFetcher(FetcherInterface):
-    """Reads a store from the client's thread. `error`: the last thing that the store said no with."""
+@dataclass(frozen=True, slots=True)
+class TrustLimits:
+    """`request_s`: seconds for one answer; `total_s`: for a refresh, or a document. Lengths in bytes, of one file."""
 
-    def __init__(self, store: ReadStore, loop: asyncio.AbstractEventLoop) -> None:
-        self._store, self._loop = store, loop
-        self.error: StoreError | None = None
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = unquote(url.removeprefix(BASE))
-        asked = asyncio.run_coroutine_threadsafe(self._store.get(path, max_bytes=MAX_METADATA_BYTES), self._loop)
-        try:
-            yield asked.result()
-        except Missing as error:
-            self.error = error
-            raise exceptions.DownloadHTTPError(error.message, 404) from None
-        except StoreError as error:
-            self.error = error
-            raise exceptions.DownloadError(error.message) from None
+    request_s: float = 60.0
+    total_s: float = 600.0
+    root_bytes: int = 512_000
+    timestamp_bytes: int = 16_384
+    snapshot_bytes: int = 2_000_000
+    targets_bytes: int = 5_000_000
+    root_rotations: int = 256
+    delegations: int = 32
 
 
 class TrustClient:
-    """root: the metadata that the device was provisioned with. now: seconds since the epoch, by the device's clock."""
+    """root: the metadata that the device was provisioned with. cache: a directory that only this uses.
+
+    now: seconds since the epoch, by the device's clock; uptime_s: seconds that no change of the clock touches.
+    `clock_ok`: whether the last refresh believed the clock. `versions`: by role, as of the last good refresh.
+    """
 
     def __init__(
         self,
@@ -65,24 +65,37 @@ class TrustClient:
         root: bytes,
         cache: Path,
         floor: FloorFile,
-        now: Callable[[], float],
+        now: Callable[[], float] = time.time,
+        uptime_s: Callable[[], float] = uptime,
+        limits: TrustLimits | None = None,
         any_scheme: bool = False,
     ) -> None:
-        self._store, self._root, self._cache = store, root, cache
-        self._floor, self._now, self._any_scheme = floor, now, any_scheme
+        self._store, self._root, self._cache, self._floor = store, root, cache, floor
+        self._limits, self._any_scheme = limits or TrustLimits(), any_scheme
+        self._time = Timekeeper(now, uptime_s)
+        self._fetcher = StoreFetcher(store, request_s=self._limits.request_s)
+        self._kept = KeptDocuments(cache / "targets")
+        self._lock = asyncio.Lock()
         self._updater: Updater | None = None
+        self._swept = False
         self.versions: Mapping[str, int] = {}
-        self.clock_ok = True
+
+    @property
+    def clock_ok(self) -> bool:
+        return self._time.ok
+
+    @property
+    def problem(self) -> str:
+        """What a person should know of the floor; "" for nothing."""
+        return self._floor.problem
 
     async def refresh(self) -> None:
         """Take in the newest metadata. Raises TrustError, StoreError, DiskError; what was known before is kept then."""
-        loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._refresh, _StoreFetcher(self._store, loop))
+        await self._alone(self._refresh)
 
     async def target(self, name: str) -> TargetFile | None:
         """What the keys' holders say of a document; None where they say nothing. Raises as `refresh`."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(self._target, name, _StoreFetcher(self._store, loop))
+        return await self._alone(lambda: self._target(name))
 
     async def fetch(self, name: str, *, max_bytes: int) -> tuple[bytes, Digest]:
         """A signed document, verified. Raises Missing where none is signed, and as `refresh`."""
@@ -91,145 +104,119 @@ class TrustClient:
             raise Missing(f"{name}: nobody has signed one")
         if found.length > max_bytes:
             raise Refused(f"{name}: want at most {max_bytes} bytes, got {found.length}")
-        digest = Digest(f"sha256:{found.hashes.get('sha256', '')}")
-        kept = self._cache / "targets" / digest.removeprefix("sha256:")
-        data = await asyncio.to_thread(_read_kept, kept, found)
+        digest = _digest(found)
+        data = await asyncio.to_thread(self._kept.read, digest, found) if digest is not None else None
         if data is None:
-            data = await self._store.get(target_path(name, digest), max_bytes=found.length)
-            try:
-                found.verify_length_and_hashes(data)
-            except exceptions.LengthOrHashMismatchError as error:
-                raise TrustError(f"{name}: {error}") from None
-            await asyncio.to_thread(_keep, kept, data)
-        return data, digest
+            data = await self._download(found)
+            if digest is not None:
+                await asyncio.to_thread(self._kept.keep, digest, data)
+        return data, digest or digest_of(data)
 
-    def _refresh(self, fetcher: _StoreFetcher) -> None:
+    async def _download(self, target: TargetFile) -> bytes:
+        assert self._updater is not None
+        path = target.get_prefixed_paths()[0] if names_by_content(self._updater) else target.path
+        try:
+            async with asyncio.timeout(self._limits.total_s):
+                data = await self._store.get(f"targets/{path}", max_bytes=target.length)
+            target.verify_length_and_hashes(data)
+        except TimeoutError:
+            raise TooSlow(f"{target.path}: want it within {self._limits.total_s:g} s") from None
+        except LengthOrHashMismatchError as error:
+            raise TrustError(f"{target.path}: {error}") from None
+        return data
+
+    async def _alone(self, work: Callable[[], T]) -> T:
+        """In a thread, one at a time; a caller that is cancelled waits until the thread has ended."""
+        async with self._lock:
+            self._fetcher.begin(asyncio.get_running_loop())
+            running = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                async with asyncio.timeout(self._limits.total_s):
+                    return await asyncio.shield(running)
+            except TimeoutError:
+                raise TooSlow(f"{self._store.name}: want it within {self._limits.total_s:g} s") from None
+            finally:
+                self._fetcher.give_up()
+                await _ended(running)
+
+    def _refresh(self) -> None:
         floor = self._floor.load()
-        now = self._now()
-        self.clock_ok = now > floor.time - CLOCK_SLACK_S
-        updater = self._begin(fetcher, max(now, floor.time))
-        with _Errors(fetcher):
-            updater.refresh()
-            self._check_schemes(updater)
-        seen = _seen(updater)
+        reference = self._time.reference(floor.time)
+        with translated(self._fetcher):
+            updater = self._begin(reference)
+        try:
+            with translated(self._fetcher):
+                updater.refresh()
+                self._check_schemes(updater)
+                seen = seen_by(updater, provisioned=digest_of(self._root), now=reference)
+        except TrustError as error:
+            raise self._time.judged(error, [signed.expires.timestamp() for signed in verified(updater)]) from None
         check(floor, seen)
-        fresh = raised(floor, seen, now if self.clock_ok else floor.time)
+        fresh = raised(floor, seen)
         if fresh != floor:
             self._floor.write(fresh)
+        self._time.right()
         self._updater = updater
-        self.versions = {role: mark.version for role, mark in seen.items()}
+        families = seen.families.items()
+        self.versions = {"root": seen.root} | {name: family.versions.get(name, 0) for name, family in families}
 
-    def _begin(self, fetcher: _StoreFetcher, reference_s: float) -> Updater:
-        with _Errors(fetcher):
-            self._cache.mkdir(parents=True, exist_ok=True)
-            updater = Updater(
-                metadata_dir=str(self._cache),
-                metadata_base_url=BASE + "metadata/",
-                fetcher=fetcher,
-                config=UpdaterConfig(max_delegations=MAX_DELEGATIONS, targets_max_length=MAX_METADATA_BYTES),
-                bootstrap=self._root,
-            )
-        set_reference_time(updater, datetime.fromtimestamp(reference_s, UTC))
+    def _begin(self, reference: float) -> Updater:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        if not self._swept:  # what tuf was writing when the power went
+            for left in self._cache.glob("tmp????????"):
+                left.unlink(missing_ok=True)
+            self._swept = True
+        limits = self._limits
+        updater = Updater(
+            metadata_dir=str(self._cache),
+            metadata_base_url=BASE + "metadata/",
+            fetcher=self._fetcher,
+            config=UpdaterConfig(
+                max_root_rotations=limits.root_rotations,
+                max_delegations=limits.delegations,
+                root_max_length=limits.root_bytes,
+                timestamp_max_length=limits.timestamp_bytes,
+                snapshot_max_length=limits.snapshot_bytes,
+                targets_max_length=limits.targets_bytes,
+            ),
+            bootstrap=self._root,
+        )
+        set_reference_time(updater, reference)
         return updater
 
-    def _target(self, name: str, fetcher: _StoreFetcher) -> TargetFile | None:
-        updater = self._updater
-        if updater is None:
+    def _target(self, name: str) -> TargetFile | None:
+        if self._updater is None:
             raise TrustError(f"{name}: nothing was refreshed yet", Reason.STALE_METADATA)
-        updater._fetcher = fetcher  # of the loop that runs now
-        with _Errors(fetcher):
-            found = updater.get_targetinfo(name)
-            self._check_schemes(updater)
-        seen = _seen(updater)
-        floor: Floor = self._floor.load()
-        check(floor, seen)
-        fresh = raised(floor, seen, floor.time)
-        if fresh != floor:
-            self._floor.write(fresh)
+        with translated(self._fetcher):
+            found = self._updater.get_targetinfo(name)
+            self._check_schemes(self._updater)
         return found
 
     def _check_schemes(self, updater: Updater) -> None:
         if self._any_scheme:
             return
-        for signed in updater._trusted_set:
-            keys: Mapping[str, Key] = {}
-            if isinstance(signed, Root):
-                keys = signed.keys
-            elif isinstance(signed, Targets) and signed.delegations is not None:
-                keys = signed.delegations.keys
-            for key in keys.values():
-                if key.scheme != "ed25519":
-                    raise TrustError(f"{signed.type}: want keys of ed25519, got one of {key.scheme}")
+        for signed in verified(updater):
+            for key in keys_of(signed).values():
+                if (key.keytype, key.scheme) != (ED25519, ED25519):
+                    raise TrustError(f"{signed.type}: want keys of ed25519, got one of {key.keytype}, {key.scheme}")
 
 
-def set_reference_time(updater: Updater, time: datetime) -> None:
-    """By which time expiry is judged. The attribute is private in tuf 7.0.1, and a test holds it to be what it is."""
-    updater._trusted_set.reference_time = time
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Waits for it, whoever calls it off, and is then called off."""
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not running.cancelled():
+        running.exception()  # whoever waited has it, or went away
+    if cancelled is not None:
+        raise cancelled
 
 
-def _seen(updater: Updater) -> dict[str, Mark]:
-    """Versions and key ids of every role that was verified."""
-    trusted = updater._trusted_set
-    marks = {}
-    for role in TOP_ROLES:
-        if role in trusted:
-            keys = tuple(sorted(trusted.root.roles[role].keyids))
-            marks[role] = Mark(trusted[role].version, keys)
-    targets = trusted.targets if Targets.type in trusted else None
-    delegations = targets.delegations if targets is not None else None
-    for name, delegated in (delegations.roles or {}).items() if delegations is not None else ():
-        if name in trusted:
-            marks[name] = Mark(trusted[name].version, tuple(sorted(delegated.keyids)))
-    return marks
-
-
-class _Errors:
-    """What tuf raises, as ours."""
-
-    def __init__(self, fetcher: _StoreFetcher) -> None:
-        self._fetcher = fetcher
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, SyncError) or not isinstance(error, Exception):
-            return
-        raise _ours(error, self._fetcher.error) from None
-
-
-def _ours(error: Exception, of_store: StoreError | None) -> SyncError:
-    text = str(error) or type(error).__name__
-    if isinstance(error, exceptions.ExpiredMetadataError):
-        online = text.startswith(("timestamp", "snapshot", "Final timestamp", "Final snapshot"))
-        return TrustError(text, Reason.STALE_METADATA if online else Reason.TRUST_EXPIRED)
-    if isinstance(error, exceptions.BadVersionNumberError):
-        return TrustError(text, Reason.TRUST_ROLLBACK)
-    if isinstance(error, exceptions.DownloadLengthMismatchError):
-        return Refused(text)
-    if isinstance(error, exceptions.DownloadError):
-        return of_store or Unreachable(text)
-    if isinstance(error, exceptions.RepositoryError):
-        return TrustError(text, Reason.TRUST_SIGNATURE)
-    if isinstance(error, OSError):
-        return DiskError(f"the metadata cannot be kept: {error.strerror or text}")
-    return TrustError(f"the metadata cannot be read: {text}")
-
-
-def _read_kept(path: Path, target: TargetFile) -> bytes | None:
-    """A document that was verified before, if it still is what it was."""
-    try:
-        data = path.read_bytes()
-        target.verify_length_and_hashes(data)
-    except (OSError, exceptions.LengthOrHashMismatchError):
-        return None
-    return data
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Costs nothing but a download where it fails: it is verified when it is read."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".tmp")
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except OSError as error:
-        log.warning("%s: cannot be kept: %s", path, error)
+def _digest(target: TargetFile) -> Digest | None:
+    """None where it is named by other digests only."""
+    with suppress(KeyError, ValueError):
+        return as_digest(f"sha256:{target.hashes['sha256']}")
+    return None

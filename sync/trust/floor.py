@@ -1,10 +1,13 @@
 """What this device has seen and may not go behind: metadata versions, and a time.
 
 The client of the metadata keeps a cache of its own, which a power cut may empty; an old repository would then be taken for
-a new one. Rule 1: written durably after every good refresh. Rule 2: a role's version counts for the keys that signed it: when
-its keys are rotated, it begins anew (the specification's recovery from a fast-forward attack, section 5.3.11).
-Rule 3: the time is only ever one at which metadata was valid, so that a clock that was wrong once cannot lock the device out.
-Rule 4: a floor that cannot be read is none, and said so: it costs a protection, never the updates.
+a new one. Rule 1: written durably after every good refresh; one that cannot be written is no good refresh.
+Rule 2: a role's version counts for the keys that signed it. Where so many of them were taken away that the rest could not
+sign, it begins anew (the specification's recovery from a fast-forward attack, section 5.3.11); a spare key changes nothing.
+Rule 3: the root's version begins anew only with another provisioned root: who could go behind it would bring back the keys
+that rule 2 asks for. Rule 4: the time is only ever one at which metadata was valid, so that a clock that was wrong once
+cannot lock the device out for longer than the timestamp holds. Rule 5: a floor that cannot be read is none, and that is told:
+it costs a protection, never the updates.
 
 Source: https://theupdateframework.github.io/specification/latest/
 """
@@ -24,48 +27,80 @@ from sync.domain.ports import Files
 log = logging.getLogger(__name__)
 
 FORMAT = "edge-floor/1"
-MAX_FLOOR_BYTES = 1 << 20
+MAX_FLOOR_BYTES = 8 << 20
+MAX_TIME_S = 253_402_300_799.0
+"""The end of the year 9999, beyond which there are no dates."""
+MAX_ROLES = 100_000
+"""Of one family. Above it, roles that the snapshot no longer names are forgotten."""
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """The highest version of a role that was seen under these keys."""
+class Family(msgspec.Struct, frozen=True):
+    """Roles that the same keys answer for: one of the top level, or one delegated to with its bins; their versions."""
 
-    version: int
     keys: tuple[str, ...]
+    threshold: int
+    versions: Mapping[str, int]
 
 
 class Floor(msgspec.Struct, frozen=True):
-    """`time`: seconds since the epoch."""
+    """`time`: seconds since the epoch. `provisioned`: the digest of the root that the device was given; `root`: a version."""
 
     format: str = FORMAT
     time: float = 0.0
-    roles: Mapping[str, Mark] = {}
+    provisioned: str = ""
+    root: int = 0
+    families: Mapping[str, Family] = {}
 
 
-def check(floor: Floor, seen: Mapping[str, Mark]) -> None:
-    """Raises TrustError for a role whose version was higher before."""
-    for role, mark in seen.items():
-        before = floor.roles.get(role)
-        if before is not None and before.keys == mark.keys and mark.version < before.version:
-            raise TrustError(
-                f"{role}: want version {before.version} or later, got {mark.version}", Reason.TRUST_ROLLBACK
-            )
+def check(floor: Floor, seen: Floor) -> None:
+    """Raises TrustError (TRUST_ROLLBACK) for a role whose version was higher before."""
+    if floor.provisioned == seen.provisioned and seen.root < floor.root:
+        raise TrustError(f"root: want version {floor.root} or later, got {seen.root}", Reason.TRUST_ROLLBACK)
+    for name, family in seen.families.items():
+        for role, least in _binding(floor.families.get(name), family).items():
+            version = family.versions.get(role, least)
+            if version < least:
+                raise TrustError(f"{role}: want version {least} or later, got {version}", Reason.TRUST_ROLLBACK)
 
 
-def raised(floor: Floor, seen: Mapping[str, Mark], now: float) -> Floor:
-    """The floor after a refresh at `now`, by the clock that the metadata was valid by."""
-    return Floor(time=max(floor.time, now), roles={**floor.roles, **seen})
+def raised(floor: Floor, seen: Floor) -> Floor:
+    """The floor after a good refresh; `seen.time` is the clock that the metadata was valid by."""
+    families = dict(floor.families)
+    for name, family in seen.families.items():
+        versions = {**_binding(floor.families.get(name), family), **family.versions}
+        families[name] = msgspec.structs.replace(
+            family, versions=versions if len(versions) <= MAX_ROLES else family.versions
+        )
+    return msgspec.structs.replace(seen, time=min(max(floor.time, seen.time), MAX_TIME_S), families=families)
+
+
+def _binding(before: Family | None, now: Family) -> Mapping[str, int]:
+    """Versions that still count."""
+    if before is None or len(set(before.keys) - set(now.keys)) >= before.threshold:
+        return {}
+    return before.versions
 
 
 class FloorFile:
-    """Methods block."""
+    """`problem`: what was wrong with the file when it was read, for a person; "" for nothing. Methods block."""
 
     def __init__(self, files: Files, path: Path) -> None:
         self._files, self._path = files, path
+        self._floor: Floor | None = None
         self.problem = ""
 
     def load(self) -> Floor:
-        """Never raises."""
+        """What was written last. Never raises."""
+        if self._floor is None:
+            self._floor = self._read()
+        return self._floor
+
+    def write(self, floor: Floor) -> None:
+        """Durably. Raises DiskError."""
+        replace_durably(self._files, self._path, msgspec.json.encode(floor, order="deterministic"))
+        self._floor = floor
+
+    def _read(self) -> Floor:
         try:
             size = self._files.size(self._path)
             if size is None:
@@ -75,13 +110,10 @@ class FloorFile:
             floor = msgspec.json.decode(self._files.read(self._path), type=Floor)
             if floor.format != FORMAT:
                 raise ValueError(f"format: want {FORMAT!r}, got {floor.format[:40]!r}")
-        except (OSError, ValueError) as error:
-            self.problem = f"{self._path}: {error}; older metadata than was seen before would be taken"
+            if not 0 <= floor.time <= MAX_TIME_S:
+                raise ValueError(f"time: want 0 to {MAX_TIME_S:.0f} s, got {floor.time}")
+        except (OSError, ValueError, RecursionError) as error:
+            self.problem = f"{self._path}: {error}; older metadata than was seen before would have been taken"
             log.error("%s", self.problem)
             return Floor()
         return floor
-
-    def write(self, floor: Floor) -> None:
-        """Durably. Raises DiskError."""
-        replace_durably(self._files, self._path, msgspec.json.encode(floor, order="deterministic"))
-        self.problem = ""
