@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sync.cli.options import operator, ring
 from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
-from sync.fleet.sign import Repository, Transaction
+from sync.fleet.sign import Repository
 from sync.stores.catalog import open_for_writing
 
 
@@ -33,13 +34,13 @@ def keys() -> None:
 def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -> None:
     """Make keys for every role, and an empty store that they sign."""
     made = ring(keys_dir, passphrase_file)
-    for role in ROLES.values():
-        if made.paths(role.name):
-            raise OperatorError(f"{keys_dir}: has keys of {role.name} already; they are never overwritten")
+    if made.first_root() is not None and made.seen():
+        raise OperatorError(f"{keys_dir}: has keys of a store already; they are never overwritten")
     if root.exists():
         raise OperatorError(f"{root}: is there already")
     for role in ROLES.values():
-        made.make(role)
+        if not made.paths(role.name):  # an attempt that was cut short is gone on with
+            made.make(role)
     data = wait(Repository(open_for_writing(store), made).create())
     root.write_bytes(data)
     print(f"{store}: an empty store, signed. Devices want {root}.")
@@ -90,13 +91,11 @@ def show(store: str, keys_dir: Path, passphrase_file: Path | None, as_json: bool
 @click.command()
 @operator
 def refresh(store: str, keys_dir: Path, passphrase_file: Path | None) -> None:
-    """Sign anew what the online keys sign."""
+    """Sign anew what the online keys sign, where half of its time is over."""
 
-    async def work() -> None:
+    async def work() -> Sequence[str]:
         repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
         await repository.open()
-        online = {name for name, role in ROLES.items() if role.place == "online"}
-        await repository.commit(Transaction(renew=online))
+        return await repository.refresh()
 
-    wait(work())
-    print(f"{store}: signed anew")
+    print(f"{store}: signed anew: {', '.join(wait(work()))}")

@@ -49,7 +49,7 @@ def _change(
     async def work() -> Rollout:
         repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
         await repository.open()
-        if wants is not None and repository.document("releases", manifest_name(*wants)) is None:
+        if wants is not None and await repository.document("releases", manifest_name(*wants)) is None:
             raise Missing(f"{wants[0]}@{wants[1]}: was never published")
         data = await repository.read("rollouts", rollout_name(group))
         after = change(parse_rollout(data) if data is not None else rollouts.empty(group))

@@ -182,7 +182,7 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
 async def earlier(repository: Repository, model: str, version: int) -> list[Manifest]:
     """Manifests of the model's other versions below this one, the newest first."""
     found = []
-    for name in repository.targets["releases"].signed.targets:
+    for name in await repository.names("releases"):
         parts = name.split("/")
         if parts[1] == model and int(parts[2]) < version:
             found.append(int(parts[2]))

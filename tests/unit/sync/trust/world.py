@@ -1,51 +1,22 @@
-"""A repository in a directory, an operator who holds all keys, and devices that poll it."""
+"""A repository in memory, an operator who holds all keys, and devices that poll it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sync.agent.files import OsFiles
-from sync.domain.ports import Part, ReadStore
+from sync.domain.layout import TIMESTAMP
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
-from sync.stores.directory import DirectoryStore
 from sync.trust.client import TrustClient
 from sync.trust.floor import FloorFile
+from tests.fakes.sync.store import MemoryStore
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
 ROLLOUT = "rollouts/g.json"
 MANIFEST = "models/m/{}/manifest.json"
-
-
-class Counting:
-    """A store that counts what is asked of it."""
-
-    def __init__(self, store: ReadStore) -> None:
-        self._store = store
-        self.requests: list[tuple[str, int]] = []
-
-    @property
-    def name(self) -> str:
-        return self._store.name
-
-    async def get(self, path: str, *, max_bytes: int) -> bytes:
-        self.requests.append((path, 0))
-        data = await self._store.get(path, max_bytes=max_bytes)
-        self.requests[-1] = (path, len(data))
-        return data
-
-    async def get_part(self, path: str, *, start: int, etag: str) -> Part:
-        return await self._store.get_part(path, start=start, etag=etag)
-
-    async def close(self) -> None: ...
-
-    def taken(self) -> tuple[int, int]:
-        """Requests and bytes since the last call."""
-        requests, self.requests = self.requests, []
-        return len(requests), sum(size for _, size in requests)
 
 
 class World:
@@ -53,16 +24,16 @@ class World:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.directory = path / "store"
-        self.store = DirectoryStore(self.directory)
+        self.store = MemoryStore()
         self.keys = KeyRing(path / "keys")
         self.now = START
+        self.up = 0.0
         self.root = b""
 
-    async def create(self) -> None:
+    async def create(self, bins: Mapping[str, int] | None = None) -> None:
         for role in ROLES.values():
             self.keys.make(role)
-        self.root = await self.repository().create()
+        self.root = await self.repository().create(bins=bins)
 
     def repository(self, keys: KeyRing | None = None) -> Repository:
         return Repository(self.store, keys or self.keys, now=lambda: self.now)
@@ -78,11 +49,11 @@ class World:
         change.put(role, name, data)
         await repository.commit(change)
 
-    def device(self, name: str = "device", *, root: bytes | None = None) -> tuple[TrustClient, Counting]:
-        """A process on it: what it has on the disk stays."""
+    def device(self, name: str = "device", *, root: bytes | None = None) -> tuple[TrustClient, MemoryStore]:
+        """A process on it, and what it asks: what it has on the disk stays."""
         place = self.path / name
         place.mkdir(exist_ok=True)
-        store = Counting(self.store)
+        store = MemoryStore(self.store.objects)
         floor = FloorFile(OsFiles(), place / "floor.json")
         client = TrustClient(
             store,
@@ -90,22 +61,31 @@ class World:
             cache=place / "tuf",
             floor=floor,
             now=lambda: self.now.timestamp(),
+            uptime_s=lambda: self.up,
         )
         return client, store
 
-    def keep(self) -> Path:
+    def keep(self) -> dict[str, bytes]:
         """A copy of the store as it is."""
-        copy = self.path / f"copy-{len(list(self.path.glob('copy-*')))}"
-        shutil.copytree(self.directory, copy)
-        return copy
+        return dict(self.store.objects)
 
-    def restore(self, copy: Path) -> None:
-        shutil.rmtree(self.directory)
-        shutil.copytree(copy, self.directory)
+    def restore(self, copy: dict[str, bytes]) -> None:
+        self.store.objects.clear()
+        self.store.objects.update(copy)
+
+    def forget(self) -> None:
+        """The operator's ring no longer knows what the store held."""
+        (self.path / "keys" / "seen.json").unlink(missing_ok=True)
 
     def later(self, **time: float) -> None:
-        self.now += timedelta(**time)
+        """Time passes."""
+        passed = timedelta(**time)
+        self.now += passed
+        self.up += passed.total_seconds()
 
-
-async def chunks(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+    def newest(self, role: str) -> str:
+        """The path of a role's last metadata."""
+        if role == "timestamp":
+            return TIMESTAMP
+        found = [path for path in self.store.objects if path.startswith("metadata/") and path.endswith(f".{role}.json")]
+        return max(found, key=lambda path: int(path.removeprefix("metadata/").split(".")[0]))
