@@ -4,6 +4,7 @@ The client of the metadata keeps a cache of its own, which a power cut may empty
 a new one. Rule 1: written durably after every good refresh; one that cannot be written is no good refresh.
 Rule 2: a role's version counts for the keys that signed it. Where so many of them were taken away that the rest could not
 sign, it begins anew (the specification's recovery from a fast-forward attack, section 5.3.11); a spare key changes nothing.
+New keys of the snapshot begin anew all that it names, as in the specification, where those versions are the snapshot's.
 Rule 3: the root's version begins anew only with another provisioned root: who could go behind it would bring back the keys
 that rule 2 asks for. Rule 4: the time is only ever one at which metadata was valid, so that a clock that was wrong once
 cannot lock the device out for longer than the timestamp holds. Rule 5: a floor that cannot be read is none, and that is told:
@@ -27,9 +28,12 @@ from sync.domain.ports import Files
 log = logging.getLogger(__name__)
 
 FORMAT = "edge-floor/1"
+TIMESTAMP, SNAPSHOT = "timestamp", "snapshot"
 MAX_FLOOR_BYTES = 8 << 20
 MAX_TIME_S = 253_402_300_799.0
 """The end of the year 9999, beyond which there are no dates."""
+MAX_VERSION = 2**53
+"""Beyond it JSON's numbers are not the same everywhere."""
 MAX_ROLES = 100_000
 """Of one family. Above it, roles that the snapshot no longer names are forgotten."""
 
@@ -57,28 +61,40 @@ def check(floor: Floor, seen: Floor) -> None:
     if floor.provisioned == seen.provisioned and seen.root < floor.root:
         raise TrustError(f"root: want version {floor.root} or later, got {seen.root}", Reason.TRUST_ROLLBACK)
     for name, family in seen.families.items():
-        for role, least in _binding(floor.families.get(name), family).items():
-            version = family.versions.get(role, least)
-            if version < least:
-                raise TrustError(f"{role}: want version {least} or later, got {version}", Reason.TRUST_ROLLBACK)
+        binding = _binding(floor, seen, name)
+        for role, version in family.versions.items():
+            if version < binding.get(role, 0):
+                text = f"{role}: want version {binding[role]} or later, got {version}"
+                raise TrustError(text, Reason.TRUST_ROLLBACK)
+            if version > MAX_VERSION:
+                raise TrustError(f"{role}: want a version up to {MAX_VERSION}, got {version}")
 
 
 def raised(floor: Floor, seen: Floor) -> Floor:
     """The floor after a good refresh; `seen.time` is the clock that the metadata was valid by."""
-    families = dict(floor.families)
+    families = {name: family for name, family in floor.families.items() if _binding(floor, seen, name)}
     for name, family in seen.families.items():
-        versions = {**_binding(floor.families.get(name), family), **family.versions}
+        versions = {**_binding(floor, seen, name), **family.versions}
         families[name] = msgspec.structs.replace(
             family, versions=versions if len(versions) <= MAX_ROLES else family.versions
         )
-    return msgspec.structs.replace(seen, time=min(max(floor.time, seen.time), MAX_TIME_S), families=families)
+    time = min(max(floor.time, seen.time), MAX_TIME_S)
+    return msgspec.structs.replace(seen, time=time, families=families)
 
 
-def _binding(before: Family | None, now: Family) -> Mapping[str, int]:
-    """Versions that still count."""
-    if before is None or len(set(before.keys) - set(now.keys)) >= before.threshold:
+def _binding(floor: Floor, seen: Floor, name: str) -> Mapping[str, int]:
+    """Versions of a family that still count."""
+    before = floor.families.get(name)
+    if before is None or _rekeyed(floor, seen, name) or (name != TIMESTAMP and _rekeyed(floor, seen, SNAPSHOT)):
         return {}
     return before.versions
+
+
+def _rekeyed(floor: Floor, seen: Floor, name: str) -> bool:
+    before, now = floor.families.get(name), seen.families.get(name)
+    if before is None or now is None:
+        return False
+    return len(set(before.keys) - set(now.keys)) >= before.threshold
 
 
 class FloorFile:
