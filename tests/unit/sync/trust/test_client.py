@@ -1,39 +1,20 @@
-"""What a device takes for signed, and every attack on it that the specification names."""
+"""What a device takes for signed, and what that costs."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sync.domain.errors import Missing, Reason, Refused, TrustError
-from sync.fleet.keys import ROLES, KeyRing
-from sync.fleet.sign import Transaction
-from sync.trust.client import TrustClient, set_reference_time
-from tests.unit.sync.trust.world import MANIFEST, ROLLOUT, World
+from sync.domain.errors import DiskError, Missing, Reason, Refused, TooSlow, TrustError, Unreachable
+from sync.trust.client import TrustClient, TrustLimits
+from sync.trust.floor import FloorFile
+from tests.fakes.sync.store import MemoryStore
+from tests.unit.sync.trust.world import MANIFEST, ROLLOUT, World, reads, refused
 
-
-@pytest.fixture
-async def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
-    await made.create()
-    await made.publish("rollouts", ROLLOUT, b"rollout 1")
-    await made.publish("releases", MANIFEST.format(1), b"manifest 1")
-    return made
-
-
-async def reads(client: TrustClient, name: str = ROLLOUT) -> bytes:
-    await client.refresh()
-    return (await client.fetch(name, max_bytes=1000))[0]
-
-
-async def refused(client: TrustClient, name: str = ROLLOUT) -> Reason:
-    with pytest.raises(TrustError) as caught:
-        await reads(client, name)
-    return Reason(caught.value.reason)
+POLL = ["metadata/2.root.json", "metadata/timestamp.json"]
 
 
 async def test_a_device_reads_what_was_signed_and_what_is_signed_later(world: World) -> None:
@@ -46,212 +27,211 @@ async def test_a_device_reads_what_was_signed_and_what_is_signed_later(world: Wo
         await client.fetch("rollouts/other.json", max_bytes=1000)
 
 
-async def test_a_poll_with_nothing_new_costs_two_requests_and_hardly_a_byte(world: World) -> None:
-    client, store = world.device()
-    await reads(client)
-    first = store.taken()
-    client, store = world.device()
-    await reads(client)
-    requests, size = store.taken()
-    assert (requests, size < 500) == (2, True)
-    await world.publish("rollouts", ROLLOUT, b"rollout 2")
-    client, store = world.device()
-    await reads(client)
-    requests, size = store.taken()
-    assert requests == 5
-    assert size < 4000
-    assert first[1] < 8000
-
-
-@pytest.mark.parametrize("change", ["flip", "cut", "grow", "empty"])
-async def test_a_document_that_is_not_what_was_signed_is_refused(world: World, change: str) -> None:
-    (file,) = (world.directory / "targets" / "rollouts").iterdir()
-    data = file.read_bytes()
-    flipped = bytes([data[0] ^ 1]) + data[1:]
-    file.write_bytes({"flip": flipped, "cut": data[:-1], "grow": data * 100, "empty": b""}[change])
+async def test_versions_are_told_by_role(world: World) -> None:
     client, _ = world.device()
-    with pytest.raises((TrustError, Refused)):
-        await reads(client)
-
-
-async def test_a_flipped_bit_in_any_metadata_is_refused_and_what_was_known_still_holds(world: World) -> None:
-    client, _ = world.device("warm")
     await client.refresh()
+    assert client.versions == {
+        "root": 1, "timestamp": 3, "snapshot": 3, "targets": 1, "releases": 2, "rollouts": 2, "deltas": 1
+    }  # fmt: skip
+
+
+async def test_a_poll_with_nothing_new_asks_twice_and_a_change_for_what_changed(world: World) -> None:
+    await reads(world.device()[0])
+    client, store = world.device()
+    await reads(client)
+    assert [path for path, _ in store.asked] == POLL
     await world.publish("rollouts", ROLLOUT, b"rollout 2")
-    files = [file for file in (world.directory / "metadata").iterdir() if not file.name.startswith("1.root")]
-    newest = {
-        file.name.split(".", 1)[-1]: file
-        for file in sorted(files, key=lambda file: int(file.name.split(".")[0]) if file.name[0].isdigit() else 0)
-    }
-    for file in newest.values():
-        data = file.read_bytes()
-        for at in range(20, len(data), 97):
-            file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-            device, _ = world.device(f"cold-{file.name}-{at}")
-            try:
-                assert await reads(device) in (b"rollout 1", b"rollout 2"), "a bit that nothing is said by"
-            except (TrustError, Missing, Refused):
-                continue
-        file.write_bytes(data)
-    assert await reads(client) == b"rollout 2"
+    client, store = world.device()
+    await reads(client)
+    assert len(store.asked) == 5
 
 
-async def test_an_old_repository_is_refused(world: World) -> None:
-    old = world.keep()
-    await world.publish("rollouts", ROLLOUT, b"rollout 2")
-    client, _ = world.device()
-    assert await reads(client) == b"rollout 2"
-    world.restore(old)
-    assert await refused(world.device()[0]) is Reason.TRUST_ROLLBACK
+async def test_a_document_is_refused_where_it_is_longer_than_whoever_asks_can_take(world: World) -> None:
+    client, store = world.device()
+    await client.refresh()
+    await client.target(ROLLOUT)
+    asked = len(store.asked)
+    with pytest.raises(Refused, match="want at most 8 bytes, got 9"):
+        await client.fetch(ROLLOUT, max_bytes=8)
+    assert len(store.asked) == asked, "and is not even asked for"
 
 
-@pytest.mark.parametrize("damage", ["zeroed", "gone", "garbage"])
-async def test_an_old_repository_is_refused_also_when_a_power_cut_took_the_cache(world: World, damage: str) -> None:
-    old = world.keep()
-    await world.publish("rollouts", ROLLOUT, b"rollout 2")
-    assert await reads(world.device()[0]) == b"rollout 2"
-    cache = world.path / "device" / "tuf"
-    if damage == "gone":
-        shutil.rmtree(cache)
-    else:
-        for file in cache.glob("*.json"):
-            if not file.is_symlink():
-                file.write_bytes(b"" if damage == "zeroed" else b"\0" * 500)
-    world.restore(old)
-    assert await refused(world.device()[0]) is Reason.TRUST_ROLLBACK
+async def test_before_the_first_refresh_nothing_is_signed(world: World) -> None:
+    with pytest.raises(TrustError, match="nothing was refreshed yet"):
+        await world.device()[0].fetch(ROLLOUT, max_bytes=1000)
 
 
-async def test_a_cache_that_was_lost_is_fetched_again(world: World) -> None:
-    assert await reads(world.device()[0]) == b"rollout 1"
+async def test_what_the_last_good_refresh_said_holds_while_the_store_is_away(world: World) -> None:
+    client, store = world.device()
+    await reads(client)
+
+    async def away(path: str) -> None:
+        raise Unreachable("memory: nobody answers")
+
+    store.hook = away
+    with pytest.raises(Unreachable, match="nobody answers"):
+        await client.refresh()
+    assert (await client.fetch(ROLLOUT, max_bytes=1000))[0] == b"rollout 1"
+    store.hook = None
+    await client.refresh()
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets", "rollouts"])
+async def test_metadata_that_is_not_there_is_missing(world: World, role: str) -> None:
+    path = world.newest(role)
+    del world.store.objects[path]
+    with pytest.raises(Missing, match=path):
+        await reads(world.device()[0])
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 400, b"[" * 100_000, b"{}", b'{"signed": 1}'])
+async def test_a_cache_that_was_lost_is_fetched_again(world: World, damage: bytes) -> None:
+    await reads(world.device()[0])
     for file in (world.path / "device" / "tuf").rglob("*"):
         if file.is_file() and not file.is_symlink():
-            file.write_bytes(b"")
-    assert await reads(world.device()[0]) == b"rollout 1"
-
-
-async def test_a_floor_that_cannot_be_read_costs_a_protection_and_is_told(world: World) -> None:
-    await reads(world.device()[0])
-    (world.path / "device" / "floor.json").write_bytes(b"\0" * 100)
-    client, _ = world.device()
+            file.write_bytes(damage)
+    client, store = world.device()
     assert await reads(client) == b"rollout 1"
-    assert json.loads((world.path / "device" / "floor.json").read_bytes())["roles"]["timestamp"]["version"] == 3
+    assert len(store.asked) > len(POLL)
 
 
-async def test_a_repository_that_is_frozen_is_stale_when_its_timestamp_ends(world: World) -> None:
-    client, _ = world.device()
-    await reads(client)
-    world.later(days=1, seconds=1)
-    assert await refused(world.device()[0]) is Reason.STALE_METADATA
-    world.later(hours=-2)
-    assert await reads(world.device()[0]) == b"rollout 1", "the floor is no later than what was valid"
-
-
-async def test_an_old_clock_does_not_make_old_metadata_valid(world: World) -> None:
-    old = world.keep()
+async def test_what_a_dead_process_was_writing_is_swept_away(world: World) -> None:
     await reads(world.device()[0])
-    world.later(hours=23)
-    await world.publish("rollouts", ROLLOUT, b"rollout 2")
+    left = world.path / "device" / "tuf" / "tmpa1b2c3d4"
+    left.write_bytes(b"half of a")
     await reads(world.device()[0])
-    world.restore(old)
-    world.now = datetime(1970, 1, 1, tzinfo=UTC)
-    assert await refused(world.device()[0]) is Reason.TRUST_ROLLBACK
-    fresh = world.device("fresh")[0]
-    assert await reads(fresh) == b"rollout 1", "a device that has never seen anything can know no better"
+    assert not left.exists()
 
 
-async def test_a_clock_that_is_behind_is_noted_and_one_ten_years_ahead_blocks_and_harms_nothing(world: World) -> None:
+async def test_documents_that_nobody_asks_for_any_more_are_not_kept_for_ever(world: World) -> None:
     client, _ = world.device()
-    await reads(client)
-    assert client.clock_ok
-    right = world.now
-    world.now = datetime(1970, 1, 1, tzinfo=UTC)
-    client, _ = world.device()
-    assert await reads(client) == b"rollout 1"
-    assert not client.clock_ok
-    world.now = right.replace(year=2036)
-    assert await refused(world.device()[0]) is Reason.TRUST_EXPIRED
-    world.now = right
-    assert await reads(world.device()[0]) == b"rollout 1"
+    for number in range(70):
+        await world.publish("rollouts", ROLLOUT, b"rollout %d" % number)
+        await reads(client)
+    kept = list((world.path / "device" / "tuf" / "targets").iterdir())
+    assert len(kept) == 64
+    assert b"rollout 69" in {path.read_bytes() for path in kept}
 
 
-async def test_keys_of_rollouts_can_release_nothing(world: World, tmp_path: Path) -> None:
-    """Somebody has stolen every online key, and writes what he likes into the roles that they sign."""
-    stolen = tmp_path / "stolen"
-    shutil.copytree(tmp_path / "keys" / "online", stolen / "online")
-    thief = await world.opened(KeyRing(stolen))
-    change = Transaction()
-    change.put("rollouts", MANIFEST.format(99), b"malware")
-    change.put("deltas", MANIFEST.format(98), b"malware")
-    await thief.commit(change)
-    client, _ = world.device()
+async def test_a_cache_that_cannot_be_written_is_a_fault_of_the_disk(world: World) -> None:
+    (world.path / "device").mkdir()
+    (world.path / "device" / "tuf").write_bytes(b"a file where a directory should be")
+    with pytest.raises(DiskError, match="tuf: File exists"):
+        await world.device()[0].refresh()
+
+
+async def test_an_answer_that_does_not_come_ends_with_its_time(world: World, tmp_path: Path) -> None:
+    for limits, stuck in ((TrustLimits(request_s=0.05), "metadata/timestamp.json"), (TrustLimits(total_s=0.05), "metadata/2.root.json")):
+        client, store = limited(world, tmp_path / f"{limits.request_s}", limits)
+
+        async def hang(path: str, stuck: str = stuck) -> None:
+            if path == stuck:
+                await asyncio.Event().wait()
+
+        store.hook = hang
+        with pytest.raises(TooSlow, match=r"want it within 0\.05 s"):
+            await client.refresh()
+        store.hook = None
+        assert await reads(client) == b"rollout 1"
+
+
+async def test_a_document_that_does_not_come_ends_with_its_time(world: World, tmp_path: Path) -> None:
+    client, store = limited(world, tmp_path, TrustLimits(total_s=0.5))
     await client.refresh()
-    for version in (98, 99):
-        with pytest.raises(Missing):
-            await client.fetch(MANIFEST.format(version), max_bytes=1000)
+    await client.target(ROLLOUT)
+
+    async def hang(path: str) -> None:
+        await asyncio.Event().wait()
+
+    store.hook = hang
+    with pytest.raises(TooSlow, match=f"{ROLLOUT}: want it within"):
+        await client.fetch(ROLLOUT, max_bytes=1000)
+
+
+async def test_who_is_cancelled_leaves_no_thread_behind_and_nothing_asked(world: World) -> None:
+    client, store = world.device()
+    reached, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(path: str) -> None:
+        if path == "metadata/timestamp.json":
+            reached.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    store.hook = hang
+    running = asyncio.create_task(client.refresh())
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.is_set()
+    store.hook = None
+    asked = len(store.asked)
+    await asyncio.sleep(0)
+    assert len(store.asked) == asked
+    assert await reads(client) == b"rollout 1"
+
+
+async def test_two_who_ask_at_once_are_served_one_after_the_other(world: World) -> None:
+    client, store = world.device()
+    at_once, most = 0, 0
+
+    async def count(path: str) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+
+    store.hook = count
+    await asyncio.gather(client.refresh(), client.refresh(), client.refresh())
+    assert most == 1
+
+
+async def test_a_store_that_breaks_its_promise_is_a_bug_and_stays_one(world: World) -> None:
+    client, store = world.device()
+
+    async def buggy(path: str) -> None:
+        raise KeyError(path)
+
+    store.hook = buggy
+    with pytest.raises(KeyError):
+        await client.refresh()
 
 
 async def test_a_device_that_was_away_for_many_rotations_follows_them_all(world: World) -> None:
     client, _ = world.device()
     await reads(client)
-    for role in ("root", "timestamp", "releases", "root", "snapshot", "targets", "rollouts", "deltas", "root"):
+    roles = ("root", "timestamp", "releases", "root", "snapshot", "targets", "rollouts", "deltas", "root", "root")
+    for role in roles:
         repository = await world.opened()
         await repository.rotate(role)
+        world.later(days=30)
+    await (await world.opened()).refresh()
     await world.publish("rollouts", ROLLOUT, b"rollout 2")
     assert await reads(world.device()[0]) == b"rollout 2"
     assert await reads(world.device("new")[0]) == b"rollout 2"
+    cache = world.path / "device" / "tuf"
+    shutil.rmtree(cache / "root_history")
+    assert await reads(world.device()[0]) == b"rollout 2"
 
 
-async def test_new_keys_of_the_timestamp_begin_the_floor_anew(world: World) -> None:
-    """As after a fast-forward attack: somebody signed a version that nobody could go beyond."""
-    repository = await world.opened()
-    repository.timestamp.signed.version = 2**40
-    await repository.commit(Transaction(renew={"snapshot"}))
-    await reads(world.device()[0])
-    repository = await world.opened()
-    await repository.rotate("timestamp")
-    repository.timestamp.signed.version = 5
-    await repository.commit(Transaction(renew={"snapshot"}))
-    assert await reads(world.device()[0]) == b"rollout 1"
+async def test_a_root_that_is_no_root_is_refused(world: World) -> None:
+    for root in (b"", b"{}", world.store.objects[world.newest("targets")], world.root[:-10]):
+        assert await refused(world.device(root=root or b" ")[0]) is Reason.TRUST_SIGNATURE
 
 
-async def test_a_root_that_too_few_have_signed_is_refused(world: World) -> None:
-    client, _ = world.device()
-    await reads(client)
-    repository = await world.opened()
-    await repository.rotate("root")
-    file = world.directory / "metadata" / "2.root.json"
-    document = json.loads(file.read_bytes())
-    document["signatures"] = document["signatures"][:1]
-    file.write_bytes(json.dumps(document).encode())
-    assert await refused(world.device()[0]) is Reason.TRUST_SIGNATURE
-
-
-async def test_another_repository_s_keys_are_nobody_s_here(world: World, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    other = World(tmp_path / "other")
-    await other.create()
-    client, _ = world.device(root=other.root)
-    assert await refused(client) is Reason.TRUST_SIGNATURE
-
-
-async def test_keys_of_another_kind_are_refused(world: World) -> None:
-    document = json.loads(world.root)
-    for key in document["signed"]["keys"].values():
-        key["scheme"], key["keytype"] = "ecdsa-sha2-nistp256", "ecdsa"
-    client, _ = world.device(root=json.dumps(document).encode())
-    with pytest.raises(TrustError):
-        await client.refresh()
-
-
-async def test_what_ngclient_judges_expiry_by_is_what_is_set(world: World) -> None:
-    client, _ = world.device()
-    await client.refresh()
-    assert client._updater is not None
-    assert client._updater._trusted_set.reference_time == world.now
-    set_reference_time(client._updater, datetime(2000, 1, 1, tzinfo=UTC))
-    assert client._updater._trusted_set.reference_time.year == 2000
-
-
-def test_every_role_has_a_place_and_an_end() -> None:
-    assert {role.place for role in ROLES.values()} == {"offline", "online"}
-    assert all(role.threshold <= role.keys for role in ROLES.values())
+def limited(world: World, place: Path, limits: TrustLimits) -> tuple[TrustClient, MemoryStore]:
+    store = MemoryStore(world.store.objects)
+    place.mkdir(exist_ok=True)
+    client = TrustClient(
+        store,
+        root=world.root,
+        cache=place / "tuf",
+        floor=FloorFile(world.files, place / "floor.json"),
+        now=lambda: world.now.timestamp(),
+        limits=limits,
+    )
+    return client, store

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from sync.agent.files import OsFiles
+from sync.domain.errors import Reason, TrustError
 from sync.domain.layout import TIMESTAMP
+from sync.domain.ports import Files
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
 from sync.trust.client import TrustClient
@@ -25,6 +29,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.store = MemoryStore()
+        self.files: Files = OsFiles()
         self.keys = KeyRing(path / "keys")
         self.now = START
         self.up = 0.0
@@ -49,12 +54,14 @@ class World:
         change.put(role, name, data)
         await repository.commit(change)
 
-    def device(self, name: str = "device", *, root: bytes | None = None) -> tuple[TrustClient, MemoryStore]:
+    def device(
+        self, name: str = "device", *, root: bytes | None = None, any_scheme: bool = False
+    ) -> tuple[TrustClient, MemoryStore]:
         """A process on it, and what it asks: what it has on the disk stays."""
         place = self.path / name
         place.mkdir(exist_ok=True)
         store = MemoryStore(self.store.objects)
-        floor = FloorFile(OsFiles(), place / "floor.json")
+        floor = FloorFile(self.files, place / "floor.json")
         client = TrustClient(
             store,
             root=root or self.root,
@@ -62,6 +69,7 @@ class World:
             floor=floor,
             now=lambda: self.now.timestamp(),
             uptime_s=lambda: self.up,
+            any_scheme=any_scheme,
         )
         return client, store
 
@@ -89,3 +97,15 @@ class World:
             return TIMESTAMP
         found = [path for path in self.store.objects if path.startswith("metadata/") and path.endswith(f".{role}.json")]
         return max(found, key=lambda path: int(path.removeprefix("metadata/").split(".")[0]))
+
+
+async def reads(client: TrustClient, name: str = ROLLOUT) -> bytes:
+    await client.refresh()
+    return (await client.fetch(name, max_bytes=1000))[0]
+
+
+async def refused(client: TrustClient, name: str = ROLLOUT) -> Reason:
+    """Why the device does not believe what it is shown."""
+    with pytest.raises(TrustError) as caught:
+        await reads(client, name)
+    return Reason(caught.value.reason)
