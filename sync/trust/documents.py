@@ -1,4 +1,8 @@
-"""Signed documents, by what they are about: `sync.agent.planner.Documents` from a `TrustClient`."""
+"""Signed documents, by what they are about: `sync.agent.planner.Documents` from a `TrustClient`.
+
+Rule: a document says itself what it is about, and is refused where that is not what was asked for: a signature says who
+wrote it, not that it lies where it belongs.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ class SignedDocuments:
         return document
 
     async def pins(self, rollout: Rollout, device_id: str) -> Mapping[str, Pin]:
+        """By model; empty where the device has none."""
         try:
             path = rollout.pins_ref.replace("<bin>", pin_bin(device_id))
             data, _ = await self._client.fetch(path, max_bytes=MAX_DOCUMENT_BYTES)
@@ -38,8 +43,12 @@ class SignedDocuments:
         return parse_pins(data).devices.get(device_id, {})
 
     async def release(self, model: str, version: int) -> tuple[Manifest, Digest]:
+        """With the digest of the manifest's bytes. Raises Missing for a version that was never released."""
         data, digest = await self._client.fetch(manifest_name(model, version), max_bytes=MAX_MANIFEST_BYTES)
-        return parse_manifest(data), digest
+        manifest = parse_manifest(data)
+        if (manifest.name, manifest.version) != (model, version):
+            raise DocumentError(f"manifest: want that of {model}@{version}, got {manifest.name}@{manifest.version}'s")
+        return manifest, digest
 
     async def patches(self, model: str, version: int) -> Sequence[Patch]:
         """Empty where there are none or they cannot be had now: all of the file will do."""

@@ -36,9 +36,10 @@ class World:
         self.root = b""
 
     async def create(self, bins: Mapping[str, int] | None = None) -> None:
+        """Flat, unless `bins` says how many bits divide a role."""
         for role in ROLES.values():
             self.keys.make(role)
-        self.root = await self.repository().create(bins=bins)
+        self.root = await self.repository().create(bins=bins or {})
 
     def repository(self, keys: KeyRing | None = None) -> Repository:
         return Repository(self.store, keys or self.keys, now=lambda: self.now)
