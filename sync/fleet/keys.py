@@ -65,7 +65,7 @@ class KeyRing:
 
     def __init__(self, directory: Path, passphrase: bytes | None = None, *, more: Sequence[Path] = ()) -> None:
         self.directory, self._passphrase, self._more = directory, passphrase, tuple(more)
-        self._loaded: dict[Path, Ed25519PrivateKey] = {}
+        self._loaded: dict[bytes, Ed25519PrivateKey] = {}  # by what is in the file, which may become another key's
 
     def make(self, role: Role) -> Sequence[Ed25519PrivateKey]:
         """New keys for a role, beside those that there are. Raises OperatorError where they cannot be written."""
@@ -128,16 +128,18 @@ class KeyRing:
             _sync_directory(directory)
         except OSError as error:
             raise OperatorError(f"{path}: cannot be written: {error.strerror}") from None
-        self._loaded[path] = key
+        self._loaded[data] = key
         return key
 
     def _load(self, path: Path) -> Ed25519PrivateKey:
-        if path in self._loaded:
-            return self._loaded[path]
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), self._passphrase)
+            data = path.read_bytes()
         except OSError as error:
             raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
+        if data in self._loaded:
+            return self._loaded[data]
+        try:
+            key = serialization.load_pem_private_key(data, self._passphrase)
         except TypeError:
             want = "a passphrase" if self._passphrase is None else "no passphrase"
             raise OperatorError(f"{path}: want {want}") from None
@@ -145,7 +147,7 @@ class KeyRing:
             raise OperatorError(f"{path}: want a private key in PEM and its passphrase: {error}") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise OperatorError(f"{path}: want a key of ed25519, got {type(key).__name__}")
-        self._loaded[path] = key
+        self._loaded[data] = key
         return key
 
 

@@ -41,6 +41,13 @@ from sync.fleet.sign.state import (
 BINS: Mapping[str, int] = {"rollouts": 3, "releases": 3}
 """Bits. Whoever polls takes the whole of a role that changed, but of a divided one its own eighth: about 130 bytes for each
 document; a bin costs 36 bytes of the snapshot. 8 are the best for 20 documents; from 500 on, take 6 or 8 bits."""
+ALSO_SIGN: Mapping[str, Sequence[str]] = {
+    "root": ("root",),
+    TOP: ("root", "snapshot", "timestamp"),
+    "snapshot": ("root", "timestamp"),
+    "timestamp": ("root",),
+}
+"""Whose keys are needed for new ones of a role; for those that the targets delegate to, the targets' and theirs who list them."""
 MAX_LEFTOVERS = 1000
 """Versions of a role that publishers who died may have left, one after the other."""
 
@@ -175,20 +182,21 @@ class Repository:
         Keys of root, targets, snapshot and timestamp need the root's; those of the others the targets' key.
         """
         with self._changing() as state:
+            for each in ALSO_SIGN.get(role, (TOP, "snapshot", "timestamp")):
+                self._signers(state, each)  # before there are new keys, and a root that names them
             if role in PATTERNS:
-                in_force(self._keys, TOP, state.role_of(TOP))
                 await state.whole(role)  # by the keys that signed them
                 delegate_anew(state, role, await asyncio.to_thread(made, self._keys, role))
                 await self._commit(state, Transaction(renew={TOP, role}))
                 return
             root = state.root.signed
-            holders = in_force(self._keys, "root", state.role_of("root"))
+            holders = self._signers(state, "root")
             old = list(root.roles[role].keyids)
             for signer in await asyncio.to_thread(made, self._keys, role):
                 root.add_key(signer.public_key, role)
             if role != "root":
                 await self._write_root(state)
-                await self._commit(state, Transaction(renew={TOP} if role == TOP else {"snapshot"}))
+                await self._commit(state, Transaction(renew={role}))
             for keyid in old:
                 root.revoke_key(keyid, role)
             await self._write_root(state, besides=holders if role == "root" else ())

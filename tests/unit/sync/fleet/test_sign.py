@@ -7,9 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sync.domain.errors import Conflict, Missing, OperatorError, TrustError
+from sync.domain.errors import Conflict, Missing, OperatorError, Reason, TrustError
 from sync.domain.layout import TIMESTAMP
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
@@ -140,34 +139,139 @@ async def test_without_a_repository_the_way_to_one_is_told(tmp_path: Path) -> No
         await repository.open()
 
 
-def raw(key: Ed25519PrivateKey) -> bytes:
-    return key.public_key().public_bytes_raw()
+async def test_a_store_that_went_back_in_time_is_not_built_upon(world: World) -> None:
+    """Somebody who may write there, and has no key, puts an old state in its place and waits for a signature."""
+    old = world.keep()
+    await world.publish("releases", MANIFEST.format(2), b"manifest 2")
+    world.restore(old)
+    with pytest.raises(
+        TrustError, match="releases: want version 2 or later, got 1: somebody put an older state"
+    ) as caught:
+        await world.opened()
+    assert caught.value.reason is Reason.TRUST_ROLLBACK
+    world.forget()
+    await world.opened()
 
 
-def test_private_keys_are_their_owner_s_alone_and_are_never_overwritten(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path)
-    first = ring.make(ROLES["timestamp"])
-    second = ring.make(ROLES["timestamp"])
-    paths = ring.paths("timestamp")
-    assert [path.name for path in paths] == ["timestamp-1.pem", "timestamp-2.pem"]
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in paths)
-    assert [raw(key) for key in KeyRing(tmp_path).keys("timestamp")] == [raw(key) for key in (*first, *second)]
+@pytest.mark.parametrize("role", ["snapshot", "targets", "releases"])
+async def test_old_metadata_under_a_new_number_is_not_built_upon(world: World, role: str) -> None:
+    await world.publish("releases", MANIFEST.format(1), b"manifest 1")
+    repository = await world.opened()
+    old = world.store.objects[world.newest(role)]
+    await repository.commit(Transaction(renew={"targets", "releases"}))
+    world.store.objects[world.newest(role)] = old
+    with pytest.raises(TrustError, match="want version"):
+        await world.opened()
 
 
-def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
-    KeyRing(tmp_path, b"secret").make(ROLES["timestamp"])
-    assert b"ENCRYPTED" in KeyRing(tmp_path).paths("timestamp")[0].read_bytes()
-    assert len(KeyRing(tmp_path, b"secret").keys("timestamp")) == 1
-    for wrong in (None, b"other"):
-        with pytest.raises(OperatorError, match="passphrase"):
-            KeyRing(tmp_path, wrong).keys("timestamp")
-    KeyRing(tmp_path / "plain").make(ROLES["timestamp"])
-    with pytest.raises(OperatorError, match="want no passphrase"):
-        KeyRing(tmp_path / "plain", b"secret").keys("timestamp")
+async def test_metadata_of_another_kind_or_none_is_not_built_upon(world: World) -> None:
+    for role in ("snapshot", "targets", "rollouts"):
+        good = world.store.objects[world.newest(role)]
+        for bad in (b"", b"{}", b"[" * 9999, world.store.objects[TIMESTAMP]):
+            world.store.objects[world.newest(role)] = bad
+            with pytest.raises(TrustError):
+                await world.opened()
+        world.store.objects[world.newest(role)] = good
+    await world.opened()
 
 
-def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "online").mkdir()
-    (tmp_path / "online" / "timestamp-1.pem").write_text("hello")
-    with pytest.raises(OperatorError, match="want a private key in PEM"):
-        KeyRing(tmp_path).keys("timestamp")
+async def test_the_ring_remembers_the_root_that_devices_have(world: World, tmp_path: Path) -> None:
+    """So that nobody needs to believe the store's own word for who may sign."""
+    assert world.keys.first_root() == world.root
+    (tmp_path / "other").mkdir()
+    other = World(tmp_path / "other")
+    await other.create()
+    world.restore(other.keep())
+    with pytest.raises(TrustError):
+        await world.repository().open()
+
+
+async def test_a_document_that_did_not_change_is_not_signed_anew(world: World) -> None:
+    before = world.keep()
+    await world.publish("rollouts", ROLLOUT, b"rollout 1")
+    assert [path for path in world.store.objects if world.store.objects[path] != before.get(path)] == [TIMESTAMP]
+
+
+async def test_what_was_changed_in_vain_is_to_be_opened_again(world: World) -> None:
+    first, second = await world.opened(), await world.opened()
+    for repository in (first, second):
+        change = Transaction()
+        change.put("rollouts", ROLLOUT, b"rollout 2" if repository is first else b"rollout 3")
+        if repository is first:
+            await repository.commit(change)
+            continue
+        with pytest.raises(Conflict):
+            await repository.commit(change)
+        with pytest.raises(OperatorError, match="want it opened again"):
+            await repository.commit(change)
+        await repository.open(world.root)
+        await repository.commit(change)
+    assert await reads(world) == b"rollout 3"
+
+
+async def test_nothing_is_written_where_a_key_is_missing(world: World, tmp_path: Path) -> None:
+    (tmp_path / "keys" / "online" / "snapshot-1.pem").unlink()
+    change = Transaction()
+    change.put("rollouts", ROLLOUT, b"rollout 2")
+    repository = await world.opened(KeyRing(tmp_path / "keys"))
+    before = world.keep()
+    with pytest.raises(OperatorError, match="want 1 private keys of the role snapshot, found 0 that are in force"):
+        await repository.commit(change)
+    assert world.keep() == before
+
+
+async def test_refresh_signs_what_half_of_its_time_is_over_for_and_the_timestamp_always(world: World) -> None:
+    assert await (await world.opened()).refresh() == ["timestamp"]
+    world.later(hours=37)
+    assert await (await world.opened()).refresh() == ["deltas", "rollouts", "timestamp"]
+    assert await (await world.opened()).refresh() == ["timestamp"]
+    for _ in range(20):  # every 12 hours for ten days, with the online keys alone
+        world.later(hours=12)
+        await (await world.opened()).refresh()
+        assert await reads(world) == b"rollout 1"
+
+
+async def test_what_has_expired_can_be_signed_anew(world: World) -> None:
+    world.later(days=100)
+    repository = await world.opened()
+    assert {"timestamp", "snapshot", "rollouts", "deltas", "releases"} <= set(repository.due(timedelta(0)))
+    await repository.refresh()
+    await (await world.opened()).commit(Transaction(renew={"releases"}))
+    assert await reads(world) == b"rollout 1"
+
+
+async def test_a_maker_who_dies_between_any_two_writes_is_gone_on_with(tmp_path: Path) -> None:
+    keys = KeyRing(tmp_path / "keys")
+    for role in ROLES.values():
+        keys.make(role)
+    for writes in range(100):
+        world = World(tmp_path)
+        try:
+            await mortal(world, writes).create()
+        except Died:
+            world.later(hours=1)
+            world.root = await world.repository().create()
+            assert world.root == world.store.objects["metadata/1.root.json"] == keys.first_root()
+            await world.publish("rollouts", ROLLOUT, b"rollout %d" % writes)
+            assert await reads(world) == b"rollout %d" % writes
+            world.forget()
+        else:
+            break
+    assert 20 < writes < 100
+
+
+async def test_a_root_of_other_keys_is_nobody_s_to_go_on_with(world: World, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = World(tmp_path / "other")
+    other.store.objects["metadata/1.root.json"] = world.root
+    with pytest.raises(Conflict, match="has a root of other keys"):
+        await other.create()
+
+
+async def test_leftovers_without_end_are_told(world: World) -> None:
+    for version in range(1, 1100):
+        world.store.objects.setdefault(f"metadata/{version}.rollouts.json", b"left")
+    change = Transaction()
+    change.put("rollouts", ROLLOUT, b"rollout 2")
+    with pytest.raises(OperatorError, match="the next 1000 versions of rollouts are taken"):
+        await (await world.opened()).commit(change)

@@ -325,5 +325,3 @@ def take_cache(world: World, damage: str) -> None:
     for file in cache.rglob("*.json"):
         if not file.is_symlink():
             file.write_bytes(b"" if damage == "zeroed" else b"\0" * 500)
-
-

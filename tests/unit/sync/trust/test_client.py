@@ -121,7 +121,10 @@ async def test_a_cache_that_cannot_be_written_is_a_fault_of_the_disk(world: Worl
 
 
 async def test_an_answer_that_does_not_come_ends_with_its_time(world: World, tmp_path: Path) -> None:
-    for limits, stuck in ((TrustLimits(request_s=0.05), "metadata/timestamp.json"), (TrustLimits(total_s=0.05), "metadata/2.root.json")):
+    for limits, stuck in (
+        (TrustLimits(request_s=0.05), "metadata/timestamp.json"),
+        (TrustLimits(total_s=0.05), "metadata/2.root.json"),
+    ):
         client, store = limited(world, tmp_path / f"{limits.request_s}", limits)
 
         async def hang(path: str, stuck: str = stuck) -> None:

@@ -73,7 +73,6 @@ def test_our_own_errors_and_what_ends_a_task_are_let_through() -> None:
 
 
 def test_what_the_deserializer_hides_is_told() -> None:
-    try:
-        raise exceptions.RepositoryError("Failed to deserialize JSON") from ValueError("Expecting value: line 1")
-    except exceptions.RepositoryError as error:
-        assert ours(error).message == "Failed to deserialize JSON: Expecting value: line 1"
+    theirs = exceptions.RepositoryError("Failed to deserialize JSON")
+    theirs.__cause__ = ValueError("Expecting value: line 1")
+    assert ours(theirs).message == "Failed to deserialize JSON: Expecting value: line 1"

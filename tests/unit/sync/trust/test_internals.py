@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pytest
-from tuf.api.metadata import Root
+from tuf.api.metadata import Root, Targets
 
 from sync.domain.digests import digest_of
+from sync.domain.errors import TrustError
 from sync.trust import internals
 from sync.trust.floor import MAX_TIME_S
 from tests.unit.sync.trust.world import ROLLOUT, START, World, reads
@@ -35,7 +36,7 @@ async def test_expiry_is_judged_by_it_for_every_role(world: World) -> None:
     client, _ = world.device()
     assert await reads(client) == b"rollout 1"
     world.later(days=3650)
-    with pytest.raises(Exception, match="expired"):
+    with pytest.raises(TrustError, match="expired"):
         await client.refresh()
 
 
@@ -62,4 +63,6 @@ async def test_every_role_that_was_verified_is_seen(world: World) -> None:
     root = updater._trusted_set.root
     assert seen.families["timestamp"].keys == tuple(root.roles["timestamp"].keyids)
     assert len({family.keys for family in seen.families.values()}) == 6
-    assert ROLLOUT in updater._trusted_set["rollouts"].targets
+    rollouts = updater._trusted_set["rollouts"]
+    assert isinstance(rollouts, Targets)
+    assert ROLLOUT in rollouts.targets

@@ -40,7 +40,9 @@ def manifest(version: int) -> bytes:
             ("golden.npz", 160_000, "application/octet-stream"),
         )
     )
-    signature = SignatureDoc((TensorDoc("image", "uint8", (-1, 224, 224, 3)),), (TensorDoc("scores", "uint8", (-1, 1000)),))
+    signature = SignatureDoc(
+        (TensorDoc("image", "uint8", (-1, 224, 224, 3)),), (TensorDoc("scores", "uint8", (-1, 1000)),)
+    )
     variant = Variant("cpu-int8", files, {"accel": ("cpu",)}, 10, 40)
     return encode_manifest(
         Manifest(FORMAT, "detector", version, version, (variant,), created="2026-11-20T10:00:00Z", signature=signature)
@@ -115,7 +117,6 @@ async def costs(world: World, origin: Origin, place: Path) -> dict[str, tuple[in
         change.put("releases", manifest_name("detector", number), manifest(number))
         change.put("rollouts", rollout_name(f"group-{number:02}"), rollout(0.0))
     await (await world.opened()).commit(change)
-    place.mkdir()
     found = {}
     async with wire_to(origin.port) as wire:
         meter = Meter(origin, wire)
@@ -161,6 +162,7 @@ async def test_undivided_roles_cost_two_requests_less_once_and_more_bytes_ever_a
 
 
 def device(world: World, store: HttpStore, place: Path) -> SignedDocuments:
+    place.mkdir(exist_ok=True)
     floor = FloorFile(world.files, place / "floor.json")
     return SignedDocuments(
         TrustClient(store, root=world.root, cache=place / "tuf", floor=floor, now=lambda: world.now.timestamp())

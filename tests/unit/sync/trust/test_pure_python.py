@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.sync.trust.world import MANIFEST, ROLLOUT, World, reads
 
-PROGRAM = '''
+PROGRAM = """
 import asyncio, sys, time
 from pathlib import Path
 
@@ -45,7 +45,7 @@ async def main():
     assert not any(name.split(".")[0] == "cryptography" for name in sys.modules)
 
 asyncio.run(main())
-'''
+"""
 
 
 def device(world: World) -> tuple[str, str]:

@@ -35,6 +35,13 @@ class World:
         self.up = 0.0
         self.root = b""
 
+    @classmethod
+    def now_by_the_clock(cls, path: Path) -> World:
+        """For programs that have no other clock."""
+        world = cls(path)
+        world.now = datetime.now(UTC)
+        return world
+
     async def create(self, bins: Mapping[str, int] | None = None) -> None:
         """Flat, unless `bins` says how many bits divide a role."""
         for role in ROLES.values():
