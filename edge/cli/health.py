@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from edge.cli import exits
-from edge.cli.ask import Server
-from edge.cli.options import as_json, print_json
+from edge.cli.ask import Answer, Server
+from edge.cli.options import as_json, print_json, printable
 from edge.cli.reaching import reaching
 
 
@@ -29,5 +29,17 @@ def health(server: Server, live: bool, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json({what: answer.ok})
     elif not quiet:
-        click.echo(what if answer.ok else f"not {what}: {answer.status} {answer.error()}".rstrip())
+        click.echo(what if answer.ok else f"not {what}: {_why(server, answer)}".rstrip(": "))
     exits.leave(exits.OK if answer.ok else exits.FAILED)
+
+
+def _why(server: Server, answer: Answer) -> str:
+    """The models that do not answer, with the server's reasons; its own words where it tells none."""
+    try:
+        index = server.post_json("/v2/repository/index").or_fail().json()
+        rows = [(str(row["name"]), str(row["state"]), str(row.get("reason", ""))) for row in index]
+    except (exits.Failure, KeyError, TypeError, AttributeError):
+        return f"{answer.status} {answer.error()}"
+    serving = {name for name, state, _ in rows if state == "READY"}
+    down = {name: reason or state.lower() for name, state, reason in rows if name not in serving}
+    return "; ".join(printable(f"{name} ({reason})") for name, reason in down.items())

@@ -42,6 +42,13 @@ Ask a model about FILE: a picture (.jpg, .png, .bmp), a request (.json) or an ar
 def predict(server: Server, name: str, file: Path, top: int, pin: int | None, as_json: bool) -> None:
     content = _read(file)
     route = quote(name, safe="") + ("" if pin is None else f"/versions/{pin}")
+    try:
+        _predict(server, route, file, content, top=top, as_json=as_json)
+    except exits.Failure as error:
+        raise (_unknown(server, name) or error) if error.code == exits.NOT_FOUND else error from None
+
+
+def _predict(server: Server, route: str, file: Path, content: bytes, *, top: int, as_json: bool) -> None:
     suffix = file.suffix.lower()
     if suffix == ".json":
         print_json(server.post_json(f"/v1/models/{route}:predict", content).or_fail().json())
@@ -53,6 +60,19 @@ def predict(server: Server, name: str, file: Path, top: int, pin: int | None, as
         print_json(answer) if as_json else _print_classes(answer)
     else:
         raise click.UsageError(f"{file}: want {', '.join(MEDIA_TYPES)}, .json or .npy")
+
+
+def _unknown(server: Server, name: str) -> exits.Failure | None:
+    """What to say of a model that the server does not know, with those that it does; None where it knows it."""
+    try:
+        rows = server.post_json("/v2/repository/index").or_fail().json()
+        known = sorted({str(row["name"]) for row in rows})
+    except (exits.Failure, KeyError, TypeError):
+        return None
+    if name in known:
+        return None
+    there = f"there is {', '.join(known)}" if known else "none is there"
+    return exits.Failure(printable(f"{server.where}: no model {name}; {there}"), exits.NOT_FOUND)
 
 
 def _read(file: Path) -> bytes:

@@ -5,7 +5,6 @@ A key is a tuple: ("http", "port"), or ("models", NAME, "device") for one model.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -63,6 +62,8 @@ def unknown(key: Key) -> str:
         return ""
     prefix = show(key[:-1]) + "."
     elsewhere = [f"{other}.{field}" for other in SECTIONS if other != "models" and field in fields(other)]
+    import difflib  # for mistakes alone: starting need not wait for it
+
     near = difflib.get_close_matches(field, fields(section), n=1)
     if elsewhere and not near:
         return f"no such key; did you mean {elsewhere[0]}?"
@@ -71,6 +72,8 @@ def unknown(key: Key) -> str:
 
 def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     known = list(known)
+    import difflib
+
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(known)}"
 

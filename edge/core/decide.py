@@ -42,14 +42,18 @@ Action = Load | Retire | None
 def targets(aspired: Aspired, views: Mapping[int, VersionView]) -> frozenset[int]:
     """The versions that should be loaded now: those wanted, and the fallback where it is needed."""
     wanted = {version for version in aspired.versions if version in aspired.available}
-    fallback = aspired.fallback
-    if fallback is None or fallback not in aspired.available:
-        return frozenset(wanted)
     hopeful = {version for version in wanted if not _hopeless(views.get(version))}
     if not hopeful and aspired.versions:
-        return frozenset(wanted | {fallback})
+        spare = next((each for each in aspired.spares if not _hopeless(views.get(each))), None)
+        return frozenset(wanted if spare is None else wanted | {spare})
     # A fallback kept warm comes after what is wanted: it may not delay it.
-    if aspired.keep_fallback and any(_is(views, version, State.READY) for version in wanted):
+    fallback = aspired.fallback
+    if (
+        aspired.keep_fallback
+        and fallback is not None
+        and fallback in aspired.available
+        and any(_is(views, version, State.READY) for version in wanted)
+    ):
         return frozenset(wanted | {fallback})
     return frozenset(wanted)
 

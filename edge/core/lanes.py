@@ -46,6 +46,10 @@ class LanePlan:
     inline_elements: int = 0
     inline_always: bool = False
 
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"on the event loop and {threads}" if self.inline_elements else f"on {threads}"
+
 
 class _Job:
     __slots__ = ("abandoned", "deadline", "future", "queued", "started", "work")

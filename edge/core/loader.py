@@ -188,6 +188,7 @@ class Loader:
             cores=self._limits.cores,
         )
         names = read_class_names(artifact.file("labels.txt"))
+        _doubt_names(slot, first, names)
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
@@ -244,6 +245,14 @@ class Loader:
             return await in_thread(f"loader/{what}", timeout_s, work, *args, **kwargs)
         except TimeoutError:
             raise LoadError(f"{what}: not done after {timeout_s:g} s") from None
+
+
+def _doubt_names(slot: Slot, model: LoadedModel, names: tuple[str, ...]) -> None:
+    """Say so where no output has as many classes as there are names."""
+    sizes = {spec.shape[-1] for each in model.signatures.values() for spec in each.outputs.values() if spec.shape}
+    if names and sizes and not sizes & {-1, len(names)}:
+        classes = " or ".join(map(str, sorted(sizes)))
+        log.warning("%s: labels.txt has %d names, for outputs of %s classes", slot.id, len(names), classes)
 
 
 def _close(model: LoadedModel | None) -> None:

@@ -39,7 +39,7 @@ class Model:
     def wish(self) -> Aspired:
         """What is aspired, unless somebody wants nothing of it."""
         if self.held or self.removed:
-            return replace(self.aspired, versions=(), fallback=None)
+            return replace(self.aspired, versions=(), fallback=None, further=())
         return self.aspired
 
     @property
@@ -69,7 +69,7 @@ class Model:
     def is_last_resort(self, version: int) -> bool:
         """Whether every other version that might serve has failed."""
         wish = self.wish
-        others = {*wish.versions, wish.fallback} & wish.available.keys() - {version}
+        others = {*wish.versions, *wish.spares} & wish.available.keys() - {version}
         return all(other in self.slots and self.slots[other].state is State.FAILED for other in others)
 
     def forget(self, most: int) -> None:

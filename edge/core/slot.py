@@ -107,6 +107,7 @@ class Slot:
             total_answered=totals.answered,
             total_failures=totals.failures,
             total_non_finite=totals.non_finite,
+            total_unserved=totals.unserved,
             total_answered_s=totals.answered_s,
             total_queue_s=totals.queue_s,
             total_run_s=totals.run_s,

@@ -24,6 +24,7 @@ import numpy as np
 
 from edge.demo.clients import MODEL, Connection, Tally, ask_again_and_again
 
+USUAL_PORT = 8501
 SHOWN = 5
 CLIENTS = 4
 BEFORE_S = 2.0
@@ -61,7 +62,7 @@ def run_demo(once: bool, port: int) -> int:
 class _Demo:
     def __init__(self, once: bool, port: int) -> None:
         self._once = once
-        self._port = _free_port((port,) if port else (8501, 0))
+        self._port = _free_port((port,) if port else (USUAL_PORT, 0))
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -101,7 +102,10 @@ class _Demo:
         except BaseException:
             await _end(server)
             raise
-        print(f"edge is serving {MODEL} at http://127.0.0.1:{self._port} ({time.monotonic() - began:.2f} s to ready)\n")
+        print(f"edge is serving {MODEL} at http://127.0.0.1:{self._port} ({time.monotonic() - began:.2f} s to ready)")
+        if self._port != USUAL_PORT:
+            print(f"  not at {USUAL_PORT}, as the README's examples have it: put {self._port} in its place there")
+        print()
         return server
 
     async def _spawn(self, room: Path, log: BinaryIO) -> asyncio.subprocess.Process:

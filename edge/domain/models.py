@@ -116,7 +116,8 @@ class Aspired:
     """All that one model should have: said whole and again and again, never as a change.
 
     `available` holds every version that could be loaded, `versions` those that should be; `fallback` is
-    served when none of those can be, and with `keep_fallback` stays loaded beside them.
+    served when none of those can be, and with `keep_fallback` stays loaded beside them. `further`: what is served when
+    not even that can be, the first that can.
     `pending`: a version is there that is still being written. `generation` and `problem` are for the status: what is acted on, and what was wrong with what came later.
     """
 
@@ -131,3 +132,10 @@ class Aspired:
     problem: str = ""
     pending: bool = False
     options: ModelOptions = field(default_factory=ModelOptions)
+    further: tuple[int, ...] = ()
+
+    @property
+    def spares(self) -> tuple[int, ...]:
+        """`fallback` and `further` that are there, in the order in which they are served."""
+        named = (*(() if self.fallback is None else (self.fallback,)), *self.further)
+        return tuple(version for version in named if version in self.available)

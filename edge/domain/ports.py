@@ -88,7 +88,8 @@ class VersionStatus:
     Unix time.
 
     `total_…` count and add up since the process first loaded the version, the others over the last minute; failures and answers
-    that are not finite are the version's own, never a client's fault, a full queue or a cancelled call.
+    that are not finite are the version's own, never a client's fault, a full queue or a cancelled call. `total_unserved`: all
+    that the server owed an answer, those that were late or found no room among them.
     """
 
     id: ModelId
@@ -107,6 +108,7 @@ class VersionStatus:
     total_answered: int = 0
     total_failures: int = 0
     total_non_finite: int = 0
+    total_unserved: int = 0
     total_answered_s: float = 0.0
     total_queue_s: float = 0.0
     total_run_s: float = 0.0

@@ -23,6 +23,9 @@ from edge.sources.watch import Changes
 
 log = logging.getLogger(__name__)
 
+MAX_FURTHER = 8
+"""Older versions that are tried, one after the other, when those that should be served and the one before them all fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -137,12 +140,13 @@ class DirectorySource:
     def _by_policy(self, found: Found, problem: str) -> Aspired:
         wish = self._wish
         versions = wish.policy.choose(found.artifacts)
-        older = [version for version in found.artifacts if versions and version < min(versions)]
+        older = sorted((each for each in found.artifacts if versions and each < min(versions)), reverse=True)
         return Aspired(
             name=wish.name,
             versions=versions,
             available=found.artifacts,
-            fallback=max(older, default=None),
+            fallback=older[0] if older else None,
+            further=tuple(older[1 : 1 + MAX_FURTHER]),
             labels=wish.labels,
             swap=wish.swap,
             problem=problem,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OK = "ok"
 INTERNAL = "internal"
 CANCELLED = "cancelled"
+OWED = frozenset({INTERNAL, "inference_failed", "deadline", "overloaded", "not_ready"})
+"""Codes of errors that are no fault of the client's; those of `edge.domain.errors` by their values, which need no numpy."""
 ENDED = frozenset({State.NEW, State.UNLOADED, State.FAILED})
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SWAP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -132,6 +134,7 @@ class VersionMetrics:
             answered=sum(count for (_, code), count in outcomes if code == OK),
             failures=self.failures,
             non_finite=self.non_finite,
+            unserved=sum(count for (_, code), count in outcomes if code in OWED),
             answered_s=self.request.sum - self._failed_s,
             queue_s=self.queue.sum,
             run_s=self.inference.sum,

@@ -35,6 +35,7 @@ class Recent:
 class Totals:
     """Since the version was first loaded. `answered`: of `requests`, those that got what they asked for; `failures`:
     those that the version failed; the others were the clients' or the load's. `non_finite`: of `answered`.
+    `unserved`: those that the server owed an answer, and failed, refused for want of room, or did not get done in time.
 
     Times in seconds, added up: `answered_s` in the server, of which `queue_s` and `run_s` are parts; `failures_s`."""
 
@@ -42,6 +43,7 @@ class Totals:
     answered: int = 0
     failures: int = 0
     non_finite: int = 0
+    unserved: int = 0
     answered_s: float = 0.0
     queue_s: float = 0.0
     run_s: float = 0.0

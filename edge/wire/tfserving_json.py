@@ -21,6 +21,9 @@ from edge.wire.encoding import Claim, CorruptBody, free, inflate
 from edge.wire.tfserving_debug import debug
 from edge.wire.tfserving_tensors import Specs, from_inputs, from_instances
 
+PICTURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n": "image/png", b"BM": "image/bmp"}
+"""How the files begin that somebody may send without saying what they are."""
+
 SLOW_BYTES = 1 << 16
 """A body larger than this is bound off the event loop when only the exact reader takes it."""
 
@@ -61,7 +64,7 @@ def parse_document(body: bytes) -> dict[str, Any]:
     try:
         document = json_exact.parse(body)
     except json_exact.JsonError as error:
-        raise InvalidInput(f"JSON Parse error: {error}") from None
+        raise InvalidInput(f"JSON Parse error: {error}{_perhaps_a_picture(body)}") from None
     if type(document) is not dict:
         raise InvalidInput(f"JSON Value: {debug(document)} Is not object")
     if type(document.get("signature_name", "")) is not str:
@@ -135,3 +138,9 @@ def bind_document(document: dict[str, Any], specs: Specs) -> Tensors:
     if "inputs" in document:
         return from_inputs(document["inputs"], specs)
     raise InvalidInput("Missing 'inputs' or 'instances' key")
+
+
+def _perhaps_a_picture(body: bytes) -> str:
+    """What somebody forgot who sent one as it is."""
+    kind = next((kind for magic, kind in PICTURES.items() if body.startswith(magic)), None)
+    return f"; these are the bytes of a picture: send the header 'Content-Type: {kind}'" if kind else ""

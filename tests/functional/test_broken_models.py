@@ -65,6 +65,17 @@ def test_each_broken_model_says_what_is_wrong_and_the_good_one_serves(tmp_path: 
         assert "Traceback" not in server.log.read_text()
 
 
+def test_after_a_restart_the_newest_version_that_can_be_served_is(tmp_path: Path) -> None:
+    models = Repository(tmp_path / "models")
+    for version in (1, 2):
+        models.put("m", version)
+    for version in (3, 4, 5):
+        models.put("m", version, GOOD[: 100 * version])
+    with serving(tmp_path, models.path, "--set", "server.max_load_retries=0") as server:
+        assert answer(server, "m") == 2
+        assert server.ask("/v2/health/ready")[0] == 200
+
+
 def test_pipes_in_the_places_of_files_hold_nobody_up(tmp_path: Path) -> None:
     models = Repository(tmp_path / "models")
     models.put("good", 1, GOOD)

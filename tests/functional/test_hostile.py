@@ -53,6 +53,7 @@ ONE = b'{"instances": [1]}'
 V1_TABLE: list[tuple[str, str, bytes, int, str]] = [
     # what it is, target, body, status, error
     ("not JSON", V1, b"instances = [1, 2]", 400, "JSON Parse error: Invalid value. at offset: 0"),
+    ("a picture, unnamed", V1, b"\xff\xd8\xff\xe0", 400, "offset: 0; these are the bytes of a picture: send the header 'Content-Type: image/jpeg'"),
     ("truncated", V1, b'{"instances": [1,2]', 400, "JSON Parse error: Missing a comma or '}' after an object member. at offset: 19"),
     ("empty", V1, b"", 400, "JSON Parse error: The document is empty"),
     ("a NUL", V1, b"\0", 400, "JSON Parse error: The document is empty. at offset: 0"),

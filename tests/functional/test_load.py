@@ -100,6 +100,17 @@ def test_a_deadline_that_passes_in_the_queue_or_in_the_run_is_a_504_in_time(serv
     assert ask(server.port, "POST", LOOP, QUICK).json() == ANSWERED
 
 
+def test_the_page_counts_what_was_late_or_refused_as_failed(server: Running) -> None:
+    def failed() -> int:
+        (model,) = ask(server.port, "GET", "/stats").json()["models"]
+        return int(model["versions"][0]["failures"])
+
+    before = failed()
+    assert ask(server.port, "POST", LOOP, seconds(0.5), ["X-Request-Timeout-Ms: 10"]).status == 504
+    assert ask(server.port, "POST", LOOP, b"{").status == 400
+    assert failed() - before == 1, "and not what the client did wrong"
+
+
 def test_what_a_client_that_has_gone_asked_for_is_dropped_and_counted(server: Running) -> None:
     blocked = Wire(server.port)
     blocked.send(request("POST", LOOP, seconds(2)))

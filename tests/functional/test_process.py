@@ -266,3 +266,12 @@ def test_a_kill_at_any_moment_of_a_swap_under_load_leaves_a_complete_version(tmp
 @pytest.mark.timeout(600)
 def test_fifty_kills_at_random_moments_of_swaps_each_leave_a_complete_version(tmp_path: Path) -> None:
     kill_in_swaps(tmp_path, rounds=50, seed=12)
+
+
+def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with serving(tmp_path, half(tmp_path)) as server:
+        command = [sys.executable, "-m", "edge", "serve", str(half(tmp_path)), "--port", str(server.port)]
+        where = ["--state-dir", str(tmp_path / "other"), "--set", "admin.uds="]
+        second = subprocess.run([*command, *where], capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert f"cannot start: port {server.port} of 127.0.0.1 is taken; --port 0 takes any free one" in second.stderr

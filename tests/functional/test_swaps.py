@@ -250,6 +250,7 @@ def test_what_cannot_be_loaded_or_unloaded_is_answered_as_triton_does(repository
     repository.put("bad", 1, BROKEN)
     with serving(tmp_path, repository.path, "--model-control", ready=False) as server:
         reach(server, "bad", v1="failed")
+        reach(server, "m", v1="ready")
         unknown = "failed to load 'nope', failed to poll from model repository"
         assert control(server, "nope", "load") == (500, unknown)
         status, text = control(server, "bad", "load")

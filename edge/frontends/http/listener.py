@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -65,9 +66,14 @@ class Listener:
 
     async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """The port that was bound; port 0 picks a free one. Raises OSError."""
-        server = await self.loop.create_server(
-            lambda: HttpProtocol(self), host, port, ssl=tls, backlog=self.limits.backlog, reuse_address=True
-        )
+        try:
+            server = await self.loop.create_server(
+                lambda: HttpProtocol(self), host, port, ssl=tls, backlog=self.limits.backlog, reuse_address=True
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(f"port {port} of {host} is taken; --port 0 takes any free one") from None
         self._servers.append(server)
         self._start_ticking()
         bound: int = server.sockets[0].getsockname()[1]

@@ -113,6 +113,6 @@ def _version(version: VersionStatus) -> dict[str, Any]:
         "device": version.device,
         "notice": version.notice,
         "requests": version.total_requests,
-        "failures": version.total_failures,
+        "failures": version.total_unserved,
         "queue": version.queue_depth,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -114,6 +114,19 @@ def test_the_empty_wish_unloads_everything_and_an_absent_version_unloads_nothing
     assert next_action(wish(), ready(1)) == Retire(1)
     absent = Aspired("m", (9,), artifacts(1))
     assert next_action(absent, ready(1)) is None
+
+
+def test_when_the_fallback_fails_too_the_next_older_one_that_can_is_served() -> None:
+    aspired = replace(wish(3), fallback=2, further=(1,))
+    world = World(bad=frozenset({2, 3}))
+    world.settle(aspired)
+    assert world.answering == {1}
+    repaired = World(bad=frozenset({3}), views=world.views | {2: VersionView(State.FAILED, retry=True)})
+    repaired.settle(aspired)
+    assert repaired.answering == {2}, "a nearer one, once it can"
+    whole = World(bad=frozenset(), views=repaired.views | {3: VersionView(State.FAILED, retry=True)})
+    whole.settle(aspired)
+    assert whole.answering == {3}
 
 
 def test_a_kept_fallback_comes_after_what_is_wanted() -> None:

@@ -14,7 +14,7 @@ from edge.domain.lifecycle import State
 from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
-from edge.telemetry.metrics import CANCELLED, INTERNAL, MAX_OUTCOMES, MAX_PAST_VERSIONS, OK, Metrics
+from edge.telemetry.metrics import CANCELLED, INTERNAL, MAX_OUTCOMES, MAX_PAST_VERSIONS, OK, OWED, Metrics
 from edge.telemetry.tfserving import BUCKETS_US, STATUS
 from edge.telemetry.window import Totals
 from tests.unit.telemetry.clock import Clock
@@ -155,8 +155,12 @@ def test_totals_never_fall_while_the_window_forgets() -> None:
     version.answered("v1", 0.25, 0.125, 0.0625)
     assert version.window().requests == 1
     assert version.totals() == Totals(
-        requests=4, answered=2, failures=1, answered_s=0.5, queue_s=0.25, run_s=0.125, failures_s=0.5
+        requests=4, answered=2, failures=1, unserved=1, answered_s=0.5, queue_s=0.25, run_s=0.125, failures_s=0.5
     )
+
+
+def test_what_the_server_owes_is_told_by_codes_that_there_are() -> None:
+    assert OWED - {INTERNAL} < {code.value for code in Code}
 
 
 def test_the_page_gets_rate_and_latency_by_model() -> None:
