@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,8 @@ def serve(
     config = resolved.config
     if _is_empty(config):
         raise click.UsageError("nothing to serve: name a MODEL, or a configuration with [models] or [repository]")
+    # Nothing of what is imported from here on is garbage: the app turns the collector on when it has started.
+    gc.disable()
     from edge.telemetry import logs
 
     logs.set_up(config.log.level, config.log.format)
