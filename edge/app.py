@@ -231,7 +231,7 @@ class Server:
         return settings.uds
 
     def _listener(self, handler: Handler, limits: HttpLimits) -> Listener:
-        listener = Listener(handler, limits)
+        listener = Listener(handler, limits, refused=self._metrics.refused)
         self._listeners.append(listener)
         return listener
 
