@@ -133,8 +133,9 @@ class Server:
             ]
             if self._certificates is not None:
                 tasks.append(group.create_task(self._certificates.follow(), name="certificates"))
-            gc.collect()
+            # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
+            gc.enable()
             await self.stop.wait()
             await self._close_doors()
             await self._feeds.stop()
@@ -230,7 +231,7 @@ class Server:
         return settings.uds
 
     def _listener(self, handler: Handler, limits: HttpLimits) -> Listener:
-        listener = Listener(handler, limits)
+        listener = Listener(handler, limits, refused=self._metrics.refused)
         self._listeners.append(listener)
         return listener
 

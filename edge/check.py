@@ -18,7 +18,7 @@ from edge.core.own_options import own_options
 from edge.core.trial_job import TrialLimits, TrialReport
 from edge.core.trial_runner import run_trial
 from edge.domain.errors import LoadError
-from edge.domain.layout import version_of
+from edge.domain.layout import MODEL_FILES, is_model_name, version_of
 from edge.domain.models import Artifact, ModelId, ModelOptions
 from edge.domain.tensors import show_shape
 
@@ -35,7 +35,10 @@ class VersionCheck:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
+    """`passed_over`: models below the path that a server would not serve from there, with the reason."""
+
     versions: tuple[VersionCheck, ...]
+    passed_over: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -53,11 +56,14 @@ class CheckReport:
             }
             for one in self.versions
         ]
-        return json.dumps({"format": FORMAT, "ok": self.ok, "versions": versions})
+        return json.dumps(
+            {"format": FORMAT, "ok": self.ok, "versions": versions, "passed_over": list(self.passed_over)}
+        )
 
     def to_text(self) -> str:
         """For people."""
-        return "\n".join(line for one in self.versions for line in _lines(one))
+        tried = [line for one in self.versions for line in _lines(one)]
+        return "\n".join([*tried, *(f"not served: {each}" for each in self.passed_over)])
 
 
 def check(path: Path, options: ModelOptions | None = None, limits: TrialLimits | None = None) -> CheckReport:
@@ -65,12 +71,12 @@ def check(path: Path, options: ModelOptions | None = None, limits: TrialLimits |
 
     One after the other, each in its own process. Raises LoadError when there is no version at all.
     """
-    artifacts = list(find_versions(path))
+    artifacts, passed_over = list(find_versions(path)), tuple(find_passed_over(path))
     if not artifacts:
-        raise LoadError(
-            f"{path}: want a .tflite file, or a directory with model.tflite or saved_model.pb, or versions of such"
-        )
-    return asyncio.run(_check(artifacts, options or ModelOptions(), limits or TrialLimits()))
+        want = f"{path}: want a .tflite file, or a directory with model.tflite or saved_model.pb, or versions of such"
+        raise LoadError("; ".join([want, *passed_over]))
+    tried = asyncio.run(_check(artifacts, options or ModelOptions(), limits or TrialLimits()))
+    return CheckReport(tried, passed_over)
 
 
 def find_versions(path: Path) -> Iterator[Artifact]:
@@ -78,8 +84,29 @@ def find_versions(path: Path) -> Iterator[Artifact]:
     if artifact := _version(path):
         yield artifact
         return
-    for child in _versions_in(path) or sorted(child for child in _directories(path) if _versions_in(child)):
+    for child in _versions_in(path) or sorted(
+        child for child in _directories(path) if is_model_name(child.name) and _versions_in(child)
+    ):
         yield from find_versions(child)
+
+
+def find_passed_over(path: Path) -> Iterator[str]:
+    """What holds a model and is none to a server that is given `path`: its directory's name is not what it must be."""
+    if _version(path):
+        return
+    versions = bool(_versions_in(path))
+    for child in sorted(_directories(path)):
+        if versions:
+            if version_of(child.name) is None and platform_of(child):
+                yield f"{child}: want a version's number for its name"
+        elif not is_model_name(child.name):
+            if platform_of(child) or _versions_in(child):
+                yield f"{child}: want a model's name: letters, digits, _ . -"
+        elif _versions_in(child):
+            yield from find_passed_over(child)
+        elif model := platform_of(child):
+            file = next(name for name, platform in MODEL_FILES.items() if platform is model)
+            yield f"{child}: want a directory for each version, as in {child.name}/1/{file}"
 
 
 def _versions_in(path: Path) -> list[Path]:
@@ -106,8 +133,8 @@ def _directories(path: Path) -> list[Path]:
         return []
 
 
-async def _check(artifacts: list[Artifact], options: ModelOptions, limits: TrialLimits) -> CheckReport:
-    return CheckReport(tuple([VersionCheck(one, await _try(one, options, limits)) for one in artifacts]))
+async def _check(artifacts: list[Artifact], options: ModelOptions, limits: TrialLimits) -> tuple[VersionCheck, ...]:
+    return tuple([VersionCheck(one, await _try(one, options, limits)) for one in artifacts])
 
 
 async def _try(artifact: Artifact, options: ModelOptions, limits: TrialLimits) -> TrialReport:
@@ -121,7 +148,8 @@ async def _try(artifact: Artifact, options: ModelOptions, limits: TrialLimits) -
 def _lines(one: VersionCheck) -> Iterator[str]:
     artifact, report = one.artifact, one.report
     verdict = "ok" if report.ok else f"FAILED: {report.reason}"
-    yield f"{artifact.id} ({artifact.platform.value}, {artifact.path}): {verdict}"
+    name = artifact.id.name if version_of(artifact.path.name) is None else artifact.id
+    yield f"{name} ({artifact.platform.value}, {artifact.path}): {verdict}"
     if report.notice:
         yield f"  {report.notice}"
     for name, signature in report.signatures.items():

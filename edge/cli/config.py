@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,21 +40,27 @@ def settle(file: Path | None, flags: dict[str, object]) -> Resolved:
     try:
         return read(file, flags)
     except ConfigError as error:
-        raise exits.Failure("\n  ".join(["the configuration cannot be used:", *error.problems]), exits.USAGE) from None
+        raise unusable(error.problems) from None
+
+
+def unusable(problems: Sequence[str]) -> exits.Failure:
+    """A line for each."""
+    return exits.Failure("\n  ".join(["the configuration cannot be used:", *problems]), exits.USAGE)
 
 
 @config.command(help="Say everything that is wrong with the configuration; leave with 2 if anything is.")
 @FILE
 @as_json
 def check(file: Path | None, as_json: bool) -> None:
-    from edge.config import missing_files
+    from edge.config import absent_models, missing_files
 
     resolved = settle(file, {})
     missing = missing_files(resolved.config)
+    warnings = [*resolved.warnings, *absent_models(resolved.config)]
     if as_json:
-        print_json({"ok": not missing, "problems": missing, "warnings": resolved.warnings})
+        print_json({"ok": not missing, "problems": missing, "warnings": warnings})
     else:
-        for warning in resolved.warnings:
+        for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
         for problem in missing:
             click.echo(f"error: {problem}", err=True)

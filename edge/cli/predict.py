@@ -37,12 +37,18 @@ Ask a model about FILE: a picture (.jpg, .png, .bmp), a request (.json) or an ar
 @click.argument("file", type=PATH)
 @click.option("--top", type=click.IntRange(1, 1000), default=3, show_default=True, help="Classes, for a picture.")
 @click.option("--version", "pin", type=click.IntRange(0), metavar="N", help="A version other than the newest.")
+@click.option("--label", metavar="LABEL", help="The version that the server's configuration gives this label.")
 @as_json
 @reaching
-def predict(server: Server, name: str, file: Path, top: int, pin: int | None, as_json: bool) -> None:
+def predict(server: Server, name: str, file: Path, top: int, pin: int | None, label: str | None, as_json: bool) -> None:
+    if pin is not None and label is not None:
+        raise click.UsageError("want --version or --label, got both")
     content = _read(file)
-    route = quote(name, safe="") + ("" if pin is None else f"/versions/{pin}")
+    model = quote(name, safe="")
     try:
+        if label is not None:
+            pin = _labelled(server, model, label)
+        route = model if pin is None else f"{model}/versions/{pin}"
         _predict(server, route, file, content, top=top, as_json=as_json)
     except exits.Failure as error:
         raise (_unknown(server, name) or error) if error.code == exits.NOT_FOUND else error from None
@@ -60,6 +66,12 @@ def _predict(server: Server, route: str, file: Path, content: bytes, *, top: int
         print_json(answer) if as_json else _print_classes(answer)
     else:
         raise click.UsageError(f"{file}: want {', '.join(MEDIA_TYPES)}, .json or .npy")
+
+
+def _labelled(server: Server, model: str, label: str) -> int:
+    """The version's number: v2, which an array is sent by, knows no labels."""
+    answer = server.ask("GET", f"/v1/models/{model}/labels/{quote(label, safe='')}/metadata").or_fail().json()
+    return int(answer["model_spec"]["version"])
 
 
 def _unknown(server: Server, name: str) -> exits.Failure | None:

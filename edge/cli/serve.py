@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli import exits
-from edge.cli.config import read, settle
+from edge.cli.config import read, settle, unusable
 from edge.cli.options import PATH
 from edge.cli.target import named_target, target
 
@@ -76,18 +77,31 @@ def serve(
     config = resolved.config
     if _is_empty(config):
         raise click.UsageError("nothing to serve: name a MODEL, or a configuration with [models] or [repository]")
+    from edge.config import missing_files
+
+    if missing := missing_files(config):
+        raise unusable(missing)
     from edge.telemetry import logs
 
     logs.set_up(config.log.level, config.log.format)
     for warning in resolved.warnings:
         log.warning(warning)
-    from edge.app import serve as run
+    exits.leave(_run(config, lambda: _reread(file, flags)))
 
+
+def _run(config: Config, reread: Callable[[], Config]) -> int:
     def announce(at: Addresses) -> None:
         with contextlib.suppress(OSError):  # a full disk for what is said is no reason not to serve
             click.echo(f"serving at {at.url or at.uds}", err=True)
 
-    exits.leave(run(config, announce=announce, reread=lambda: _reread(file, flags)))
+    # Nothing of what is imported from here on is garbage: the app turns the collector on when it has started.
+    gc.disable()
+    try:
+        from edge.app import serve as run
+
+        return run(config, announce=announce, reread=reread)
+    finally:
+        gc.enable()
 
 
 def _reread(file: Path | None, flags: dict[str, object]) -> Config:

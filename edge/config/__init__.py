@@ -1,6 +1,6 @@
 """What the server is told before it starts: frozen sections, checked once, handed to whom they concern."""
 
-from edge.config.resolve import ConfigError, Resolved, load_config, missing_files, plain, resolve
+from edge.config.resolve import ConfigError, Resolved, absent_models, load_config, missing_files, plain, resolve
 from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Repository",
     "Resolved",
     "Server",
+    "absent_models",
     "load_config",
     "missing_files",
     "plain",

@@ -198,3 +198,10 @@ def missing_files(config: Config) -> list[str]:
     http = config.http
     named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
     return [f"{key}: want a file, got {path}" for key, path in named.items() if path and not path.is_file()]
+
+
+def absent_models(config: Config) -> list[str]:
+    """The paths of models where nothing is yet: no mistake, they are served when they come. Looks at the disk."""
+    named = {f"models.{name}.path": model.path for name, model in config.models.items()}
+    named |= {"repository.path": config.repository.path} if config.repository.path else {}
+    return [f"{key}: nothing is at {path} yet" for key, path in named.items() if not path.exists()]

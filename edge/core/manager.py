@@ -170,10 +170,13 @@ class Manager:
         last = model.failures.get(version)
         again = last.count + 1 if last and last.fingerprint == fingerprint else 1
         failure = model.failures[version] = Failure(again, fingerprint)
-        log.error("%s: failed (%d): %s", slot.id, again, reason)
+        wait_s = self._limits.load_retry_s * 2.0 ** (again - 1)
+        retries = again <= self._limits.max_load_retries
+        when = f"in {wait_s:g} s, or when its files change" if retries else "when its files change, or at a reload"
+        log.error("%s: failed (%d): %s; to be tried again %s", slot.id, again, reason, when)
         self._swapped(took_s, False)
-        if again <= self._limits.max_load_retries:
-            self._later(self._limits.load_retry_s * 2.0 ** (again - 1), self._try_again, failure)
+        if retries:
+            self._later(wait_s, self._try_again, failure)
         model.forget(self._limits.max_ended)
 
     def _try_again(self, failure: Failure) -> None:

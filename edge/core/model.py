@@ -73,9 +73,9 @@ class Model:
         return all(other in self.slots and self.slots[other].state is State.FAILED for other in others)
 
     def forget(self, most: int) -> None:
-        """Of the versions that have ended and lie nowhere any more, keep the newest `most`."""
+        """Of the versions that have ended, keep the newest `most`, and those that failed as long as their files are there."""
         ended = sorted(version for version, slot in self.slots.items() if slot.state in ENDED)
         for version in ended[:-most]:
-            if version not in self.aspired.available:
+            if self.slots[version].state is State.UNLOADED or version not in self.aspired.available:
                 del self.slots[version]
                 self.failures.pop(version, None)

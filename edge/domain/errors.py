@@ -47,6 +47,7 @@ class Code(Enum):
     NOT_READY = "not_ready"
     OVERLOADED = "overloaded"
     DEADLINE = "deadline"
+    TOO_SLOW = "too_slow"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     INFERENCE_FAILED = "inference_failed"

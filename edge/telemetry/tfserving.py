@@ -23,6 +23,7 @@ STATUS = {
     "not_ready": "UNAVAILABLE",
     "overloaded": "UNAVAILABLE",
     "deadline": "DEADLINE_EXCEEDED",
+    "too_slow": "DEADLINE_EXCEEDED",
     "unauthenticated": "UNAUTHENTICATED",
     "forbidden": "PERMISSION_DENIED",
     "inference_failed": "INTERNAL",

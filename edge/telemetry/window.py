@@ -63,9 +63,8 @@ class Window:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._born = clock()
-        self._at = array("d", [-1e300]) * SAMPLES
-        self._run = array("d", [0.0]) * SAMPLES
-        self._total = array("d", [0.0]) * SAMPLES
+        # Grown to SAMPLES at the first answer: a version that never gives one takes no room for them.
+        self._at, self._run, self._total = array("d"), array("d"), array("d")
         self._next = 0
         self._by_second = [0] * _SECONDS
         self._second = int(self._born)
@@ -80,10 +79,19 @@ class Window:
             self._turn(second)
         self._by_second[second & _SECOND_MASK] += 1
         index = self._next
-        self._at[index] = now
+        try:
+            self._at[index] = now
+        except IndexError:
+            self._grow()
+            self._at[index] = now
         self._run[index] = run_s
         self._total[index] = total_s
         self._next = (index + 1) & _SAMPLE_MASK
+
+    def _grow(self) -> None:
+        self._run = array("d", [0.0]) * SAMPLES
+        self._total = array("d", [0.0]) * SAMPLES
+        self._at = array("d", [-1e300]) * SAMPLES
 
     def refused(self, *, failure: bool) -> None:
         """A request that got an error; `failure` where the model is to blame."""
@@ -106,7 +114,7 @@ class Window:
     def samples(self, seconds: float = WINDOW_S) -> list[tuple[float, float]]:
         """(run_s, total_s) of the answers of the last `seconds`, at most SAMPLES of them, in no order."""
         since = self._clock() - seconds
-        rows = zip(self._at, self._run, self._total, strict=True)
+        rows = zip(self._at, self._run, self._total, strict=False)  # they may be growing just now
         return [(run, total) for at, run, total in rows if at >= since]
 
     def rate(self) -> float:

@@ -13,6 +13,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.NOT_READY: 503,
     Code.OVERLOADED: 503,
     Code.DEADLINE: 504,
+    Code.TOO_SLOW: 408,
     Code.UNAUTHENTICATED: 401,
     Code.FORBIDDEN: 403,
     Code.INFERENCE_FAILED: 500,

@@ -62,6 +62,19 @@ def test_a_request_and_an_array_are_sent_as_they_are(server: Running, tmp_path: 
     assert "0.5" in says(server, "predict", "half", tmp_path / "x.npy")
 
 
+def test_a_label_picks_the_version_whatever_is_sent(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([1, 3], np.float32))
+    (tmp_path / "request.json").write_bytes(HALF)
+    options = ("--set", "models.half.policy=all", "--set", "models.half.labels=stable=1")
+    with serving(tmp_path, "--model", f"half={zoo(tmp_path / 'models') / 'half'}", *options) as labelled:
+        for file in ("x.npy", "request.json"):
+            assert says(labelled, "predict", "half", tmp_path / file, "--label", "stable")
+            done = edge("predict", "half", tmp_path / file, "--label", "canary", "--url", labelled.url)
+            assert done.returncode == 1
+            assert "label: canary" in done.stderr
+    assert edge("predict", "half", tmp_path / "x.npy", "--label", "stable", "--version", "1").returncode == 2
+
+
 def test_what_the_model_does_not_take_is_told_in_its_own_words(
     server: Running, digit: tuple[Path, int], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -291,6 +292,29 @@ def test_versions_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     found = [str(artifact.id) for artifact in find_versions(tmp_path)]
     assert found == ["a@2", "a@10", "b@0", "b@1"], "the versions that a server would find"
     assert [artifact.id.name for artifact in find_versions(tmp_path / "b" / "x" / "model.tflite")] == ["model"]
+
+
+def test_check_tells_of_models_that_a_server_would_pass_over(version: Artifact) -> None:
+    model = version.path.parent
+    for place in ("m/v2", "loose", "two words/1", "notes"):
+        (model.parent / place).mkdir(parents=True)
+        shutil.copy(version.file("model.tflite"), model.parent / place)
+    (model.parent / "notes" / "model.tflite").unlink()
+    report = check(model.parent)
+    assert [str(one.artifact.id) for one in report.versions] == ["m@3"]
+    assert report.ok
+    assert [str(Path(each.partition(": ")[0]).relative_to(model.parent)) for each in report.passed_over] == [
+        "loose",
+        "m/v2",
+        "two words",
+    ]
+    assert f"not served: {model}/v2: want a version's number for its name" in report.to_text()
+    assert json.loads(report.to_json())["passed_over"][0].endswith("as in loose/1/model.tflite")
+    shutil.rmtree(model)
+    with pytest.raises(LoadError, match=r"loose: want a directory for each version"):
+        check(model.parent)
+    (by_itself,) = check(model.parent / "loose").to_text().splitlines()[:1]
+    assert by_itself.startswith("loose (tflite")
 
 
 def test_check_of_nothing_says_what_it_wants(tmp_path: Path) -> None:

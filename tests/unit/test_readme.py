@@ -22,7 +22,7 @@ def commands(text: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines += re.findall(r"`([^`\n]+)`", text)
     parts = [part for line in lines for part in re.split(r"&&", line)]
-    found = [part.strip().removeprefix(".uv/bin/uv run ") for part in parts]
+    found = [part.strip().removeprefix(".uv/bin/uv run ").removeprefix("--no-dev ") for part in parts]
     return [part for part in found if part.startswith("edge ")]
 
 

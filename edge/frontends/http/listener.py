@@ -17,12 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.domain.errors import Code
 from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.http.protocol import HttpProtocol
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+PROTOCOL = "http"
+"""The metrics' label of what was turned away before it was known what it speaks."""
+CODES = {408: Code.TOO_SLOW, 413: Code.TOO_LARGE, 431: Code.TOO_LARGE, 503: Code.OVERLOADED}
+"""The metrics' words for a connection's end, by status; any other is the client's mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,15 @@ class HttpLimits:
 
 
 class Listener:
-    """Accepts connections for one handler. `handle` never raises: a bug is a 500 with a logged traceback."""
+    """Accepts connections for one handler. `handle` never raises: a bug is a 500 with a logged traceback.
 
-    def __init__(self, handler: Handler, limits: HttpLimits) -> None:
-        self._handler = handler
+    `refused(protocol, code)` counts what was no request, or too much of one.
+    """
+
+    def __init__(
+        self, handler: Handler, limits: HttpLimits, *, refused: Callable[[str, str], None] = lambda protocol, code: None
+    ) -> None:
+        self._handler, self._refused = handler, refused
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.draining = False
@@ -100,6 +111,10 @@ class Listener:
         except Exception:
             log.exception("%s %s: internal error", request.method, request.path)
             return json_error(500, "internal error")
+
+    def refused(self, response: Response) -> None:
+        """A connection is being told why it is not read on."""
+        self._refused(PROTOCOL, CODES.get(response.status, Code.INVALID_INPUT).value)
 
     def admit(self, connection: HttpProtocol) -> bool:
         self._connections.add(connection)

@@ -152,6 +152,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None or self._closing:
             return
         self._closing = True
+        self._listener.refused(response)
         if self._busy:
             # The request before this one still gets its answer; this one's would come out of order.
             return

@@ -10,13 +10,11 @@ from collections.abc import Awaitable, Callable
 
 from edge.domain.errors import Forbidden, Unauthenticated
 from edge.frontends.http.guard import Guard
+from edge.frontends.http.listener import PROTOCOL
 from edge.frontends.http.message import Request, Response, json_error
 from edge.wire.status import HTTP_STATUS
 
 access = logging.getLogger("edge.access")
-
-PROTOCOL = "http"
-"""The metrics' label of what was turned away before it was known what it speaks."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 

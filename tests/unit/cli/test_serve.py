@@ -192,6 +192,10 @@ def test_a_configuration_is_checked(run: Run, tmp_path: Path) -> None:
     assert (code, out) == (exits.USAGE, "")
     assert err == f"error: http.token_file: want a file, got {tmp_path}/none\n"
     assert json.loads(run("config", "check", "--config", file, "--json")[1])["ok"] is False
+    file.write_text(f'[models.m]\npath = "{tmp_path}/later"\n')
+    code, out, err = run("config", "check", "--config", file)
+    assert (code, out) == (exits.OK, "ok\n"), "a model may come later"
+    assert err == f"warning: models.m.path: nothing is at {tmp_path}/later yet\n"
     file.write_text("[http]\nprot = 1\n")
     code, _, err = run("config", "check", "--config", file)
     assert code == exits.USAGE
@@ -245,3 +249,12 @@ def test_a_configuration_read_again_is_refused_by_an_error_that_a_running_server
             again[0]()
     file.write_text(good + "dequantize = true\n")
     assert again[0]().models["m"].dequantize
+
+
+def test_a_file_that_is_not_there_is_named_with_its_key_before_anything_starts(
+    run: Run, served: list[Config], tmp_path: Path
+) -> None:
+    code, _, err = run("serve", touch(tmp_path / "m.tflite"), "--token-file", tmp_path / "none")
+    assert code == exits.USAGE
+    assert f"http.token_file: want a file, got {tmp_path}/none" in err
+    assert not served

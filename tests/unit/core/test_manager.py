@@ -271,3 +271,13 @@ async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a
             w.aspire(version, available=(1, version), fallback=1)
             await w.reach(**{f"v{version}": State.FAILED})
         assert sorted(w.states()) == [1, 9, 10, 11]
+
+
+async def test_versions_that_were_swapped_out_are_forgotten_though_their_files_are_kept() -> None:
+    async with world(FakeBackend(failing={2}), max_ended=3) as w:
+        for version in range(1, 12):
+            w.aspire(version, available=tuple(range(1, version + 1)))
+            w.manager.started()
+            await w.reach(**{f"v{version}": State.FAILED if version == 2 else State.READY})
+        await until(lambda: State.DRAINING not in w.states().values())
+        assert sorted(w.states()) == [2, 8, 9, 10, 11], "of what failed, it is remembered which files did"

@@ -19,11 +19,13 @@ async def echo(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def served(handler: Handler = echo, **limits: float) -> AsyncIterator[tuple[Listener, int]]:
+async def served(
+    handler: Handler = echo, refused: Callable[[str, str], None] = lambda *_: None, **limits: float
+) -> AsyncIterator[tuple[Listener, int]]:
     async def handle(request: Request) -> Response:
         return await handler(request)
 
-    listener = Listener(handle, HttpLimits(tick_s=0.02, **limits))  # type: ignore[arg-type]
+    listener = Listener(handle, HttpLimits(tick_s=0.02, **limits), refused=refused)  # type: ignore[arg-type]
     port = await listener.listen_tcp("127.0.0.1", 0)
     try:
         yield listener, port
@@ -303,3 +305,18 @@ async def test_a_request_that_hangs_does_not_outlive_the_drain_time() -> None:
         assert await asyncio.gather(asked, return_exceptions=True)
         async with asyncio.timeout(5):
             await until(lambda: not listener.connections)
+
+
+async def test_what_is_no_request_or_too_much_of_one_is_counted() -> None:
+    counted: list[tuple[str, str]] = []
+
+    def count(protocol: str, code: str) -> None:
+        counted.append((protocol, code))
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\n"
+    async with served(refused=count, max_body_bytes=10, max_header_bytes=500, body_timeout_s=0.05) as (_, port):
+        for sent in (b"nonsense\r\n\r\n", head + b"Content-Length: 11\r\n\r\n", head + b"a: %s\r\n\r\n" % (b"b" * 600)):
+            await talk(port, sent)
+        await talk(port, head + b"Content-Length: 5\r\n\r\nx")
+        await talk(port, get("/", "Connection: close"))
+    assert counted == [("http", each) for each in ("invalid_input", "too_large", "too_large", "too_slow")]

@@ -85,3 +85,10 @@ def test_counts_are_exact_for_whole_seconds(steps: list[tuple[float, bool]], sec
 @pytest.mark.parametrize(("share", "value"), [(0.5, 5.0), (0.9, 9.0), (0.99, 10.0), (0.0, 1.0), (1.0, 10.0)])
 def test_a_percentile_is_the_nearest_rank(share: float, value: float) -> None:
     assert percentile([float(number) for number in range(1, 11)], share) == value
+
+
+def test_a_version_that_has_answered_nothing_takes_no_room_for_answers() -> None:
+    window = Window(Clock())
+    window.refused(failure=True)
+    assert (window.samples(), window.recent().failures) == ([], 1)
+    assert sum(len(one) for one in (window._at, window._run, window._total)) == 0
