@@ -162,3 +162,11 @@ async def test_what_is_published_and_aspired_during_a_look_is_seen_whole_or_not_
     monkeypatch.setattr("edge.sources.scan.os.scandir", late)
     aspired = await look(source(models))
     assert (aspired.versions, aspired.problem) == ((2,), "")
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_as_good_as_any(models: Path) -> None:
+    before = (await look(source(models))).available[3].fingerprint
+    (models / "3" / os.fsdecode(b"od\xffd")).touch()
+    after = await look(source(models))
+    assert after.versions == (3,)
+    assert after.available[3].fingerprint != before
