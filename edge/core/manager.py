@@ -242,9 +242,9 @@ class Manager:
         self._wake.set()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
+        self._wake.set()  # once: whatever comes to its end wakes the loop itself, and to wake it always is to spin
         while True:
             changed = self._changed
-            self._wake.set()
             await changed.wait()
             if condition():
                 return
