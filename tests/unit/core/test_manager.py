@@ -282,6 +282,24 @@ async def test_whoever_waits_for_a_load_costs_nothing_meanwhile(monkeypatch: pyt
         assert await w.ask() == 1.0
 
 
+async def test_a_model_is_loaded_again_while_it_still_drains() -> None:
+    backend = FakeBackend()
+    async with world(backend) as w:
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        tested = len(backend.runs)
+        gate = backend.hang[1] = threading.Event()
+        asked = asyncio.create_task(w.ask())
+        await until(lambda: len(backend.runs) > tested)
+        await w.manager.unload("m")
+        loading = asyncio.create_task(w.manager.load("m"))
+        await asyncio.sleep(0.1)
+        assert not loading.done()
+        gate.set()
+        await loading
+        assert [await asked, await w.ask()] == [1.0, 1.0]
+
+
 async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a_swap() -> None:
     async with world(FakeBackend(failing=set(range(2, 12))), max_ended=3) as w:
         w.aspire(1)
