@@ -70,7 +70,10 @@ class Scanner:
                 if entry.is_dir():
                     self._take(look, version, Path(entry.path), trusted=aspired is not None or bool(unreadable))
             except OSError as error:
-                look.problems.append(f"version {entry.name}: {error.strerror}")
+                what = f" ({error.filename})" if error.filename else ""
+                look.problems.append(f"version {entry.name}: {error.strerror}{what}")
+                if version in self._known:  # what is served does not go away for one file that comes and goes
+                    look.artifacts.setdefault(version, self._known[version])
         self._known = look.artifacts
         self._stillness.forget_all_but({Path(entry.path) for entry in entries})
         return Found(look.artifacts, aspired, unreadable, _told(look.problems), look.unsettled)

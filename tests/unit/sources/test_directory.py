@@ -170,3 +170,14 @@ async def test_a_file_whose_name_is_not_utf_8_is_as_good_as_any(models: Path) ->
     after = await look(source(models))
     assert after.versions == (3,)
     assert after.available[3].fingerprint != before
+
+
+async def test_a_version_does_not_go_away_for_a_file_that_cannot_be_looked_at(models: Path) -> None:
+    of = source(models)
+    before = await look(of)
+    (models / "3" / ".#lock").symlink_to("nowhere")
+    after = await look(of)
+    assert after.available == before.available
+    assert ".#lock" in after.problem
+    shutil.rmtree(models / "3")
+    assert (await look(of)).versions == (2,)
