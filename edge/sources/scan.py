@@ -70,7 +70,7 @@ class Scanner:
                 if entry.is_dir():
                     self._take(look, version, Path(entry.path), trusted=aspired is not None or bool(unreadable))
             except OSError as error:
-                what = f" ({error.filename})" if error.filename else ""
+                what = f" ({error.filename!r})" if error.filename else ""
                 look.problems.append(f"version {entry.name}: {error.strerror}{what}")
                 if version in self._known:  # what is served does not go away for one file that comes and goes
                     look.artifacts.setdefault(version, self._known[version])
