@@ -271,7 +271,7 @@ async def test_whoever_waits_for_a_load_costs_nothing_meanwhile(monkeypatch: pyt
         gate = backend.load_hang[1] = threading.Event()
         loading = asyncio.create_task(w.manager.load("m"))
         await until(lambda: len(backend.loads) > 1)
-        turns = []
+        turns: list[object] = []
         monkeypatch.setattr(w.manager, "_advance", turns.append)
         for _ in range(100):
             await asyncio.sleep(0)
