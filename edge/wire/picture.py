@@ -90,11 +90,12 @@ def _plain_mode(image: Image, channels: int) -> Image:
     from PIL import Image as pillow
 
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion saturates instead of scaling
-        wide = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+        wide = np.asarray(image)
+        if wide.itemsize > 2:
+            wide = wide.clip(0, 0xFFFF)
         image = pillow.fromarray((wide >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which copies it in any case
 
 
 def _upright(image: Image, opened: Image) -> Image:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from edge.frontends.http.listener import HttpLimits
 
 
+SMALL_PIECE_BYTES = 4096
+
+
 class Refused(Exception):
     """What came is not to be read on; `response` says why."""
 
@@ -63,6 +66,8 @@ class Reader:
         self._header_bytes = 0
         self.under_way = False
         self._body: list[bytes] = []
+        # What comes after a small piece, side by side: each by itself costs many times what was claimed for it.
+        self._small = bytearray()
         self._body_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -126,13 +131,16 @@ class Reader:
             said = "too many bytes of requests are held (max_inflight_body_bytes)"
             raise Refused(json_error(503, said, (("Retry-After", "1"),)))
         self.claimed += len(body)
-        self._body.append(body)
+        if self._small or (self._body and len(body) < SMALL_PIECE_BYTES):
+            self._small += body
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._unheard = 0
         if self._parser.should_upgrade():
             return  # read again: see _without_upgrade
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = self._body[0] if len(self._body) == 1 and not self._small else b"".join((*self._body, self._small))
         request = Request(
             self._parser.get_method().decode("latin-1"),
             self._url.decode("latin-1"),
