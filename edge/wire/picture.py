@@ -7,6 +7,8 @@ Rule 3: Pillow is imported at the first picture, not before.
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 50_000_000
+LARGE_PIXELS = 4_000_000
+"""Pictures of more are decoded one after the other."""
+_one_large = threading.Lock()
 """Pixels of a picture as it comes, width times height: 200 MB while it is decoded."""
 
 MAX_OWN_PIXELS = 2048 * 2048
@@ -61,8 +66,10 @@ def _decode(body: bytes, height: int, width: int, channels: int, options: ImageO
     with Image.open(BytesIO(body), formats=FORMATS) as opened:
         _check_size(opened.size, MAX_PIXELS)
         _draft(opened, height, width, channels, options)
-        opened.load()
-        image = _upright(_plain_mode(opened, channels), opened)
+        # Its size by now is what is decoded, and of that a picture takes up to ten bytes a pixel.
+        with _one_large if opened.width * opened.height > LARGE_PIXELS else nullcontext():
+            opened.load()
+            image = _upright(_plain_mode(opened, channels), opened)
     size = (image.width if width < 0 else width, image.height if height < 0 else height)
     if width < 0 or height < 0:
         _check_size(size, MAX_OWN_PIXELS)

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput
+from edge.core.threads import in_thread
+from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, LoadError
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelId, ModelSpec
 from edge.domain.requests import PredictRequest, Target
@@ -103,3 +104,21 @@ async def _eagerly(answer: Coroutine[Any, Any, str]) -> str:
     later: asyncio.Future[str] = loop.create_future()
     outcome = eager.start(answer, loop, later.set_result)
     return await later if isinstance(outcome, asyncio.Task) else outcome
+
+
+async def test_work_in_a_thread_that_fails_leaves_nothing_behind() -> None:
+    held = np.ones(1)
+    gone = weakref.ref(held)
+
+    def load(held: Array) -> NoReturn:
+        raise LoadError(f"no such thing as {held}")
+
+    async def answer(held: Array) -> str:
+        try:
+            await in_thread("load", 5, load, held)
+        except LoadError as error:
+            return str(error)
+
+    assert await answer(held)
+    del held
+    await until(lambda: gone() is None)
