@@ -63,15 +63,17 @@ class _Job:
         self.abandoned = False
 
     def abandon(self) -> None:
+        """Nobody waits any more. An error knows frames that know this: in a circle, the inputs would stay for long."""
         self.abandoned = True
         self.work = None
+        del self.future
 
     def resolve(self, outputs: Tensors, ended: float) -> None:
-        if not self.future.done():
+        if not (self.abandoned or self.future.done()):
             self.future.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
 
     def fail(self, error: BaseException) -> None:
-        if not self.future.done():
+        if not (self.abandoned or self.future.done()):
             self.future.set_exception(error)
 
     def expire(self) -> None:

@@ -21,7 +21,7 @@ from edge.core.lanes import LanePlan, Lanes
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
 from edge.core.plan import plan_lanes
-from edge.core.selftest import SelfTestReport, breathe, selftest, warm_up
+from edge.core.selftest import SelfTestReport, breather, selftest, warm_up
 from edge.core.slot import Slot
 from edge.core.threads import in_thread, in_thread_or
 from edge.domain.errors import LoadError
@@ -175,7 +175,7 @@ class Loader:
         """
         artifact, options = slot.artifact, slot.options
         with self._devices.lock(first.device):
-            report = selftest(first, _golden(artifact), rest=breathe if gently else lambda took: None)
+            report = selftest(first, _golden(artifact), rest=breather() if gently else lambda took: None)
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
         plan = plan_lanes(

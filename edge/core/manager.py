@@ -224,7 +224,7 @@ class Manager:
         model.failures.clear()
         await self._loader.forgive({name})
         self._wake.set()
-        await self._until(lambda: self._settled(model))
+        await self._until(lambda: self._settled(model) and not self._comes_back(model))
         if model.serving.newest is None:
             raise ControlFailed(model.reasons or f"{name}: there is no version to load")
 
@@ -245,9 +245,9 @@ class Manager:
         self._wake.set()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
+        self._wake.set()  # once: whatever comes to its end wakes the loop itself, and to wake it always is to spin
         while True:
             changed = self._changed
-            self._wake.set()
             await changed.wait()
             if condition():
                 return
@@ -255,6 +255,11 @@ class Manager:
     def _settled(self, model: Model) -> bool:
         views = {version: self._view(model, version) for version in model.slots}
         return next_action(model.wish, views) is None and not any(view.state in BUSY for view in views.values())
+
+    def _comes_back(self, model: Model) -> bool:
+        """Nothing is served, but what was unloaded has yet to drain before it can be loaded again."""
+        draining = {version for version, slot in model.slots.items() if slot.state is State.DRAINING}
+        return model.serving.newest is None and bool(draining & model.wish.available.keys())
 
     async def close(self) -> None:
         """Unload everything; blocks nobody for long. For tests and for an orderly end."""

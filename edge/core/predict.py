@@ -84,7 +84,12 @@ class Predict:
         work = loop.run_in_executor(self._offload, payload.bind, target)
         # A client that goes away frees the caller, and not the thread that still reads its body.
         work.add_done_callback(self._bound)
-        return await asyncio.shield(work)
+        waiting = asyncio.shield(work)
+        del work
+        try:
+            return await waiting
+        finally:
+            del waiting  # an error knows this frame: in a circle with it, the body would wait for the garbage collector
 
     def _bound(self, work: asyncio.Future[Tensors]) -> None:
         self._binds -= 1

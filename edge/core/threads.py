@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,26 +23,32 @@ async def in_thread(name: str, timeout_s: float, work: Callable[P, T], *args: P.
 async def in_thread_or(too_late: Callable[[T | None], object], name: str, timeout_s: float, work: Callable[[], T]) -> T:
     """The same; `too_late` is given the result (None for an error) when it comes after all, in a thread."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
+    # Not in the future: an error there knows this frame, which knows the future, and what failed would wait for the
+    # garbage collector.
+    came: list[T] = []
+    failed: list[BaseException] = []
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def settle(into: list[Any], what: Any) -> None:
         if done.done():
-            threading.Thread(target=too_late, args=(result,), name=name, daemon=True).start()
-        elif error is not None:
-            done.set_exception(error)
+            late = None if into is failed else what
+            threading.Thread(target=too_late, args=(late,), name=name, daemon=True).start()
         else:
-            done.set_result(result)  # type: ignore[arg-type]  # T may be Optional itself
+            into.append(what)
+            done.set_result(None)
 
     def body() -> None:
-        result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # handed to whoever waits
-            error = raised
-        try:
-            loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:
-            return  # the loop has gone, and with it whoever waited
+        except BaseException as error:  # handed to whoever waits
+            tell(failed, error)
+        else:
+            tell(came, result)
+
+    def tell(into: list[Any], what: Any) -> None:
+        # After the loop has gone, nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, into, what)
 
     threading.Thread(target=body, name=name, daemon=True).start()
     # Not asyncio.timeout, which wants a task around it: a request may come here before it has one.
@@ -49,6 +56,8 @@ async def in_thread_or(too_late: Callable[[T | None], object], name: str, timeou
         await asyncio.wait((done,), timeout=timeout_s)
         if not done.done():
             raise TimeoutError
-        return done.result()
+        if failed:
+            raise failed.pop()
+        return came.pop()
     finally:
         done.cancel()  # nobody waits any more for what is late

@@ -89,7 +89,14 @@ def _versions(value: object) -> tuple[int, ...]:
 def _labels(value: object) -> Mapping[str, int]:
     if not isinstance(value, dict):
         raise ValueError(f"labels: want an object from label to version, got {value!r}")
-    return {str(label): _integer(f"labels.{label}", version) for label, version in value.items()}
+    return {_label(label): _integer(f"labels.{label}", version) for label, version in value.items()}
+
+
+def _label(label: str) -> str:
+    """JSON can spell halves of characters, which no answer could say again."""
+    if any("\ud800" <= character <= "\udfff" for character in label):
+        raise ValueError(f"labels: want text, got {label!r}")
+    return label
 
 
 def _swap(value: object) -> Swap:

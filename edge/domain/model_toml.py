@@ -15,6 +15,8 @@ from edge.domain.models import ImageOptions, ModelOptions
 
 MODEL_TOML = "model.toml"
 MAX_MODEL_TOML_BYTES = 64 * 1024
+MAX_SHOWN = 200
+"""Characters of a value that is not what was wanted."""
 
 
 def override_options(options: ModelOptions, text: str) -> ModelOptions:
@@ -26,7 +28,7 @@ def override_options(options: ModelOptions, text: str) -> ModelOptions:
     table = _parse(text)
     image = table.pop("image", {})
     if not isinstance(image, dict):
-        raise LoadError(f"{MODEL_TOML}: image: want a table, got {image!r}")
+        raise LoadError(f"{MODEL_TOML}: image: want a table, got {_shown(image)}")
     top = {key: _checked("", key, value, _TOP) for key, value in table.items()}
     inner = {key: _checked("image.", key, value, _IMAGE) for key, value in image.items()}
     if inner.get("std") == 0:
@@ -39,8 +41,17 @@ def _parse(text: str) -> dict[str, Any]:
         raise LoadError(f"{MODEL_TOML}: want at most {MAX_MODEL_TOML_BYTES} characters, got {len(text)}")
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits is a plain ValueError
         raise LoadError(f"{MODEL_TOML}: {error}") from None
+
+
+def _shown(value: object) -> str:
+    """What came, in few words: some values are too deep or too long to be written out at all."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} beyond all measure"
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
 _Rule = tuple[str, Callable[[Any], bool]]
@@ -77,5 +88,5 @@ def _checked(table: str, key: str, value: Any, rules: Mapping[str, _Rule]) -> An
         raise LoadError(f"{MODEL_TOML}: {table}{key}: no such key; want {', '.join(rules)}")
     want, holds = rule
     if not holds(value):
-        raise LoadError(f"{MODEL_TOML}: {table}{key}: want {want}, got {value!r}")
+        raise LoadError(f"{MODEL_TOML}: {table}{key}: want {want}, got {_shown(value)}")
     return value

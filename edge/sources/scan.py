@@ -70,7 +70,10 @@ class Scanner:
                 if entry.is_dir():
                     self._take(look, version, Path(entry.path), trusted=aspired is not None or bool(unreadable))
             except OSError as error:
-                look.problems.append(f"version {entry.name}: {error.strerror}")
+                what = f" ({error.filename!r})" if error.filename else ""
+                look.problems.append(f"version {entry.name}: {error.strerror}{what}")
+                if version in self._known:  # what is served does not go away for one file that comes and goes
+                    look.artifacts.setdefault(version, self._known[version])
         self._known = look.artifacts
         self._stillness.forget_all_but({Path(entry.path) for entry in entries})
         return Found(look.artifacts, aspired, unreadable, _told(look.problems), look.unsettled)
@@ -116,7 +119,9 @@ class Scanner:
                 stat = os.stat(path)
                 # ctime too: a copy that preserves times sets mtime back, and ctime cannot be.
                 newest = max(newest, stat.st_mtime, stat.st_ctime)
-                digest.update(f"{os.path.relpath(path, directory)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+                # As bytes, for a name need not be UTF-8.
+                name = os.fsencode(os.path.relpath(path, directory))
+                digest.update(b"%s\0%d\0%d\0" % (name, stat.st_size, stat.st_mtime_ns))
         present = [platform for file, platform in MODEL_FILES.items() if (directory / file).is_file()]
         chosen = next((platform for platform in self._prefer if platform in present), None)
         return chosen, digest.hexdigest()[:32], newest

@@ -74,7 +74,9 @@ class Changes:
                 *directories, step=STEP_MS, debounce=DEBOUNCE_MS, rust_timeout=STOP_WITHIN_MS, stop_event=stop
             ):
                 self.notify()
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # groups of them too, and one for a file whose name is not UTF-8: none may end us
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
             log.warning("no notification for %s (%s); looking every %g s", directories[0], error, self._poll_s)
             await stop.wait()
 

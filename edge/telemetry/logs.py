@@ -1,7 +1,7 @@
 """Lines of log on standard error, for a person or for a collector.
 
-Rule 1: one record is one line, of text or of JSON. Rule 2: a log that cannot be written is dropped and counted, and
-nobody above is told: a full disk must not cost an answer. Rule 3: nothing is kept back in a buffer, so that nothing is
+Rule 1: one record is one line, of text or of JSON. Rule 2: a log that cannot be written, or not at once, is dropped and
+counted, and nobody above is told: a full disk or a pipe that nobody reads must not cost an answer. Rule 3: nothing is kept back in a buffer, so that nothing is
 lost when the power goes, and nothing fails when the interpreter flushes at its end.
 """
 
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import select
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -98,6 +99,7 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.stream = stream
         self.dropped = 0
+        self._cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -116,9 +118,20 @@ class LineHandler(logging.Handler):
         except (OSError, ValueError):  # a stream in memory, or one closed since
             self.stream.write(line)
             return
-        rest = line.encode(errors="backslashreplace")
+        rest = (b"\n" if self._cut else b"") + line.encode(errors="backslashreplace")
+        self._cut = False
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        begun = False
         while rest:
-            rest = rest[os.write(fd, rest) :]
+            if not ready.poll(
+                0
+            ):  # a pipe that nobody reads, a terminal that was stopped: to wait would stop the server
+                self._cut = begun
+                raise OSError("to write would block")
+            # What is ready takes so much without waiting.
+            rest = rest[os.write(fd, rest[: select.PIPE_BUF]) :]
+            begun = True
 
 
 def set_up(

@@ -9,19 +9,35 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from edge.domain.errors import TooLarge
 from edge.wire import json_rapid
 from edge.wire.json_rapid import BOM, MAX_DEPTH, JsonError
 
-__all__ = ["JsonError", "parse"]
+__all__ = ["JsonError", "bound_values", "parse"]
 
+MAX_VALUES = 1 << 20
+"""Of one document that becomes objects: each is up to 170 bytes of memory, and takes as few as two of the body."""
 _BLANKS = " \t\n\r"
+
+
+def bound_values(text: bytes) -> None:
+    """Raises TooLarge for JSON of more than MAX_VALUES values. Commas in its strings count as if there were a value."""
+    if len(text) <= 2 * MAX_VALUES:
+        return
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if values > MAX_VALUES:
+        raise TooLarge(
+            f"want at most {MAX_VALUES} values in JSON that is not plain arrays of numbers, got about {values}: "
+            "send several requests, or binary tensors"
+        )
 
 
 def parse(body: bytes, *, whole: bool = False, last_wins: bool = False) -> Any:
     """The root value: dict, list, str, int (64 bits), float, bool or None; bytes that are no UTF-8 are surrogate escapes.
 
-    `whole`: nothing but blanks may follow the root. `last_wins`: of equal names, else the first. Raises JsonError.
+    `whole`: nothing but blanks may follow the root. `last_wins`: of equal names, else the first. Raises JsonError, TooLarge.
     """
+    bound_values(body)
     if _reads_alike(body):
         decoder = _LAST_WINS if last_wins else _FIRST_WINS
         try:

@@ -26,6 +26,8 @@ from simdjson import Parser
 from edge.domain.tensors import MAX_RANK, Array, Shape
 
 MAX_IDLE_PARSERS = 4
+MAX_OTHERS = 1 << 20
+"""Strings and objects in one body, about: more are no arrays of numbers, and each takes 32 bytes while it is parsed."""
 MAX_IDLE_BYTES = 1 << 20
 """A parser keeps some ten times its largest document; one that has read more than this is not kept."""
 
@@ -152,7 +154,7 @@ class FastDocument:
 
 def read(body: bytes) -> FastDocument | None:
     """None where the body is not of this kind, valid or not."""
-    if b"\\" in body:
+    if b"\\" in body or (len(body) > MAX_OTHERS and body.count(b'"') + body.count(b"{") > MAX_OTHERS):
         return None
     try:
         parser = _idle.pop()

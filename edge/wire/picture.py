@@ -7,6 +7,8 @@ Rule 3: Pillow is imported at the first picture, not before.
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 50_000_000
+LARGE_PIXELS = 4_000_000
+"""Pictures of more are decoded one after the other."""
+_one_large = threading.Lock()
 """Pixels of a picture as it comes, width times height: 200 MB while it is decoded."""
 
 MAX_OWN_PIXELS = 2048 * 2048
@@ -61,8 +66,10 @@ def _decode(body: bytes, height: int, width: int, channels: int, options: ImageO
     with Image.open(BytesIO(body), formats=FORMATS) as opened:
         _check_size(opened.size, MAX_PIXELS)
         _draft(opened, height, width, channels, options)
-        opened.load()
-        image = _upright(_plain_mode(opened, channels), opened)
+        # Its size by now is what is decoded, and of that a picture takes up to ten bytes a pixel.
+        with _one_large if opened.width * opened.height > LARGE_PIXELS else nullcontext():
+            opened.load()
+            image = _upright(_plain_mode(opened, channels), opened)
     size = (image.width if width < 0 else width, image.height if height < 0 else height)
     if width < 0 or height < 0:
         _check_size(size, MAX_OWN_PIXELS)
@@ -90,11 +97,12 @@ def _plain_mode(image: Image, channels: int) -> Image:
     from PIL import Image as pillow
 
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion saturates instead of scaling
-        wide = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+        wide = np.asarray(image)
+        if wide.itemsize > 2:
+            wide = wide.clip(0, 0xFFFF)
         image = pillow.fromarray((wide >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which copies it in any case
 
 
 def _upright(image: Image, opened: Image) -> Image:

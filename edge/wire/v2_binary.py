@@ -15,6 +15,8 @@ import numpy as np
 from edge.domain.tensors import Array, DType, Shape
 from edge.wire.v2_datatypes import LITTLE
 
+MAX_STRINGS = 1 << 20
+"""Elements of a BYTES tensor: each is an object of some 40 bytes, and takes as few as five of the body."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -31,6 +33,8 @@ def read_numbers(body: bytes, start: int, size: int, dtype: DType, shape: Shape)
 def read_strings(body: bytes, start: int, size: int, shape: Shape) -> Array:
     """Length-prefixed elements → object array of `bytes`. Raises ValueError where a length, or their number, lies."""
     count, end = math.prod(shape), start + size
+    if count > MAX_STRINGS:
+        raise ValueError(f"want at most {MAX_STRINGS} elements, got {count}")
     found: list[bytes] = []
     while start < end:
         if len(found) == count:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.domain.errors import InvalidInput
 from edge.domain.tensors import MAX_RANK
+from edge.wire.json_exact import bound_values
 from edge.wire.v2_exact import Members, parse
 
 MAX_TENSORS = 1_024  # inputs, and requested outputs, of one request
@@ -79,9 +80,10 @@ _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 def read_head(text: bytes) -> tuple[Head, list[Span]]:
     """A request's JSON → its head, and where in `text` the inputs' data lie. Without spans, `data` are objects.
 
-    Raises InvalidInput.
+    Raises InvalidInput, TooLarge.
     """
     short, spans = _without_data(text)
+    bound_values(short)
     try:
         if not short.isascii():
             short.decode()  # the decoder does not look into what it skips

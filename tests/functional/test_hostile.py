@@ -263,6 +263,12 @@ def test_what_is_no_picture_is_told_so(server: Running, target: str, media: str,
     assert "picture: want" in answer.error
 
 
+@pytest.mark.parametrize("target", [DIGITS_V1, DIGITS_V2])
+def test_a_query_of_too_many_fields_is_told_so(server: Running, target: str) -> None:
+    answer = ask(server.port, "POST", f"{target}?{'a=1&' * 101}", b"any", ["Content-Type: image/png"])
+    assert (answer.status, answer.error) == (400, "want at most 100 fields in a query, got more")
+
+
 @pytest.mark.parametrize("given", ["-1", "0", "nan", "inf", "1e999", "soon", ""])
 def test_a_deadline_that_is_none_is_refused(server: Running, given: str) -> None:
     for target, body in ((V1, HALF), (V2, X)):

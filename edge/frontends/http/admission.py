@@ -121,7 +121,11 @@ class Admission:
         # Whoever waits may give up; the thread goes on, and nobody asks for its error then.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Not asyncio.wait_for, which from Python 3.12 on wants a task around it: see edge.frontends.http.eager.
-        await asyncio.wait((future,), timeout=max(0.0, deadline - loop.time()))
-        if not future.done():
-            raise DeadlineExceeded("the request's time was up while its body was read")
-        return future.result()
+        try:
+            await asyncio.wait((future,), timeout=max(0.0, deadline - loop.time()))
+            if not future.done():
+                raise DeadlineExceeded("the request's time was up while its body was read")
+            return future.result()
+        finally:
+            # An error knows this frame: in a circle with it, all that was read would wait for the garbage collector.
+            del future

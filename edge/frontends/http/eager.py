@@ -34,18 +34,24 @@ def start(
 
 
 async def _rest(coro: Coroutine[Any, Any, T], first: object, later: Callable[[T], None]) -> None:
-    later(await _resume(coro, first))
+    going = _resume(coro, first)
+    del first  # see _resume
+    later(await going)
 
 
 @coroutine
 def _resume(coro: Coroutine[Any, Any, T], awaited: object) -> Generator[Any, Any, T]:
+    """What was awaited is let go of before the coroutine goes on: an error in it knows these frames, and in a circle
+    with it, all that came with the request would wait for the garbage collector."""
     try:
         while True:
             try:
                 sent = yield awaited
             except BaseException as error:  # a cancellation too: it belongs to the coroutine
+                awaited = None
                 awaited = coro.throw(error)
             else:
+                awaited = None
                 awaited = coro.send(sent)
     except StopIteration as stop:
         result: T = stop.value

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.domain.errors import Forbidden, Unauthenticated
+from edge.files import open_regular
 from edge.frontends.http.message import Request
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _is_ours(host: bytes, names: frozenset[str]) -> bool:
 
 def read_tokens(path: Path) -> list[bytes]:
     """One token a line; blank lines and `#` comments are skipped. Blocks. Raises OSError, ValueError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read(MAX_TOKEN_FILE_BYTES + 1)
     if len(data) > MAX_TOKEN_FILE_BYTES:
         raise ValueError(f"{path}: larger than {MAX_TOKEN_FILE_BYTES} bytes")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from urllib.parse import parse_qs
 
+from edge.domain.errors import InvalidInput
 from edge.wire.reply import JSON
+
+MAX_QUERY_FIELDS = 100
 
 # What an answer says of its connection: nothing in HTTP/1.1, where to go on is the rule.
 PERSISTENT, KEEP_ALIVE, CLOSE = b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"
@@ -53,7 +56,11 @@ class Request:
 
     @cached_property
     def query(self) -> Mapping[str, Sequence[str]]:
-        return parse_qs(self.target.partition("?")[2], max_num_fields=100)
+        """Raises InvalidInput."""
+        try:
+            return parse_qs(self.target.partition("?")[2], max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            raise InvalidInput(f"want at most {MAX_QUERY_FIELDS} fields in a query, got more") from None
 
     def header(self, name: bytes) -> str:
         """Its value, or empty."""

@@ -2,7 +2,8 @@
 
 Rule 1: one request at a time is answered; while one is, at most one more is read (pipelining), then reading stops.
 Rule 2: every phase has a deadline that `tick` holds it to: idle, head, body, sending.
-Rule 3: the memory that was claimed for a body is given back when its request is answered.
+Rule 3: the memory that was claimed for a body is given back when its request is answered. What a client does not take of
+its answer is claimed too, and for whom there is no room the connection ends.
 Rule 4: a client that goes away cancels its request. One that only closes its sending side looks the same, and is
 taken to be gone too.
 """
@@ -43,7 +44,7 @@ class HttpProtocol(asyncio.Protocol):
         self._busy = False
         self._closing = False
         self._can_write = True
-        self._unsent = 0
+        self._unsent = self._unsent_claimed = 0
         self.deadline = 0.0
 
     # -- the transport's side
@@ -59,7 +60,8 @@ class HttpProtocol(asyncio.Protocol):
         self._closing = True
         if self._task is not None:
             self._task.cancel()
-        self._release(self._reader.claimed)
+        self._release(self._reader.claimed + self._unsent_claimed)
+        self._unsent_claimed = 0
         for _, _, claimed in self._waiting:
             self._release(claimed)
         self._waiting.clear()
@@ -77,11 +79,21 @@ class HttpProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._can_write = False
-        self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         self.deadline = self._loop.time() + self._limits.send_timeout_s
+        if self._transport is None:
+            return
+        self._unsent = self._transport.get_write_buffer_size()
+        if self._listener.claim(self._unsent):
+            self._unsent_claimed = self._unsent
+        else:
+            log.warning("an answer of %d bytes waits for a client, and there is no room for more", self._unsent)
+            self._closing = True
+            self._loop.call_soon(self._transport.abort)  # not amid its own writing
 
     def resume_writing(self) -> None:
         self._can_write = True
+        self._release(self._unsent_claimed)
+        self._unsent_claimed = 0
         self._next()
 
     # -- the reader's side

@@ -6,6 +6,7 @@ is kept; whoever takes the request gives it back. Rule 3: an offer of another pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ from edge.frontends.http.message import (
 
 if TYPE_CHECKING:
     from edge.frontends.http.listener import HttpLimits
+
+
+SMALL_PIECE_BYTES = 4096
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -63,6 +68,8 @@ class Reader:
         self._header_bytes = 0
         self.under_way = False
         self._body: list[bytes] = []
+        # What comes after a small piece, side by side: each by itself costs many times what was claimed for it.
+        self._small = bytearray()
         self._body_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -102,8 +109,9 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if self._headers.setdefault(name, value) is not value and name == b"host":
+        if name == b"host" and name in self._headers:
             raise Refused(json_error(400, "want one Host header, got two"))
+        self._headers.setdefault(name, value)
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._limits.max_header_bytes:
             raise self._head_too_large()
@@ -126,16 +134,20 @@ class Reader:
             said = "too many bytes of requests are held (max_inflight_body_bytes)"
             raise Refused(json_error(503, said, (("Retry-After", "1"),)))
         self.claimed += len(body)
-        self._body.append(body)
+        if self._small or (self._body and len(body) < SMALL_PIECE_BYTES):
+            self._small += body
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._unheard = 0
         if self._parser.should_upgrade():
             return  # read again: see _without_upgrade
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = self._body[0] if len(self._body) == 1 and not self._small else b"".join((*self._body, self._small))
+        target = self._url if self._url.startswith(b"/") else self._origin_form()
         request = Request(
             self._parser.get_method().decode("latin-1"),
-            self._url.decode("latin-1"),
+            target.decode("latin-1"),
             self._headers,
             body,
             self._now(),
@@ -143,6 +155,15 @@ class Reader:
         connection, claimed, self.claimed = self._connection(), self.claimed, 0
         self._reset()
         self._whole(request, connection, claimed)
+
+    def _origin_form(self) -> bytes:
+        """The path of `http://host/path`, as proxies are asked; its host counts, not the header (RFC 9112, section 3.2.2)."""
+        found = _ABSOLUTE.match(self._url)
+        if found is None:
+            return self._url
+        self._headers[b"host"] = found[1]
+        path = self._url[found.end() :]
+        return path if path.startswith(b"/") else b"/" + path
 
     def _connection(self) -> bytes:
         if not self._parser.should_keep_alive():

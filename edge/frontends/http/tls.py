@@ -11,6 +11,8 @@ import logging
 import ssl
 from pathlib import Path
 
+from edge.files import open_regular
+
 log = logging.getLogger(__name__)
 
 POLL_S = 5.0
@@ -53,5 +55,7 @@ class Certificates:
 def _context(cert: Path, key: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for file in (cert, *([key] if key else [])):
+        open_regular(file).close()  # the library would wait for a pipe's other end, and nobody would look again
     context.load_cert_chain(cert, key)
     return context

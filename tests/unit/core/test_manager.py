@@ -262,6 +262,44 @@ async def test_requests_that_were_given_up_take_no_place_in_the_queue_behind_a_l
         assert len(backend.runs) == tested + 2
 
 
+async def test_whoever_waits_for_a_load_costs_nothing_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = FakeBackend()
+    async with world(backend) as w:
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        await w.manager.unload("m")
+        gate = backend.load_hang[1] = threading.Event()
+        loading = asyncio.create_task(w.manager.load("m"))
+        await until(lambda: len(backend.loads) > 1)
+        turns: list[object] = []
+        monkeypatch.setattr(w.manager, "_advance", turns.append)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(turns) < 3
+        monkeypatch.undo()
+        gate.set()
+        await loading
+        assert await w.ask() == 1.0
+
+
+async def test_a_model_is_loaded_again_while_it_still_drains() -> None:
+    backend = FakeBackend()
+    async with world(backend) as w:
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        tested = len(backend.runs)
+        gate = backend.hang[1] = threading.Event()
+        asked = asyncio.create_task(w.ask())
+        await until(lambda: len(backend.runs) > tested)
+        await w.manager.unload("m")
+        loading = asyncio.create_task(w.manager.load("m"))
+        await asyncio.sleep(0.1)
+        assert not loading.done()
+        gate.set()
+        await loading
+        assert [await asked, await w.ask()] == [1.0, 1.0]
+
+
 async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a_swap() -> None:
     async with world(FakeBackend(failing=set(range(2, 12))), max_ended=3) as w:
         w.aspire(1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.core.golden import Golden, load_golden
-from edge.core.selftest import SelfTestReport, selftest, zeros
+from edge.core.selftest import MAX_PAUSE_S, MIN_PAUSE_S, SelfTestReport, breather, selftest, zeros
 from edge.domain.errors import InferenceFailed
 from edge.domain.models import Artifact, ModelId, ModelOptions, Platform
 from edge.domain.ports import DeviceLost
@@ -158,3 +158,17 @@ def test_vectors_that_are_not_this_models_fail_in_words(tmp_path: Path, arrays: 
     report = selftest(loaded(), golden(tmp_path, **arrays))
     assert not report.ok
     assert re.search(words, report.reason), report.reason
+
+
+def test_a_pause_is_as_long_as_the_work_and_many_short_ones_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("edge.core.selftest.time.sleep", slept.append)
+    breathe = breather()
+    for _ in range(100_000):
+        breathe(10e-6)
+    assert sum(slept) == pytest.approx(1.0, rel=0.01)
+    assert len(slept) <= 500
+    slept.clear()
+    breathe(0.05)
+    breathe(3.0)
+    assert slept == [pytest.approx(0.05, abs=MIN_PAUSE_S), MAX_PAUSE_S]

@@ -320,3 +320,21 @@ async def test_what_is_no_request_or_too_much_of_one_is_counted() -> None:
         await talk(port, head + b"Content-Length: 5\r\n\r\nx")
         await talk(port, get("/", "Connection: close"))
     assert counted == [("http", each) for each in ("invalid_input", "too_large", "too_large", "too_slow")]
+
+
+async def test_answers_that_nobody_takes_have_a_bound_together() -> None:
+    async def large(_: Request) -> Response:
+        return Response(200, bytes(40 << 20))
+
+    async with served(large, max_inflight_body_bytes=100 << 20, send_timeout_s=60) as (listener, port):
+        writers = []
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.write(get("/"))
+            writers.append(writer)
+        await until(lambda: listener.connections == 2)
+        assert not listener.claim(40 << 20), "two of them are waiting"
+        for writer in writers:
+            writer.transport.abort()
+        await until(lambda: listener.connections == 0)
+        assert listener.claim(100 << 20), "and all was given back"

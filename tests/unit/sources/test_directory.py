@@ -162,3 +162,30 @@ async def test_what_is_published_and_aspired_during_a_look_is_seen_whole_or_not_
     monkeypatch.setattr("edge.sources.scan.os.scandir", late)
     aspired = await look(source(models))
     assert (aspired.versions, aspired.problem) == ((2,), "")
+
+
+async def test_a_label_that_is_no_text_is_refused(models: Path) -> None:
+    aspire(models, labels={"half \ud800": 2})
+    aspired = await look(source(models))
+    assert not aspired.labels
+    assert aspired.problem == r"aspired.json: labels: want text, got 'half \ud800'"
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_as_good_as_any(models: Path) -> None:
+    before = (await look(source(models))).available[3].fingerprint
+    (models / "3" / os.fsdecode(b"od\xffd")).touch()
+    after = await look(source(models))
+    assert after.versions == (3,)
+    assert after.available[3].fingerprint != before
+
+
+async def test_a_version_does_not_go_away_for_a_file_that_cannot_be_looked_at(models: Path) -> None:
+    of = source(models)
+    before = await look(of)
+    (models / "3" / os.fsdecode(b".#lock\xff")).symlink_to("nowhere")
+    after = await look(of)
+    assert after.available == before.available
+    assert ".#lock" in after.problem
+    assert after.problem.encode(), "an answer can say it"
+    shutil.rmtree(models / "3")
+    assert (await look(of)).versions == (2,)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,6 +119,15 @@ async def test_where_the_kernel_gives_no_word_it_is_said_once_and_polling_goes_o
             for _ in range(10):
                 await changes.wait(changes.subscribe())
     assert caplog.text.count("no inotify watches left") == 1
+
+
+async def test_a_file_whose_name_is_not_utf_8_ends_nothing(tmp_path: Path) -> None:
+    async with following(tmp_path) as changes:
+        await heard(changes, lambda turn: (tmp_path / str(turn)).touch())
+        for turn in range(10):
+            (tmp_path / os.fsdecode(b"%d\xff" % turn)).touch()
+            await asyncio.sleep(QUIET_S / 10)
+        await heard(changes, lambda turn: changes.notify())
 
 
 async def test_a_wait_ends_by_itself_after_the_time_to_look_again(tmp_path: Path) -> None:

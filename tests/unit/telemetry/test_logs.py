@@ -138,3 +138,19 @@ def test_only_a_terminal_that_wants_them_gets_colours(env: dict[str, str], colou
         seen = os.read(controller, 1000)
     os.close(controller)
     assert (b"\033[" in seen) is coloured
+
+
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_time() -> None:
+    """The write would block, and with it every answer."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:
+        handler = logs.set_up(stream=stream)
+        for _ in range(200):
+            logging.getLogger("x").warning("a" * 5_000)
+        assert handler.dropped > 100
+        os.set_blocking(reading, False)
+        while reader.read(1 << 20):
+            pass
+        logging.getLogger("x").warning("there is room again")
+        *_, last = reader.read(1 << 20).decode().splitlines()
+        assert last.endswith("there is room again")
