@@ -50,7 +50,8 @@ def _ways(old: bytes, new: bytes, search: Search) -> Iterator[Sequence[Piece]]:
     try:
         pieces = align(old, new)
     except NotAModel:
-        pieces = in_place(old, new)
+        pieces = []
+    pieces = pieces or in_place(old, new)
     yield _filled(pieces, old, new, search)
     if pieces:
         found = search(old, new)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 IDENTIFIER = b"TFL3"
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = 200_000
 """Tables that are visited in one file."""
 MAX_REGIONS = 1 << 14
 """Of more than these, the largest are taken: what is left out is found by search, or sent."""
