@@ -64,10 +64,10 @@ def in_place(old: bytes, new: bytes) -> list[Piece]:
     size = min(len(old), len(new))
     have, want = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
     if len(old) == len(new) and bits(want - have) <= ALIKE * bits(want):
-        return [Piece(0, 0, size)] if size else []
+        return [Piece(0, 0, size)]
     front = _common(have[:size] != want[:size])
     back = _common((have[len(old) - size + front :] != want[len(new) - size + front :])[::-1])
-    return [Piece(0, 0, front), Piece(len(new) - back, len(old) - back, back)]
+    return [piece for piece in (Piece(0, 0, front), Piece(len(new) - back, len(old) - back, back)) if piece.size]
 
 
 def _common(differ: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
