@@ -25,6 +25,8 @@ MAX_BYTES = 1 << 30
 """Of either file; for larger ones no patch is made. Memory is about six times the larger file."""
 ENOUGH_BYTES = 2048
 """Below this, no smaller one is looked for."""
+ALIGNED = 0.01
+"""Of the new file: where less is aligned, to search the rest was to search the whole."""
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def _ways(old: bytes, new: bytes, search: Search) -> Iterator[Sequence[Piece]]:
         pieces = []
     pieces = pieces or in_place(old, new)
     yield _filled(pieces, old, new, search)
-    if pieces:
+    if sum(piece.size for piece in pieces) > ALIGNED * len(new):
         found = search(old, new)
         if found is not None:
             yield found

@@ -123,8 +123,8 @@ def test_a_tensor_that_has_nothing_of_its_namesake_is_sent_and_not_its_differenc
 def test_of_both_ways_the_smaller_is_taken() -> None:
     chance = random.Random(3)
     old = chance.randbytes(40_000)
-    new = old[:100] + old[20_000:] + old[:20_000]
-    whole = [Piece(0, 0, 100), Piece(100, 20_000, 20_000), Piece(20_100, 0, 20_000)]
+    new = old[:1000] + old[20_000:] + old[:20_000]
+    whole = [Piece(0, 0, 1000), Piece(1000, 20_000, 20_000), Piece(21_000, 0, 20_000)]
     good = patched(old, new, search=lambda have, want: whole if (have, want) == (old, new) else None)
     assert len(good) < 300
     tuned = model(("w", weights(1)), ("v", weights(2))), model(("w", nudged(weights(1))), ("v", weights(2)))
