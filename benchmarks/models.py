@@ -115,8 +115,8 @@ def tiny() -> bytes:
     return net.model(net.requantize(net.dense(x, 32, 10), LINEAR_SCALE, 128, DType.UINT8, "scores"))
 
 
-def mobilenet_v2(side: int, alpha: float) -> bytes:
-    """`image` uint8 [1,side,side,3] → `scores` uint8 [1,1001]. `alpha` widens every layer but the last."""
+def mobilenet_v2(side: int, alpha: float, classes: int = CLASSES) -> bytes:
+    """`image` uint8 [1,side,side,3] → `scores` uint8 [1,classes]. `alpha` widens every layer but the last."""
     net = _Net()
     image = net.tensor((1, side, side, 3), PIXEL, 128, dtype=DType.UINT8, name="image")
     x = net.conv(net.requantize(image, PIXEL, 0, DType.INT8), _width(32 * alpha), 3, 2)
@@ -124,7 +124,7 @@ def mobilenet_v2(side: int, alpha: float) -> bytes:
         for step in range(repeats):
             x = _block(net, x, expansion, _width(channels * alpha), stride if step == 0 else 1)
     x = net.mean(net.conv(x, max(1280, _width(1280 * alpha))))
-    scores = net.dense(x, 1280, CLASSES)
+    scores = net.dense(x, 1280, classes)
     return net.model(net.requantize(scores, LINEAR_SCALE, 128, DType.UINT8, "scores"))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from edge.domain.layout import MODEL_FILES
-from sync.domain.deltas import Deltas, Patch, encode_deltas
+from sync.domain.deltas import Patch
 from sync.domain.digests import digest_of
 from sync.domain.errors import OperatorError
 from sync.domain.layout import blob_path, deltas_name, manifest_name
@@ -35,13 +35,10 @@ from sync.domain.release import (
     encode_manifest,
     parse_manifest,
 )
+from sync.fleet.patches import BASES, listed, make_patches
 from sync.fleet.sign import Repository, Transaction
 
 CHECK_TIMEOUT_S = 600.0
-BASES = 3
-"""So many of the last versions get a patch."""
-WORTH = 0.7
-"""A patch that is larger than this share of the file is not offered."""
 TFLITE = "application/vnd.edge.tflite"
 
 
@@ -79,19 +76,20 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
     contents = {
         path: await asyncio.to_thread((wanted.directory / path).read_bytes) for path in files_of(wanted.directory)
     }
-    patches, blobs = await _patches(repository, store, manifest, wanted.variant, contents, before)
+    made = await make_patches(store, wanted.variant, contents, before)
     full = sum(map(len, contents.values()))
     published = Published(manifest, not dry_run, full, {"nothing": full})
     for base in before[:BASES]:
-        published.fetched[str(base.version)] = _fetched(base, wanted.variant, manifest, patches)
+        published.fetched[str(base.version)] = _fetched(base, wanted.variant, manifest, made.patches)
     if dry_run:
         return published
-    for data in (*contents.values(), *blobs):
+    for data in (*contents.values(), *made.blobs):
         await store.create(blob_path(digest_of(data)), data)
     change = Transaction()
     change.put("releases", manifest_name(wanted.model, wanted.version), encode_manifest(manifest))
-    if patches:
-        change.put("deltas", deltas_name(wanted.model, wanted.version), encode_deltas(Deltas(tuple(patches))))
+    if made.patches:
+        name = deltas_name(wanted.model, wanted.version)
+        change.put("deltas", name, listed(await repository.read("deltas", name), made.patches, manifest))
     await repository.commit(change)
     return published
 
@@ -212,32 +210,6 @@ def _file(directory: Path, path: str) -> File:
     data = (directory / path).read_bytes()
     kind = TFLITE if path.endswith(".tflite") else mimetypes.guess_type(path)[0] or "application/octet-stream"
     return File(path, digest_of(data), len(data), kind)
-
-
-async def _patches(
-    repository: Repository,
-    store: WriteStore,
-    manifest: Manifest,
-    variant: str,
-    contents: Mapping[str, bytes],
-    before: Sequence[Manifest],
-) -> tuple[list[Patch], list[bytes]]:
-    """Patches of the variant's files from the last versions, and their bytes."""
-    from sync.delta.encode import make_patch  # with what makes patches, which only publishers have
-
-    patches, blobs = [], []
-    for base in before[:BASES]:
-        old = {file.path: file for each in base.variants if each.id == variant for file in each.files}
-        for path, data in contents.items():
-            file = old.get(path)
-            if file is None or file.digest == digest_of(data):
-                continue
-            from_bytes = await store.get(blob_path(file.digest), max_bytes=file.size)
-            patch = await asyncio.to_thread(make_patch, from_bytes, data)
-            if len(patch) < WORTH * len(data):
-                blobs.append(patch)
-                patches.append(Patch(variant, path, file.digest, digest_of(data), digest_of(patch), len(patch)))
-    return patches, blobs
 
 
 def _fetched(base: Manifest, variant: str, manifest: Manifest, patches: Sequence[Patch]) -> int:
