@@ -17,6 +17,7 @@ from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
+from sync.agent.pace import Hours
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
 from sync.agent.server import AdminSocket
@@ -90,7 +91,13 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     )
     documents = SignedDocuments(trust)
     device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
-    downloader = Downloader(files, places, clock, DownloadLimits(limit_Bps=config.network.limit_Bps))
+    downloader = Downloader(
+        files,
+        places,
+        clock,
+        DownloadLimits(limit_Bps=config.network.limit_Bps),
+        hours=Hours(config.network.window, _local),
+    )
 
     def sources(digest: Digest, share: bool) -> Sequence[ReadStore]:
         return [store]
@@ -125,7 +132,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
             documents,
             memory_mb=lambda: None if (have := _memory_bytes()) is None else have >> 20,
             now=clock.now,
-            local=lambda: datetime.now().astimezone(),
+            local=_local,
         ),
         updater=updater,
         staging=staging,
@@ -138,6 +145,10 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         ),
     )
     return Assembled(agent, journal, store, lock)
+
+
+def _local() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _claim(state_dir: Path) -> int:

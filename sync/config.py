@@ -21,6 +21,7 @@ MAX_FILE_BYTES = 1 << 20
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Whole = Annotated[int, msgspec.Meta(ge=0)]
+Window = Annotated[str, msgspec.Meta(pattern=r"^((?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
 
@@ -60,9 +61,12 @@ class PollSection(Section, frozen=True):
 
 
 class NetworkSection(Section, frozen=True):
-    """`limit_Bps`: bytes per second for downloads, 0 for no limit."""
+    """`limit_Bps`: bytes per second for downloads, 0 for no limit. `window`: when they may be, in local time, over midnight
+    where the second time is the smaller, e.g. "22:00-05:00"; empty for always. A device without any version of a model, and
+    a rollout whose deadline is over, wait for no window."""
 
     limit_Bps: Whole = 0
+    window: Window = ""
 
 
 class ReportSection(Section, frozen=True):
@@ -99,9 +103,17 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Mappin
         if value is not None:
             tree.setdefault(section, {})[key] = value
     try:
-        return msgspec.convert(tree, Config, strict=False)
+        config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise OperatorError(f"configuration: {error}") from None
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    start, _, end = config.network.window.partition("-")
+    if start and start == end:
+        raise OperatorError(f"configuration: network.window: want two times that differ, got {config.network.window}")
 
 
 def _read(file: Path) -> dict[str, Any]:

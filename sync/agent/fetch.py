@@ -28,15 +28,19 @@ class BlobFetch:
         self._downloader, self._sources = downloader, sources
         self.bytes_full = self.bytes_delta = 0
 
-    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int) -> None:
-        """Raises StoreError, HashMismatch, DiskFull, DiskError."""
-        used = await self._downloader.blob(digest, size, self._sources(digest, share), min_rate_Bps=min_rate_Bps)
+    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int, urgent: bool = False) -> None:
+        """Raises StoreError, HashMismatch, Deferred, DiskFull, DiskError."""
+        used = await self._downloader.blob(
+            digest, size, self._sources(digest, share), min_rate_Bps=min_rate_Bps, urgent=urgent
+        )
         self.bytes_full += size if used is not None else 0
 
-    async def patched(self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int) -> None:
+    async def patched(
+        self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
         """Raises DeltaError besides."""
         sources = self._sources(patch.digest, False)
-        await self._downloader.blob(patch.digest, patch.size, sources, min_rate_Bps=min_rate_Bps)
+        await self._downloader.blob(patch.digest, patch.size, sources, min_rate_Bps=min_rate_Bps, urgent=urgent)
         self.bytes_delta += patch.size
         await asyncio.to_thread(self._apply, patch, base, file)
 

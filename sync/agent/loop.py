@@ -85,7 +85,8 @@ class Agent:
                 await self._reporter.put(self._report())
                 await self._reporter.flush()
                 return polled
-            await self._clock.sleep(min([wait for wait in waits if wait > 0], default=0.0))
+            wait_s = min([wait for wait in waits if wait > 0], default=0.0)
+            await self._clock.sleep(min(wait_s, end - self._clock.monotonic()))
         return False
 
     async def poll(self) -> bool:

@@ -16,7 +16,7 @@ from sync.domain.digests import Digest
 from sync.domain.errors import DocumentError, Missing, SyncError, Unsuitable
 from sync.domain.journal import ModelState, Phase
 from sync.domain.release import Manifest
-from sync.domain.rollout import Pin, Probation, Rollout, Wish, may_begin, want
+from sync.domain.rollout import Pin, Probation, Rollout, Wish, is_overdue, may_begin, want
 from sync.domain.update import Target, accept
 
 
@@ -98,7 +98,9 @@ class Planner:
         """None for a candidate that the maintenance window keeps back. Raises Unsuitable, DocumentError, Missing."""
         document = rollout.models.get(model)
         candidate = document.candidate if document is not None else None
-        if candidate is not None and wish.rollout == candidate.id and state.phase is Phase.IDLE:
+        if candidate is not None and wish.rollout != candidate.id:
+            candidate = None
+        if candidate is not None and state.phase is Phase.IDLE:
             runs_it = state.active is not None and state.active.version == candidate.version
             if not runs_it and not may_begin(candidate, self._local()):
                 return None
@@ -122,4 +124,5 @@ class Planner:
             swap=swap,
             min_rate_Bps=rollout.min_rate_Bps,
             min_counter=manifest.min_counter,
+            urgent=candidate is not None and is_overdue(candidate, self._local()),
         )

@@ -36,7 +36,7 @@ MAX_TRIES = 3
 
 
 class Target(NamedTuple):
-    """A release that this device should go to, and how. `seq`: of the rollout document."""
+    """A release that this device should go to, and how. `seq`: of the rollout document. `urgent`: no window holds it back."""
 
     release: Installed
     wish: Wish
@@ -45,6 +45,7 @@ class Target(NamedTuple):
     swap: Literal["beside", "replace"]
     min_rate_Bps: int = 0
     min_counter: int = 0
+    urgent: bool = False
 
 
 def accept(

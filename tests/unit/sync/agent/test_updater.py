@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.domain.errors import DiskError, DiskFull, HashMismatch, Reason, Unreachable
+from sync.domain.errors import Deferred, DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
 from sync.domain.ports import VersionHealth
 from tests.unit.sync.agent.world import MODELS, World
@@ -292,3 +292,30 @@ async def test_a_journal_that_was_lost_takes_what_the_server_was_told_for_what_i
     await w.until(Phase.STAGING)
     await w.until(Phase.IDLE)
     assert w.serving == (16,)
+
+
+async def test_a_download_that_waits_for_its_hour_is_no_try_and_begins_at_the_hour() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    w.stage.errors = [Deferred("downloads wait for 22:00", 1234.0), Deferred("downloads wait for 22:00", 99999.0)]
+    await w.updater.advance("m")
+    assert await w.updater.advance("m") == 1234
+    assert (w.state.phase, w.state.reason, w.state.tries) == (Phase.STAGING, "deferred", 0)
+    assert w.state.detail == "downloads wait for 22:00"
+    assert await w.updater.advance("m") == w.limits.max_retry_s, "a clock may be set meanwhile"
+    await w.until(Phase.PROBATION)
+
+
+async def test_a_first_version_and_a_rollout_that_is_overdue_wait_for_no_hour() -> None:
+    w = World()
+    await w.installed(16)
+    assert w.stage.urgent == [True], "nothing serves yet"
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    assert w.stage.urgent == [True, False]
+    await w.until(Phase.IDLE)
+    w.want(18)
+    w.updater.targets = {"m": w.updater.targets["m"]._replace(urgent=True)}
+    await w.until(Phase.PROBATION)
+    assert w.stage.urgent == [True, False, True]
