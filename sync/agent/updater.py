@@ -173,6 +173,7 @@ class Updater:
         seen = await self._look(model, state, state.candidate)
         if seen is None:
             return self._limits.watch_s
+        state = await self._answering(model, state)
         if seen.heard and seen.version is not None and seen.version.state == "ready":
             await self._move(model, update.swapped(state, seen.server.boot, self._clock.now()))
             return 0.0
@@ -190,6 +191,7 @@ class Updater:
         seen = await self._look(model, state, state.active)
         if seen is None:
             return self._limits.watch_s
+        state = await self._answering(model, state)
         witness = self._witness(model)
         watched = witness.watched(state.watched, seen.server, seen.version)
         if watched is not state.watched:
@@ -240,7 +242,8 @@ class Updater:
             server = await self._server.health()
         except ServerAbsent as error:
             self._witness(model).absent()
-            await self._note(model, state, error)
+            if state.phase is not Phase.ROLLING_BACK:  # whose reason is why the new version was given up
+                await self._note(model, state, error)
             return None
         self._witness(model).look(self._clock.monotonic())
         known = server.models.get(model)
@@ -251,6 +254,13 @@ class Updater:
             problem=known.problem if known is not None else "",
             version=version_of(server, model, release),
         )
+
+    async def _answering(self, model: str, state: ModelState) -> ModelState:
+        """The server answers: that it did not is over."""
+        if state.reason == Reason.NO_SERVER.value:
+            state = update.going_on(state)
+            await self._move(model, state)
+        return state
 
     def _witness(self, model: str) -> Witness:
         return self._witnesses.setdefault(model, Witness())

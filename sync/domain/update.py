@@ -138,6 +138,11 @@ def held_up(state: ModelState, reason: Reason, detail: str) -> ModelState:
     return msgspec.structs.replace(state, reason=reason.value, detail=detail)
 
 
+def going_on(state: ModelState) -> ModelState:
+    """What held it up is over."""
+    return msgspec.structs.replace(state, **_outcome())
+
+
 def staged(state: ModelState, baseline: Baseline, now: float) -> ModelState:
     return msgspec.structs.replace(
         state, phase=step(state.phase, Step.STAGED), baseline=baseline, tries=0, since=now, **_outcome()
