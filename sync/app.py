@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sync.agent.board import Board
 from sync.agent.delivery import HttpDelivery
 from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.fetch import BlobFetch
@@ -140,6 +141,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         journal=lambda: journal.value,
         report=report,
         clock=clock,
+        board=Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok)),
         limits=LoopLimits(
             poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
         ),

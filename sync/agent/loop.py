@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
@@ -50,12 +51,13 @@ class Agent:
         journal: Callable[[], Journal],
         report: Callable[[], Report],
         clock: Clock,
+        board: Board | None = None,
         limits: LoopLimits | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._documents, self._planner, self._updater = documents, planner, updater
         self._staging, self._reporter, self._journal, self._report = staging, reporter, journal, report
-        self._clock, self._limits = clock, limits or LoopLimits()
+        self._clock, self._limits, self._board = clock, limits or LoopLimits(), board
         self._chance = chance or random.Random()
         self._news: dict[str, asyncio.Event] = {}
         self.problem: SyncError | None = None
@@ -91,6 +93,12 @@ class Agent:
 
     async def poll(self) -> bool:
         """Whether the documents could be had, and were planned by."""
+        polled = await self._ask()
+        if self._board is not None:
+            await self._board.polled(self.problem, self.refusals, self._updater.targets)
+        return polled
+
+    async def _ask(self) -> bool:
         try:
             await self._documents.refresh()
             plan = await self._planner.plan(self._journal().models)
@@ -114,6 +122,8 @@ class Agent:
                 self._news[model].set()
             wait_s = self._limits.poll_s if ok else min(wait_s * 2, self._limits.max_poll_s)
             spread = self._limits.jitter * (2 * self._chance.random() - 1)
+            if self._board is not None:
+                await self._board.polls_in(wait_s * (1 + spread))
             await self._clock.sleep(wait_s * (1 + spread))
 
     def _watch(self, group: asyncio.TaskGroup, model: str) -> None:
@@ -126,6 +136,8 @@ class Agent:
         while True:
             news.clear()
             wait_s = await self._advance(model)
+            if self._board is not None:
+                await self._board.acts_in(model, wait_s)
             if wait_s > 0:
                 sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
                 heard = asyncio.ensure_future(news.wait())

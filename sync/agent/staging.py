@@ -46,6 +46,10 @@ class Places:
     def journal(self) -> Path:
         return self.state_dir / "state.json"
 
+    @property
+    def situation(self) -> Path:
+        return self.state_dir / "situation.json"
+
     def blob(self, digest: Digest) -> Path:
         return self.blobs / hex_of(digest)
 

@@ -13,13 +13,11 @@ from typing import Any
 import click
 import msgspec
 
-from sync.agent.files import OsFiles
-from sync.agent.journal import JournalFile
-from sync.agent.status import tell
+from sync.agent.status import as_text, tell
 from sync.agent.updater import UpdateLimits
 from sync.cli.root import wait
 from sync.config import Config, load_config
-from sync.domain.journal import Journal
+from sync.doctor.look import look
 
 ONCE_WITHIN_S = 3600.0
 
@@ -100,10 +98,17 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
 def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """What runs, what is wanted, why not yet, and what happens next."""
     loaded = _load(config, settings)
-    state_dir = Path(loaded.paths.state_dir)
-    file = JournalFile(OsFiles(), state_dir / "state.json", Path(loaded.paths.models_dir))
-    journal: Journal = file.peek()
+    told = tell(wait(look(loaded)))
     if as_json:
-        print(json.dumps(msgspec.to_builtins(journal), indent=2))
+        print(
+            json.dumps(
+                {"device": loaded.device.id, "group": loaded.device.group, **msgspec.to_builtins(told)}, indent=2
+            )
+        )
     else:
-        print(tell(journal))
+        print(_plain(f"device  {loaded.device.id}, of the group {loaded.device.group}\n{as_text(told)}"))
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would act on: a store, or a server, may have said it."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

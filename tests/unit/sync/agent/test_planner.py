@@ -59,3 +59,10 @@ async def test_a_deadline_of_one_version_makes_no_other_urgent() -> None:
     candidate = Candidate(17, "r", "running", percent=100, deadline="2026-07-01T00:00:00Z")
     planned = await plan(candidate, pins={"m": Pin(15, 1)})
     assert (planned.targets["m"].wish.version, planned.targets["m"].urgent) == (15, False)
+
+
+async def test_a_candidate_that_its_window_keeps_back_is_told_with_its_hour_and_stable_is_the_target() -> None:
+    planned = await plan(Candidate(17, "r", "running", percent=100, window="22:00-05:00"))
+    assert planned.targets["m"].wish.version == 16
+    refusal = planned.refusals["m"]
+    assert (refusal.reason.value, refusal.message) == ("deferred", "m@17 may begin at 22:00")
