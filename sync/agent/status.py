@@ -265,7 +265,7 @@ def _last(state: ModelState, view: View) -> str:
 
 def _given_up(state: ModelState, view: View) -> str:
     when = "after it had served" if state.outcome == "rolled_back" else "before it served"
-    why = because(state.reason, state.detail)
+    why = because(state.reason, state.detail) or "nobody noted why"
     if state.reason == Reason.ROLLED_BACK_OPERATOR.value or not state.bad:
         return f"a new version was given up {when}: {why}"
     bad = state.bad[-1]
