@@ -15,9 +15,10 @@ import msgspec
 
 from sync.agent.status import as_text, tell
 from sync.agent.updater import UpdateLimits
-from sync.cli.root import wait
+from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
 from sync.doctor.look import look
+from sync.domain.errors import OperatorError
 
 ONCE_WITHIN_S = 3600.0
 
@@ -107,6 +108,42 @@ def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> Non
         )
     else:
         print(_plain(f"device  {loaded.device.id}, of the group {loaded.device.group}\n{as_text(told)}"))
+
+
+@agent.command()
+@_configured
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
+    """Check all that an update needs, and say what to do where it is not well. Changes nothing."""
+    from sync.doctor.examine import examine
+    from sync.doctor.finding import Level, fail
+
+    try:
+        loaded = _load(config, settings)
+    except OperatorError as error:
+        findings = [fail("configuration", error, "mend the file, the variable or the flag")]
+    else:
+        findings = wait(examine(loaded))
+    counts = {level.value: sum(each.level is level for each in findings) for level in Level}
+    if as_json:
+        rows = [
+            {
+                "check": each.check,
+                "level": each.level.value,
+                "text": each.text,
+                "do": each.do,
+                "reason": each.error.reason.value if each.error is not None else "",
+            }
+            for each in findings
+        ]
+        print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
+    else:
+        for each in findings:
+            print(_plain(f"{each.level.value:5} {each.check:14} {each.text}"))
+            if each.do:
+                print(_plain(f"{'':20} → {each.do}"))
+        print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
+    return next((exit_code(each.error) for each in findings if each.error is not None), 0)
 
 
 def _plain(text: str) -> str:

@@ -15,6 +15,7 @@ from sync.domain.errors import (
     HashMismatch,
     Missing,
     OperatorError,
+    ServerAbsent,
     SyncError,
     TrustError,
     Unreachable,
@@ -74,7 +75,7 @@ def exit_code(error: SyncError) -> int:
         return 2
     if isinstance(error, Missing):
         return 3
-    if isinstance(error, Unreachable):
+    if isinstance(error, Unreachable | ServerAbsent):
         return 4
     if isinstance(error, TrustError | HashMismatch | DocumentError):
         return 5
