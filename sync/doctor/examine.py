@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sync.agent.board import is_running, read_situation
@@ -28,17 +28,18 @@ from sync.domain.journal import Journal
 from sync.domain.ports import ServerHealth
 
 
-async def examine(config: Config) -> list[Finding]:
+async def examine(config: Config, *, now: Callable[[], float] = time.time) -> list[Finding]:
+    """now: seconds since the epoch, by the device's clock."""
     server = await ask_server(config)
     asked = await asyncio.to_thread(check_root, config)
     if asked.root is not None and config.store.url:
-        answered = await check_store(config, asked.root)
+        answered = await check_store(config, asked.root, now)
         asked = Asked(asked.root, [*asked.findings, *answered.findings], answered.error)
         unasked = False
     else:
         unasked = True
     view, broken = await _view(config)
-    return await asyncio.to_thread(_all, config, server, asked, unasked, view, broken)
+    return await asyncio.to_thread(_all, config, server, asked, unasked, view, broken, now())
 
 
 async def _view(config: Config) -> tuple[View | None, DiskError | DocumentError | None]:
@@ -55,13 +56,14 @@ def _all(
     unasked: bool,
     view: View | None,
     broken: DiskError | DocumentError | None,
+    now: float,
 ) -> list[Finding]:
     journal = view.journal if view is not None else None
     floor, floor_time = check_floor(config, journal)
     findings = [*check_configuration(config), *asked.findings]
     if unasked:
         findings.append(warn("store", "not asked, for what it would be asked by is missing", "see above"))
-    findings.append(_clock(asked, unasked, floor_time))
+    findings.append(_clock(asked, unasked, floor_time, now))
     findings += [check_room(config, journal), check_places(config), *check_access(config, view)]
     findings += check_server(config, server)
     if view is not None:
@@ -72,9 +74,9 @@ def _all(
     return findings
 
 
-def _clock(asked: Asked, unasked: bool, floor_time: float) -> Finding:
+def _clock(asked: Asked, unasked: bool, floor_time: float, now: float) -> Finding:
     silent = OperatorError("nobody was asked") if unasked else None
-    return check_clock(asked.error or silent, floor_time, time.time())
+    return check_clock(asked.error or silent, floor_time, now)
 
 
 def check_configuration(config: Config) -> Iterator[Finding]:

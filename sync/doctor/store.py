@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,13 +62,13 @@ def check_root(config: Config) -> Asked:
     return Asked(data, findings)
 
 
-async def check_store(config: Config, root: bytes) -> Asked:
+async def check_store(config: Config, root: bytes, now: Callable[[], float]) -> Asked:
     """Whether it answers, whether what it says is signed and fresh, and what it says of this device's group."""
     findings: list[Finding] = []
     try:
-        async with _client(config, root) as client:
+        async with _client(config, root, now) as client:
             await client.refresh()
-            findings.append(_fresh(config, client))
+            findings.append(_fresh(config, client, now()))
             findings.append(await _rollout(config, SignedDocuments(client)))
     except SyncError as error:
         return Asked(root, [*findings, fail("store", error)], error)
@@ -80,7 +79,7 @@ async def check_store(config: Config, root: bytes) -> Asked:
 
 
 @asynccontextmanager
-async def _client(config: Config, root: bytes) -> AsyncIterator[TrustClient]:
+async def _client(config: Config, root: bytes, now: Callable[[], float]) -> AsyncIterator[TrustClient]:
     store = await asyncio.to_thread(
         open_store, config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file
     )
@@ -88,7 +87,7 @@ async def _client(config: Config, root: bytes) -> AsyncIterator[TrustClient]:
     try:
         await asyncio.to_thread(_copy, Path(config.paths.state_dir) / "floor.json", scratch / "floor.json")
         floor = FloorFile(OsFiles(), scratch / "floor.json")
-        yield TrustClient(store, root=root, cache=scratch / "tuf", floor=floor, limits=LIMITS)
+        yield TrustClient(store, root=root, cache=scratch / "tuf", floor=floor, now=now, limits=LIMITS)
     finally:
         await store.close()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -102,9 +101,9 @@ def _copy(source: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def _fresh(config: Config, client: TrustClient) -> Finding:
+def _fresh(config: Config, client: TrustClient, now: float) -> Finding:
     role, end = min(client.ends.items(), key=lambda item: item[1])
-    left_s = end - time.time()
+    left_s = end - now
     versions = ", ".join(f"{name} {version}" for name, version in client.versions.items())
     text = f"it answers; {versions}; the first signature to end is that of {role}, in {lasting(left_s)}"
     if left_s < config.poll.max_s:
