@@ -29,6 +29,7 @@ from sync.domain.errors import (
     Missing,
     Refused,
     StoreError,
+    SyncError,
     TooSlow,
     Unreachable,
 )
@@ -67,7 +68,10 @@ class _Wanted(NamedTuple):
 
 
 class Downloader:
-    """Methods raise StoreError, HashMismatch, Deferred, DiskFull, DiskError. hours: when bytes may be fetched."""
+    """Methods raise StoreError, HashMismatch, Deferred, DiskFull, DiskError. hours: when bytes may be fetched.
+
+    suffix: of its part files, which no other downloader may share.
+    """
 
     def __init__(
         self,
@@ -77,8 +81,9 @@ class Downloader:
         limits: DownloadLimits | None = None,
         *,
         hours: Hours | None = None,
+        suffix: str = "part",
     ) -> None:
-        self._files, self._places, self._clock = files, places, clock
+        self._files, self._places, self._clock, self._suffix = files, places, clock, suffix
         self._limits, self._hours = limits or DownloadLimits(), hours or Hours()
         self._pace = RateLimit(self._limits.limit_Bps, clock.monotonic())
 
@@ -101,6 +106,17 @@ class Downloader:
                     problem = problem if isinstance(problem, HashMismatch) else error
                     break
         raise problem
+
+    async def alone(
+        self, source: ReadStore, digest: Digest, size: int, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
+        """All of a blob from one source, from its first byte on; where that fails nothing is left of it."""
+        await self._drop(digest)
+        try:
+            await self._from(source, _Wanted(digest, size, min_rate_Bps, urgent))
+        except SyncError:
+            await self._drop(digest)
+            raise
 
     async def _from(self, source: ReadStore, wanted: _Wanted) -> ReadStore | None:
         digest, size = wanted.digest, wanted.size
@@ -169,10 +185,10 @@ class Downloader:
     # -- the disk
 
     def _part(self, digest: Digest) -> Path:
-        return self._places.tmp / f"{hex_of(digest)}.part"
+        return self._places.tmp / f"{hex_of(digest)}.{self._suffix}"
 
     def _note(self, digest: Digest) -> Path:
-        return self._places.tmp / f"{hex_of(digest)}.part.json"
+        return self._places.tmp / f"{hex_of(digest)}.{self._suffix}.json"
 
     async def _have(self, part: Path, size: int) -> int:
         """Bytes of the part; one that is too long is none."""

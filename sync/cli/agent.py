@@ -59,7 +59,7 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
-        task = asyncio.ensure_future(assembled.agent.run())
+        task = asyncio.ensure_future(assembled.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
@@ -86,6 +86,7 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
         try:
+            await assembled.start()
             return await assembled.agent.once(within_s=within)
         finally:
             await assembled.close()

@@ -69,7 +69,7 @@ def _all(
     if view is not None:
         findings += check_told(view)
     findings += [*check_journal(config, broken or journal or Journal()), floor, check_outbox(config)]
-    findings.append(_agent(config, view))
+    findings += [_agent(config, view), check_peers(config)]
     findings += check_crash(config, journal) if journal is not None else ()
     return findings
 
@@ -107,6 +107,26 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         yield ok(
             "configuration", f"device {device.id} of the group {device.group}, with {', '.join(device.accelerators)}"
         )
+
+
+def check_peers(config: Config) -> Finding:
+    """Blocks."""
+    network = config.network
+    if network.peers == "off":
+        return ok("peers", "off: neighbours are neither asked nor given anything")
+    from sync.agent.discovery import own_hosts
+    from sync.agent.sharing import on_battery
+
+    hosts = own_hosts(network.peer_interfaces)
+    if not hosts:
+        where = ", ".join(network.peer_interfaces) or "any interface"
+        return warn(
+            "peers", f"there is no private address at {where}: no neighbour is found", "see network.peer_interfaces"
+        )
+    text = f"{network.peers} on {', '.join(hosts)}"
+    if network.peers == "use_and_share" and (why := on_battery()):
+        return ok("peers", f"{text}; nothing is given now: {why}")
+    return ok("peers", text)
 
 
 def _agent(config: Config, view: View | None) -> Finding:

@@ -23,7 +23,7 @@ from tests.unit.sync.doctor.device import GROUP, Device, device
 
 CHECKS = {
     "configuration", "root", "store", "rollout", "clock", "disk", "places", "access", "socket", "server", "told", "journal",
-    "floor", "outbox", "agent", "crash",
+    "floor", "outbox", "agent", "peers", "crash",
 }  # fmt: skip
 
 
@@ -198,6 +198,10 @@ def open_root(d: Device) -> None:
     (d.path / "root.json").chmod(0o666)
 
 
+def nowhere_to_look(d: Device) -> None:
+    d.settings |= {"network.peers": "use", "network.peer_interfaces": "none0"}
+
+
 def group_may_write(d: Device) -> None:
     (d.path / "models").chmod(0o770)
 
@@ -215,6 +219,7 @@ def group_may_write(d: Device) -> None:
         (lost_floor, "floor", "is not there; older metadata"),
         (put_aside, "journal", "a damaged journal was put aside"),
         (open_root, "root", "others than its owner may replace what this device trusts"),
+        (nowhere_to_look, "peers", "there is no private address at none0"),
         (group_may_write, "access", "the group may change what is in it"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
