@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +58,7 @@ class Assembled:
 
     agent: Agent
     journal: JournalFile
+    report: Callable[[], Report]
     store: ReadStore
     lock: int
     peering: Peering | None = None
@@ -165,7 +166,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
             poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
         ),
     )
-    return Assembled(agent, journal, store, lock, peering)
+    return Assembled(agent, journal, report, store, lock, peering)
 
 
 def _peering(

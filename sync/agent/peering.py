@@ -31,6 +31,11 @@ class Peering:
         self._neighbours, self._sharing, self._interfaces, self._port = neighbours, sharing, interfaces, port
         self._discovery: Discovery | None = None
 
+    @property
+    def known(self) -> int:
+        """How many neighbours may be asked."""
+        return len(self._neighbours)
+
     async def start(self) -> None:
         """What fails is logged: without neighbours there is the store."""
         hosts = await asyncio.to_thread(own_hosts, self._interfaces)

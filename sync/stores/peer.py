@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from sync.domain.errors import Missing, Refused, Unreachable
+from sync.domain.errors import Missing, Refused, StoreError, Unreachable
 from sync.domain.ports import Part
 
 STEP_BYTES = 1 << 16
@@ -67,12 +67,17 @@ class PeerStore:
             headers = {"Range": f"bytes={start}-"} if start else {}
             url = f"http://{self.host}:{self.port}/{path}"
             answer = await session.get(url, headers=headers, allow_redirects=False)
-            return Part(start, self._total(answer, start), "", _Chunks(self.name, session, answer))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             await session.close()
             raise Unreachable(f"{self.name}: {_why(error)}") from None
         except BaseException:
             await session.close()
+            raise
+        chunks = _Chunks(self.name, session, answer)
+        try:
+            return Part(start, self._total(answer, start), "", chunks)
+        except StoreError:
+            await chunks.aclose()
             raise
 
     def _total(self, answer: aiohttp.ClientResponse, start: int) -> int | None:
