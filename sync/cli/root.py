@@ -21,12 +21,14 @@ from sync.domain.errors import (
 )
 
 T = TypeVar("T")
+NOT_FOUND, UNREACHABLE, FAILED_CHECK = 3, 4, 5
 GROUPS = {
     "keys": "sync.cli.keys",
     "publish": "sync.cli.publish",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
     "refresh": "sync.cli.keys",
+    "verify": "sync.cli.verify",
 }
 
 
@@ -73,11 +75,11 @@ def exit_code(error: SyncError) -> int:
     if isinstance(error, OperatorError):
         return 2
     if isinstance(error, Missing):
-        return 3
+        return NOT_FOUND
     if isinstance(error, Unreachable):
-        return 4
+        return UNREACHABLE
     if isinstance(error, TrustError | HashMismatch | DocumentError):
-        return 5
+        return FAILED_CHECK
     return 1
 
 

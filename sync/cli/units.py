@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Callable
 
 import click
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-BYTES = {"": 1, "B": 1} | {
+BYTES: dict[str, int] = {"": 1, "B": 1} | {
     f"{letter}{form}": base**power
     for power, letter in enumerate("KMGT", 1)
     for form, base in (("B", 1000), ("iB", 1024), ("", 1000), ("i", 1024))
@@ -41,7 +41,7 @@ def parse_size(text: str) -> int:
     factor = _BY_CASEFOLD.get(match[2].casefold()) if match is not None else None
     if match is None or factor is None:
         raise ValueError(f"want a size as 512, 64KiB, 10MiB or 1.5GB, got {text[:40]!r}")
-    return math.floor(float(match[1]) * factor) if "." in match[1] else int(match[1]) * factor
+    return math.floor(float(match[1]) * factor) if "." in match[1] else int(match[1]) * int(factor)
 
 
 def say_duration(seconds: float) -> str:
@@ -65,41 +65,31 @@ def say_size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-class Duration(click.ParamType):
-    """Seconds, from `least` to `most`; bare: a number alone is seconds."""
+def duration(*, least: float = 0.0, most: float = 3650 * 86400.0, bare: bool = False) -> Callable[[str], float]:
+    """A type for options: seconds, from `least` to `most`; bare: a number alone is seconds."""
 
-    name = "duration"
-
-    def __init__(self, *, least: float = 0.0, most: float = 3650 * 86400.0, bare: bool = False) -> None:
-        self._least, self._most, self._bare = least, most, bare
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
+    def duration(text: str) -> float:
         try:
-            seconds = parse_duration(str(value), bare=self._bare)
+            seconds = parse_duration(text, bare=bare)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not self._least <= seconds <= self._most:
-            self.fail(f"want {say_duration(self._least)} to {say_duration(self._most)}, got {value}", param, ctx)
+            raise click.BadParameter(str(error)) from None
+        if not least <= seconds <= most:
+            raise click.BadParameter(f"want {say_duration(least)} to {say_duration(most)}, got {text}")
         return seconds
 
+    return duration
 
-class Size(click.ParamType):
-    """Bytes, from `least` to `most`."""
 
-    name = "size"
+def size(*, least: int = 0, most: int = 1 << 50) -> Callable[[str], int]:
+    """A type for options: bytes, from `least` to `most`."""
 
-    def __init__(self, *, least: int = 0, most: int = 1 << 50) -> None:
-        self._least, self._most = least, most
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
+    def size(text: str) -> int:
         try:
-            count = parse_size(str(value))
+            count = parse_size(text)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not self._least <= count <= self._most:
-            self.fail(f"want {say_size(self._least)} to {say_size(self._most)}, got {value}", param, ctx)
+            raise click.BadParameter(str(error)) from None
+        if not least <= count <= most:
+            raise click.BadParameter(f"want {say_size(least)} to {say_size(most)}, got {text}")
         return count
+
+    return size

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.cli.units import Duration, Size, parse_duration, parse_size, say_duration, say_size
+from sync.cli.units import duration, parse_duration, parse_size, say_duration, say_size, size
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,8 @@ def test_a_duration_is_so_many_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "12", "h", "12 h", "12H", "-1h", "1h1h", "1e3s", "12hours", "١h", "nan", "inf", "1h\n", "9" * 400 + "s"]
+    "text",
+    ["", "12", "h", "12 h", "12H", "-1h", "1h1h", "1e3s", "12hours", "١h", "nan", "inf", "1h\n", "9" * 400 + "s"],
 )
 def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="want a duration as 90s, 15m, 12h"):
@@ -52,17 +55,15 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
 @given(st.text(max_size=20))
 def test_no_text_makes_it_raise_anything_but_value_error(text: str) -> None:
     for parse in (parse_duration, parse_size):
-        try:
+        with contextlib.suppress(ValueError):
             assert parse(text) >= 0
-        except ValueError:
-            pass
 
 
 def test_out_of_bounds_says_the_bounds() -> None:
     with pytest.raises(click.BadParameter, match="want 1 min to 12 h, got 20h"):
-        Duration(least=60, most=43200).convert("20h", None, None)
+        duration(least=60, most=43200)("20h")
     with pytest.raises(click.BadParameter, match=r"want 1.0 KiB to 1.0 MiB, got 2MiB"):
-        Size(least=1024, most=1 << 20).convert("2MiB", None, None)
+        size(least=1024, most=1 << 20)("2MiB")
 
 
 def test_people_are_told_two_units_at_most() -> None:
