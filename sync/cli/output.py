@@ -38,3 +38,7 @@ def print_faults(faults: Faults) -> None:
 
 def faults_as_json(faults: Faults) -> list[dict[str, str]]:
     return [{"where": each.where, "reason": each.error.reason.value, "detail": each.error.message} for each in faults.found]  # fmt: skip
+
+
+def counted(faults: int) -> str:
+    return "no fault" if faults == 0 else "1 fault" if faults == 1 else f"{faults} faults"

@@ -29,6 +29,7 @@ GROUPS = {
     "agent": "sync.cli.agent",
     "refresh": "sync.cli.keys",
     "verify": "sync.cli.verify",
+    "mirror": "sync.cli.mirror",
 }
 
 

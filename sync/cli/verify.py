@@ -10,7 +10,7 @@ import click
 
 from sync.agent.files import OsFiles
 from sync.cli.options import json_option, quiet_option, reading, root_bytes, root_option
-from sync.cli.output import faults_as_json, plain, print_faults, print_json, say, warn
+from sync.cli.output import counted, faults_as_json, plain, print_faults, print_json, say, warn
 from sync.cli.progress import shown
 from sync.cli.root import FAILED_CHECK, UNREACHABLE, wait
 from sync.cli.units import duration, say_duration, say_size
@@ -85,8 +85,7 @@ def _tell(url: str, done: Verified, *, proved: bool) -> None:
     if not proved:
         warn("note: the store's own first root was believed; `--root` proves that it is yours")
     number = done.faults.count + (done.gave_up is not None)
-    verdict = "no fault" if number == 0 else "1 fault" if number == 1 else f"{number} faults"
-    say(f"{url}: {len(done.versions)} roles, {done.documents} documents, {done.blobs} blobs, {say_size(done.size)}: {verdict}")  # fmt: skip
+    say(f"{url}: {len(done.versions)} roles, {done.documents} documents, {done.blobs} blobs, {say_size(done.size)}: {counted(number)}")  # fmt: skip
 
 
 def _as_json(url: str, done: Verified, *, proved: bool) -> dict[str, object]:

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from pathlib import Path
-
-import pytest
 
 from sync.domain.rollout import PINS_FORMAT, Pin, Pins, encode
 from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.fleet.shop import NEW, Shop, flip
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    made = Shop(tmp_path, datetime.now(UTC))
-    asyncio.run(made.create())
-    asyncio.run(made.fill())
-    (tmp_path / "root.json").write_bytes(made.root)
-    return made
 
 
 def test_a_whole_store_is_0_and_says_what_was_walked(shop: Shop) -> None:
