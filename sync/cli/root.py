@@ -30,6 +30,7 @@ GROUPS = {
     "refresh": "sync.cli.keys",
     "verify": "sync.cli.verify",
     "mirror": "sync.cli.mirror",
+    "gc": "sync.cli.gc",
 }
 
 
