@@ -146,8 +146,8 @@ async def _want_unchanged(store: WriteStore, garbage: Garbage) -> None:
 
 
 async def _kept(store: WriteStore, times: Mapping[str, float], state: Survey, before: float) -> set[str]:
-    """Paths of metadata that a client may still need: roots, snapshots that were in force after `before`, what they name,
-    and what is newer than that: somebody is at work, or has put an older state in force."""
+    """Paths of metadata that a client may still need: roots, snapshots that were in force after `before`, those that are
+    newer (somebody is at work, or has put an older state in force), and what these name."""
     files = [(match[2], int(match[1]), path) for path in times if (match := _METADATA.match(path))]
     current = state.versions()
     snapshots = sorted((version, path) for role, version, path in files if role == SNAPSHOT)
@@ -159,11 +159,7 @@ async def _kept(store: WriteStore, times: Mapping[str, float], state: Survey, be
         if version >= current[SNAPSHOT] or over >= before:
             kept.add(path)
             named |= _names_of(await store.get(path, max_bytes=MAX_METADATA_BYTES))
-    return kept | {
-        path
-        for role, version, path in files
-        if role != SNAPSHOT and ((role, version) in named or version > current.get(role, version))
-    }
+    return kept | {path for role, version, path in files if (role, version) in named}
 
 
 def _names_of(snapshot: bytes) -> set[tuple[str, int]]:
