@@ -1,9 +1,8 @@
-"""`edge-sync keys` and `edge-sync refresh`: who may say what, and for how long it holds."""
+"""`edge-sync keys`: who may say what, and for how long it holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -86,16 +85,3 @@ def show(store: str, keys_dir: Path, passphrase_file: Path | None, as_json: bool
     print(f"{'ROLE':10} {'KEYS HERE':10} {'WANTED':7} EXPIRES")
     for row in rows:
         print(f"{row['role']:10} {row['here']:<10} {row['threshold']:<7} {row['expires']}")
-
-
-@click.command()
-@operator
-def refresh(store: str, keys_dir: Path, passphrase_file: Path | None) -> None:
-    """Sign anew what the online keys sign, where half of its time is over."""
-
-    async def work() -> Sequence[str]:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        return await repository.refresh()
-
-    print(f"{store}: signed anew: {', '.join(wait(work()))}")

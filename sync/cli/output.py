@@ -18,11 +18,11 @@ def plain(text: str) -> str:
 
 
 def say(text: str) -> None:
-    print(plain(text))
+    print(plain(text), flush=True)
 
 
 def warn(text: str) -> None:
-    print(plain(text), file=sys.stderr)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -27,7 +27,7 @@ GROUPS = {
     "publish": "sync.cli.publish",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
-    "refresh": "sync.cli.keys",
+    "refresh": "sync.cli.refresh",
     "verify": "sync.cli.verify",
     "mirror": "sync.cli.mirror",
     "gc": "sync.cli.gc",
