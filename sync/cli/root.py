@@ -31,6 +31,7 @@ GROUPS = {
     "verify": "sync.cli.verify",
     "mirror": "sync.cli.mirror",
     "gc": "sync.cli.gc",
+    "collect": "sync.cli.collect",
 }
 
 
