@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,19 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from sync.cli.options import operator, ring
+from sync.agent.files import OsFiles
+from sync.cli.options import json_option, operator, ring
+from sync.cli.output import print_json, say
 from sync.cli.root import wait
+from sync.cli.standing import as_json, words
+from sync.cli.units import duration
 from sync.domain.errors import Missing, OperatorError
 from sync.domain.layout import manifest_name, rollout_name
 from sync.domain.rollout import Pins, Probation, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
 from sync.fleet import rollouts
+from sync.fleet.reports import ReportDirectory
 from sync.fleet.sign import Repository, Transaction
+from sync.fleet.standing import standing
 from sync.stores.catalog import open_for_writing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,8 +74,8 @@ def _change(
 @click.option("--percent", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Of the group.")
 @click.option("--ring", "rings", multiple=True, help="Devices of this ring first.")
 @click.option("--window", default="", help="When devices may begin, in their time: 22:00-05:00.")
-@click.option("--spread", type=click.FloatRange(min=0), help="Seconds over which devices begin.")
-@click.option("--probation", type=click.FloatRange(min=0), help="Seconds for which the new version is watched.")
+@click.option("--spread", type=duration(bare=True), help="Over which devices begin: 1h; a bare number is seconds.")
+@click.option("--probation", type=duration(bare=True), help="For which the new version is watched: 10m.")
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
 @click.option("--swap", type=click.Choice(["beside", "replace"]))
 def start(
@@ -127,8 +133,23 @@ _verb("rollback", "Everybody goes back to the stable version.", rollouts.rolled_
 
 @rollout.command()
 @_of_group
-def status(store: str, keys_dir: Path, passphrase_file: Path | None, group: str) -> None:
-    """The group's document."""
+@click.option(
+    "--reports", type=click.Path(path_type=Path, file_okay=False), help="Where `edge-sync collect` keeps them."
+)
+@click.option(
+    "--silent-after", type=duration(least=60), default="12h", show_default=True, help="Not heard of for so long."
+)
+@json_option
+def status(
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    reports: Path | None,
+    silent_after: float,
+    json: bool,
+) -> None:
+    """What the group's document says, and how many of its devices are where."""
 
     async def work() -> Rollout | None:
         repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
@@ -139,7 +160,17 @@ def status(store: str, keys_dir: Path, passphrase_file: Path | None, group: str)
     document = wait(work())
     if document is None:
         raise Missing(f"{group}: nobody has written a rollout for it")
-    print(json.dumps(msgspec.to_builtins(document), indent=2))
+    found = None
+    if reports is not None:
+        if not reports.is_dir():
+            raise Missing(f"{reports}: no such directory")
+        logs = ReportDirectory(OsFiles(), reports).logs()
+        found = standing(document, logs, time.time(), silent_s=silent_after)
+    if json:
+        print_json(as_json(document, found))
+    else:
+        for line in words(document, found, silent_after):
+            say(line)
 
 
 def _pin(
