@@ -9,9 +9,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import NamedTuple
 
-from sync.domain.errors import SyncError, TooSlow, Unreachable
+from sync.domain.errors import Reason, SyncError, TooSlow, Unreachable
 
 MAX_SILENT = 5
+EXPIRY = (Reason.STALE_METADATA, Reason.TRUST_EXPIRED)
 MAX_FAULTS = 10_000
 """That are kept; more are counted."""
 
@@ -50,6 +51,11 @@ class Faults:
     def noting(self, where: str) -> _Noting:
         """What is raised in the block is a fault of `where`, and goes no further."""
         return _Noting(self, where)
+
+    @property
+    def but_expiry(self) -> list[Fault]:
+        """Those that hide something: what has expired can be read all the same."""
+        return [fault for fault in self.found if fault.error.reason not in EXPIRY]
 
     def __bool__(self) -> bool:
         return self.count > 0

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from sync.domain.errors import Conflict, Missing, Reason, TrustError
+from sync.domain.errors import Conflict, Missing, TrustError
 from sync.domain.layout import TIMESTAMP, target_path
 from sync.domain.ports import WriteStore
 from sync.fleet.contents import fetch, max_bytes
@@ -46,7 +46,6 @@ _METADATA = re.compile(r"metadata/([1-9]\d{0,18})\.([A-Za-z0-9_.-]+)\.json\Z", r
 _DOCUMENT = re.compile(r"targets/(?:.*/)?([0-9a-f]{64})\.[^/]+\Z", re.ASCII)
 _FILE = re.compile(r"blobs/sha256/([0-9a-f]{64})\Z", re.ASCII)
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_EXPIRY = (Reason.STALE_METADATA, Reason.TRUST_EXPIRED)
 
 
 class Unneeded(NamedTuple):
@@ -132,8 +131,7 @@ async def sweep(store: WriteStore, garbage: Garbage, progress: Progress | None =
 
 
 def _want_whole(store: WriteStore, state: Survey) -> None:
-    faults = [fault for fault in state.faults.found if fault.error.reason not in _EXPIRY]
-    if faults:
+    if faults := state.faults.but_expiry:
         raise TrustError(
             f"{store.name}: nothing is deleted: {faults[0]}; `edge-sync verify` names all {len(faults)} faults"
         )
@@ -201,15 +199,14 @@ async def _named(
         progress.step()
 
     async def scan_document(path: str) -> None:
-        if path not in in_force:
-            _scan(await store.get(path, max_bytes=max_bytes(path.removeprefix("targets/"))), found)
+        _scan(await store.get(path, max_bytes=max_bytes(path.removeprefix("targets/"))), found)
         progress.step()
 
     await each(metadata, scan)
-    documents = [path for path in times if (match := _DOCUMENT.match(path)) and match[1] in named]
-    progress.begin("documents", len(documents) + len(state.documents))
+    older = [path for path in times if path not in in_force and (match := _DOCUMENT.match(path)) and match[1] in named]
+    progress.begin("documents", len(older) + len(state.documents))
     await each(state.documents, scan_in_force)
-    await each(documents, scan_document)
+    await each(older, scan_document)
     progress.end()
     return named | found
 

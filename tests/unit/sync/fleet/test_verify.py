@@ -14,6 +14,7 @@ from sync.domain.layout import deltas_name, manifest_name, rollout_name
 from sync.domain.ports import ReadStore
 from sync.domain.rollout import PINS_FORMAT, Candidate, Pin, Pins, encode
 from sync.fleet.faults import MAX_SILENT
+from sync.fleet.sign import Transaction
 from sync.fleet.verify import Verified, verify
 from sync.stores.directory import DirectoryStore
 from sync.stores.http import HttpStore
@@ -178,8 +179,6 @@ async def test_a_role_that_signs_what_it_may_not_speak_of_is_a_fault(shop: Shop)
     (patches,) = targets.values()
     patches.path = "models/detector/66/manifest.json"
     targets[patches.path] = patches
-    from sync.fleet.sign import Transaction
-
     await repository.commit(Transaction(renew={"deltas"}))
     assert "deltas has signed it, and may not speak of it" in texts(await walked(shop))
 
@@ -190,6 +189,27 @@ async def test_whatever_the_devices_own_client_refuses_is_a_fault(shop: Shop) ->
 
     done = await verify(shop.store, now=shop.now, as_client=refuses)
     assert texts(done) == "a device's client: not for me"
+
+
+HOSTILE = {
+    "nothing": b"",
+    "no JSON": b"\xff\xfe",
+    "deep": b"[" * 10_000,
+    "another type": b'{"signed": {"_type": "mirrors"}, "signatures": []}',
+    "no members": b'{"signed": {}, "signatures": []}',
+    "a list": b"[1, 2]",
+    "a huge number": b'{"signed": {"_type": "snapshot", "version": ' + b"9" * 5000 + b'}, "signatures": []}',
+    "signatures of no kind": b'{"signed": {"_type": "targets"}, "signatures": {"a": 1}}',
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets", "releases", "releases.bin-1", "deltas"])
+async def test_whatever_lies_in_the_place_of_metadata_is_a_fault_and_no_crash(shop: Shop, role: str, what: str) -> None:
+    path = shop.directory / "metadata/2.root.json" if role == "root" else shop.metadata(role)
+    path.write_bytes(HOSTILE[what])
+    done = await walked(shop)
+    assert set(reasons(done)) == {Reason.TRUST_SIGNATURE}, texts(done)
 
 
 async def test_an_empty_place_is_no_store(tmp_path: Path) -> None:
