@@ -36,7 +36,16 @@ def rollout() -> None:
 
 
 def _of_group(command: F) -> F:
-    return click.option("--group", default="default", show_default=True, help="The devices'.")(operator(command))
+    return click.option("--group", default="default", show_default=True, help="The devices'.")(
+        operator(json_option(command))
+    )
+
+
+def _tell(told: dict[str, object], text: str, *, json: bool) -> None:
+    if json:
+        print_json(told)
+    else:
+        say(text)
 
 
 def _change(
@@ -92,6 +101,7 @@ def start(
     probation: float | None,
     min_requests: int | None,
     swap: str | None,
+    json: bool,
 ) -> None:
     """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share."""
 
@@ -112,17 +122,17 @@ def start(
         today = datetime.now(UTC).date().isoformat()
         return rollouts.started(document, model, version, percent=percent, rings=rings, window=window, today=today)
 
-    _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
-    print(f"{group}: {model}@{version} goes to {percent:g} % of the devices")
+    after = _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
+    _tell(as_json(after, None), f"{group}: {model}@{version} goes to {percent:g} % of the devices", json=json)
 
 
 def _verb(name: str, text: str, change: Callable[[Rollout, str], Rollout], said: str) -> None:
     @rollout.command(name, help=text)
     @click.argument("model")
     @_of_group
-    def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str) -> None:
-        _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
-        print(f"{group}: {model} {said}")
+    def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str, json: bool) -> None:
+        after = _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
+        _tell(as_json(after, None), f"{group}: {model} {said}", json=json)
 
 
 _verb("pause", "Nobody else begins; who has the candidate keeps it.", rollouts.paused, "is paused")
@@ -139,7 +149,6 @@ _verb("rollback", "Everybody goes back to the stable version.", rollouts.rolled_
 @click.option(
     "--silent-after", type=duration(least=60), default="12h", show_default=True, help="Not heard of for so long."
 )
-@json_option
 def status(
     store: str,
     keys_dir: Path,
@@ -199,18 +208,29 @@ def _pin(
 @click.argument("version", type=int)
 @_of_group
 def pin(
-    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, version: int
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    device: str,
+    model: str,
+    version: int,
+    json: bool,
 ) -> None:
     """DEVICE runs VERSION of MODEL, whatever else is rolled out."""
     _pin(store, keys_dir, passphrase_file, group, device, model, version)
-    print(f"{device}: {model} is pinned to {version}")
+    told: dict[str, object] = {"device": device, "model": model, "pinned": version}
+    _tell(told, f"{device}: {model} is pinned to {version}", json=json)
 
 
 @rollout.command()
 @click.argument("device")
 @click.argument("model")
 @_of_group
-def unpin(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str) -> None:
+def unpin(
+    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, json: bool
+) -> None:
     """DEVICE goes with its group again."""
     _pin(store, keys_dir, passphrase_file, group, device, model, None)
-    print(f"{device}: {model} goes with the group")
+    told: dict[str, object] = {"device": device, "model": model, "pinned": None}
+    _tell(told, f"{device}: {model} goes with the group", json=json)

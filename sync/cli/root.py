@@ -53,6 +53,8 @@ def cli() -> None:
       edge-sync keys init --store /srv/models --keys ~/edge-keys
       edge-sync publish models/detector/17 --name detector --version 17 --store /srv/models --keys ~/edge-keys
       edge-sync rollout start detector 17 --group line-3 --percent 10 --store /srv/models --keys ~/edge-keys
+      edge-sync verify https://models.example/ --root root.json
+      edge-sync mirror https://models.example/ /media/stick
       edge-sync agent run --config /etc/edge/edge-sync.toml
       edge-sync agent status
 

@@ -97,3 +97,15 @@ def test_times_of_a_rollout_may_have_units(shop: Shop) -> None:
     said = edge_sync("rollout", "start", "detector", "2", *keys, "--spread", "soon")
     assert said.code == 2
     assert "want a duration" in said.errors
+
+
+def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3", "--json")
+    states = []
+    for verb in ("pause", "resume", "rollback"):
+        told = json.loads(edge_sync("rollout", verb, "detector", *keys).out)
+        states.append(told["document"]["models"]["detector"]["candidate"]["state"])
+    assert states == ["paused", "running", "rolling_back"]
+    told = json.loads(edge_sync("rollout", "pin", "cam-7", "detector", "2", *keys).out)
+    assert told == {"device": "cam-7", "model": "detector", "pinned": 2}
+    assert json.loads(edge_sync("rollout", "unpin", "cam-7", "detector", *keys).out)["pinned"] is None
