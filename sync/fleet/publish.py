@@ -91,7 +91,7 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
         name = deltas_name(wanted.model, wanted.version)
         change.put("deltas", name, listed(await repository.read("deltas", name), made.patches, manifest))
     await repository.commit(change)
-    for data in (*contents.values(), *blobs):
+    for data in (*contents.values(), *made.blobs):
         if not await _is_there(store, blob_path(digest_of(data))):  # taken for garbage before it was signed
             await store.create(blob_path(digest_of(data)), data)
     return published
