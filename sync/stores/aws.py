@@ -35,7 +35,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]\Z", re.ASCII)
 class Keys:
     """All empty where a service of the machine's hands them out."""
 
-    access_key_id: str = ""
+    access_key_id: str = field(default="", repr=False)
     secret_access_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
 

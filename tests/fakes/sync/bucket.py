@@ -10,7 +10,9 @@ import hashlib
 import hmac
 import http.client
 import io
+import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,11 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 KEY, SECRET = "AKIAEXAMPLE", "wJalr/SECRET+KEY"
+ACCOUNT = "123456789012"
 REGION = "eu-central-1"
 _NUMBERS = count(1)
 _ERROR = (
@@ -60,12 +64,28 @@ class Buckets:
         self.release.clear()
         self.asked.clear()
         name = f"models-{next(_NUMBERS)}"
+        self._put(f"/{name}", b"")
+        return name
+
+    def publish(self, bucket: str) -> None:
+        """All may read it."""
+        anybody = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"]}
+        resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        policy = {"Version": "2012-10-17", "Statement": [anybody | {"Resource": resources}]}
+        self._put(f"/{bucket}?policy", json.dumps(policy).encode())
+
+    def _put(self, path: str, body: bytes) -> None:
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
-        connection.request("PUT", f"/{name}", body=b"", headers={"Content-Length": "0"})
-        assert connection.getresponse().status == 200
+        connection.request("PUT", path, body=body)
+        assert connection.getresponse().status in (200, 204)
         connection.close()
         self.asked.clear()
-        return name
+
+    def fill(self, bucket: str, keys: Iterable[str]) -> None:
+        """Empty objects, without a request for each."""
+        backend = s3_backends[ACCOUNT]["aws"]
+        for key in keys:
+            backend.put_object(bucket, key, b"")
 
     def count(self, method: str) -> int:
         return sum(each[0] == method for each in self.asked)
@@ -94,7 +114,8 @@ class Buckets:
         with self._one:
             done = b"".join(self._moto(environ, start_response)) if what != "cut" else b""
         if what in ("lost", "cut", "hang"):
-            raise ConnectionResetError  # the server closes the connection, and says nothing
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError  # the server says nothing more
         return [done]
 
 
