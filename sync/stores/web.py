@@ -281,4 +281,6 @@ def _why(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientResponseError):  # whose text has the URL
         return error.message or "an answer that is no HTTP"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "broke off before its end"
     return str(error) or type(error).__name__
