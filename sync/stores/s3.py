@@ -167,7 +167,12 @@ class S3Store:
                 problem = failure
             if problem.compared:
                 # It may be ours: an attempt that arrived, and whose answer did not.
-                return await self._tag_of(path, content) if doubtful else None
+                tag = await self._tag_of(path, content) if doubtful else None
+                if tag is None and doubtful and mode != "create":
+                    raise Conflict(
+                        f"{self.name}: somebody else has written {path} meanwhile; ours may have been there before"
+                    )
+                return tag
             if not problem.passing:
                 raise problem.told() from None
             doubtful = doubtful or problem.doubtful

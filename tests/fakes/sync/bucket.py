@@ -81,11 +81,9 @@ class Buckets:
         connection.close()
         self.asked.clear()
 
-    def fill(self, bucket: str, keys: Iterable[str]) -> None:
-        """Empty objects, without a request for each."""
-        backend = s3_backends[ACCOUNT]["aws"]
-        for key in keys:
-            backend.put_object(bucket, key, b"")
+    def overwrite(self, bucket: str, key: str, data: bytes) -> None:
+        """Without a request."""
+        s3_backends[ACCOUNT]["aws"].put_object(bucket, key, data)
 
     def count(self, method: str) -> int:
         return sum(each[0] == method for each in self.asked)
