@@ -81,7 +81,7 @@ def _parts(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise OperatorError("store: want s3://bucket/prefix and the keys in the environment, got keys in the URL")
-    prefix = unquote(parts.path.strip("/"))
+    prefix = unquote(parts.path.removeprefix("/").removesuffix("/"))
     if not _BUCKET.match(parts.netloc) or parts.query or parts.fragment:
         raise OperatorError(f"store: want s3://bucket/prefix, got {url!r}")
     try:
