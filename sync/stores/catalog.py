@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -42,6 +43,16 @@ def open_for_writing(
     from sync.stores.directory import DirectoryStore
 
     return DirectoryStore(Path(unquote(urlsplit(url).path) if scheme else url))
+
+
+@asynccontextmanager
+async def writing_to(url: str) -> AsyncIterator[WriteStore]:
+    """A store that is closed with the block. Raises as `open_for_writing`."""
+    store = open_for_writing(url)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def _bucket(url: str, ca_file: Path | None, environment: Mapping[str, str]) -> WriteStore:

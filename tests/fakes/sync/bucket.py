@@ -35,9 +35,11 @@ _ERROR = (
 
 class Buckets:
     """`behave(method, path)` names what is done to a request; "" for nothing. `asked`: (method, path, headers) of each.
+    `working`: requests under way.
 
     `503:SlowDown`: a status with S3's code, and nothing is done; `lost`: it is done, and the connection cut; `cut`: the same
-    with nothing done; `blind`: it is done whatever its conditions are; `hang`: no answer before `release` is set.
+    with nothing done; `blind`: it is done whatever its conditions are; `hang`: it is done when `release` is set, and the
+    connection cut; `drop`: the same with nothing done.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,8 @@ class Buckets:
         self.release = threading.Event()
         self.check_signatures = True
         self.url = ""
-        self._one = threading.Lock()
+        self.working = 0
+        self._one, self._counting = threading.Lock(), threading.Lock()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     @property
@@ -89,6 +92,15 @@ class Buckets:
         return sum(each[0] == method for each in self.asked)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._counting:
+            self.working += 1
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            with self._counting:
+                self.working -= 1
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin-1").decode()
         headers = {
             name[5:].replace("_", "-").title(): text for name, text in environ.items() if name.startswith("HTTP_")
@@ -97,7 +109,7 @@ class Buckets:
         what, _, code = self.behave(method, path).partition(":")
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        if what == "hang":
+        if what in ("hang", "drop"):
             self.release.wait(60)
         if what == "blind":
             environ = {
@@ -110,8 +122,8 @@ class Buckets:
             start_response(f"{what} No", [("Content-Type", "application/xml"), ("Retry-After", "7")])
             return [_ERROR.format(code, SECRET).encode()]
         with self._one:
-            done = b"".join(self._moto(environ, start_response)) if what != "cut" else b""
-        if what in ("lost", "cut", "hang"):
+            done = b"".join(self._moto(environ, start_response)) if what not in ("cut", "drop") else b""
+        if what in ("lost", "cut", "hang", "drop"):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError  # the server says nothing more
         return [done]
