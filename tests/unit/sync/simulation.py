@@ -90,11 +90,11 @@ class Store:
 class Read:
     """`Documents` of one device."""
 
-    def __init__(self, store: Store, device: str) -> None:
-        self._store, self._polls = store, store.polls.setdefault(device, [])
+    def __init__(self, store: Store, device: str, clock: JumpingClock) -> None:
+        self._store, self._clock, self._polls = store, clock, store.polls.setdefault(device, [])
 
     async def refresh(self) -> None:
-        self._polls.append(asyncio.get_running_loop().time())
+        self._polls.append(self._clock.monotonic())
         if self._store.down is not None:
             raise self._store.down
 
@@ -174,22 +174,16 @@ class Fleet:
         finally:
             gc.enable()
 
-    def publish(self, number: int) -> Callable[[], None]:
+    def publish(self, number: int) -> None:
         """From now on the store has the document of that number."""
-
-        def work() -> None:
-            self.store.rollout = self.store.signed.rollouts[number]
-
-        return work
+        self.store.rollout = self.store.signed.rollouts[number]
 
     def have(self, version: int) -> set[str]:
         return {member.name for member in self.members if member.version == version}
 
     def began(self, version: int) -> dict[str, float]:
         """When, by device; the last time."""
-        return {
-            member.name: when for member in self.members for when, what in member.updates.began if what == version
-        }
+        return {member.name: when for member in self.members for when, what in member.updates.began if what == version}
 
     async def _run(self, until_s: float, at: Mapping[float, Callable[[], None]]) -> None:
         for when, what in at.items():
@@ -214,7 +208,7 @@ def before(signed_: Signed) -> ModelState:
 
 def agent_of(name: str, store: Store, clock: JumpingClock, updates: Updates | Updater) -> Agent:
     """As `sync.app` assembles it. What chance brings depends on the name alone."""
-    documents, device = Read(store, name), Device(name, GROUP)
+    documents, device = Read(store, name, clock), Device(name, GROUP)
     planner = Planner(
         device,
         documents,
