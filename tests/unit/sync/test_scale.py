@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-
 import math
 import random
 from bisect import bisect_left, bisect_right
