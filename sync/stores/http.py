@@ -1,8 +1,9 @@
 """A store behind any static web server. Read only.
 
-Rule 1: bytes come as they lie there (`Accept-Encoding: identity`), and never more than were asked for. Rule 2: a redirect to
-another host is refused: who may answer is the operator's to say. Rule 3: small objects that change are asked for with the
-tag of what came last, so that a poll with nothing new costs no body.
+Rule 1: blobs come as they lie there (`Accept-Encoding: identity`), signed documents packed where the server can, and never
+more than were asked for. Rule 2: a redirect to another host is refused: who may answer is the operator's to say. Rule 3: small
+objects that change are asked for with the tag of what came last, so that a poll with nothing new costs no body; and as
+they lie there, for a server that packs them may not know its own tags again.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sync.domain.errors import Missing, OperatorError, Refused, Unreachable
+from sync.domain.layout import TIMESTAMP
 from sync.domain.ports import Part
+from sync.stores.bodies import GZIP, OVERHEAD_BYTES, settled, whole
 
 STEP_BYTES = 1 << 18
 MAX_REMEMBERED = 64
 MAX_REMEMBERED_BYTES = 1 << 20
+USER_AGENT = "edge-sync"
 MAX_RETRY_AFTER_S = 6 * 3600.0
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\Z", re.ASCII)
 
@@ -75,20 +79,21 @@ class HttpStore:
         """Raises Missing, Unreachable, Refused."""
         tag, known = self._remembered.get(path, ("", b""))
         headers = {"If-None-Match": tag} if tag else {}
+        if path != TIMESTAMP:
+            headers["Accept-Encoding"] = GZIP
         async with self._asked(path, headers, total_s=self._limits.total_s) as answer:
             if answer.status == 304 and tag:
                 return known
             if answer.status != 200:
                 raise _refusal(self.name, path, answer)
             length = answer.content_length
-            if length is not None and length > max_bytes:
+            if length is not None and length > max_bytes + OVERHEAD_BYTES:
                 raise Refused(f"{self.name}/{path}: want at most {max_bytes} bytes, got {length}")
-            data = b""
-            while chunk := await answer.content.read(STEP_BYTES):
-                data += chunk
-                if len(data) > max_bytes:
-                    raise Refused(f"{self.name}/{path}: want at most {max_bytes} bytes, got more")
-            self._remember(path, answer.headers.get("ETag", ""), data)
+            encoding = answer.headers.get("Content-Encoding", "")
+            chunks = answer.content.iter_chunked(STEP_BYTES)
+            data = await whole(f"{self.name}/{path}", encoding, chunks, max_bytes=max_bytes)
+            if settled(answer.headers):
+                self._remember(path, answer.headers.get("ETag", ""), data)
             return data
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
@@ -154,7 +159,11 @@ class HttpStore:
             if self._ca_file is not None:
                 context.load_verify_locations(self._ca_file)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=8), auto_decompress=False, trust_env=True
+                connector=aiohttp.TCPConnector(ssl=context, limit=8),
+                auto_decompress=False,
+                trust_env=True,
+                headers={"User-Agent": USER_AGENT},
+                skip_auto_headers=("Accept",),
             )
         return self._session
 
