@@ -170,11 +170,21 @@ class TrustClient:
         with translated(self._fetcher):
             data = self._fetcher.download_bytes(BASE + TIMESTAMP, self._limits.timestamp_bytes)
         if data != known:
+            self._fetcher.hold(TIMESTAMP, data)
             return None
         set_reference_time(updater, reference)
         return updater
 
     def _renewed(self, reference: float) -> Updater:
+        held = self._fetcher.holds
+        try:
+            return self._refreshed(reference)
+        except TrustError:
+            if not held:
+                raise
+            return self._refreshed(reference)  # a root that revokes its keys may be newer than the one that was held
+
+    def _refreshed(self, reference: float) -> Updater:
         with translated(self._fetcher):
             updater = self._begin(reference)
         try:

@@ -145,7 +145,7 @@ async def test_a_poll_costs_no_more_than_it_may(origin: Origin, divided: World, 
         "first poll": 10,
         "idle poll of a new process": 2,
         "idle poll": 1,
-        "phase change": 6,
+        "phase change": 5,
     }
     assert found["first poll"][1] <= MAX_FIRST_BYTES
     assert found["idle poll of a new process"][1] <= MAX_IDLE_BYTES
