@@ -14,6 +14,7 @@ from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
 from sync.fleet.sign import Repository
+from sync.fleet.sign.repository import BINS
 from sync.stores.catalog import open_for_writing
 
 
@@ -31,7 +32,14 @@ def keys() -> None:
     show_default=True,
     help="Where to put what devices are provisioned with.",
 )
-def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -> None:
+@click.option(
+    "--bins",
+    type=click.Choice(["1", "4", "16", "64", "256"]),
+    default="16",
+    show_default=True,
+    help="Parts of the lists of rollouts and of releases, of which a device reads its own. From 500 groups on, 64.",
+)
+def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, bins: str) -> None:
     """Make keys for every role, and an empty store that they sign."""
     made = ring(keys_dir, passphrase_file)
     if made.first_root() is not None and made.seen():
@@ -41,7 +49,8 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -
     for role in ROLES.values():
         if not made.paths(role.name):  # an attempt that was cut short is gone on with
             made.make(role)
-    data = wait(Repository(open_for_writing(store), made).create())
+    bits = int(bins).bit_length() - 1
+    data = wait(Repository(open_for_writing(store), made).create(bins=dict.fromkeys(BINS, bits)))
     root.write_bytes(data)
     print(f"{store}: an empty store, signed. Devices want {root}.")
     print(f"Put {keys_dir}/offline away: it signs releases and new keys. {keys_dir}/online signs rollouts, daily.")

@@ -141,7 +141,7 @@ def parse_pins(data: bytes) -> Pins:
 
 def encode(document: Rollout | Pins) -> bytes:
     """Raises DocumentError where parsing would."""
-    data = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+    data = msgspec.json.encode(document, order="deterministic") + b"\n"
     if isinstance(document, Rollout):
         parse_rollout(data)
     else:
