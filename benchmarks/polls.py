@@ -1,11 +1,12 @@
 """What polls cost a device and a static store: requests, and bytes on the wire with all headers, beside their aims.
 
-    python -m benchmarks.polls [--rollouts N]... [--server nginx|aiohttp] [--devices N] [--every S]
+    python -m benchmarks.polls [--rollouts N]... [--server nginx|aiohttp] [--bins N]
+                              [--devices N] [--every S]
 
 Rule 1: a real web server on the loopback serves a signed store from a directory; between it and the device a proxy counts
 what goes over the wire, both ways. Rule 2: the device's part is the agent's own: the store with its ETags, the trust module,
 the planner's reads. TCP's, IP's and TLS's own bytes are not in it.
-nginx is taken where it is installed, else aiohttp's static files. Each compresses JSON, and does not, in turns.
+nginx is taken where it is in PATH, else aiohttp's static files; each as it is, and packing JSON (gzip), which aims are for.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.web import aiohttp_server, nginx_server
 from sync.agent.files import OsFiles
+from sync.agent.polls import PollLimits
 from sync.domain.digests import digest_of
 from sync.domain.layout import TIMESTAMP, manifest_name, rollout_name
 from sync.domain.release import FORMAT, File, Manifest, SignatureDoc, TensorDoc, Variant, encode_manifest
@@ -31,15 +33,18 @@ from sync.domain.rollout import FORMAT as ROLLOUT_FORMAT
 from sync.domain.rollout import Candidate, ModelRollout, Rollout, encode
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
+from sync.fleet.sign.repository import BINS
 from sync.stores.directory import DirectoryStore
 from sync.stores.http import HttpStore
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
 from sync.trust.floor import FloorFile
-from tests.fakes.sync.wire import Wire, wire_to
+from tests.fakes.sync.wire import wire_to
 
 ROLLOUTS = (5, 50, 500)
-DEVICES, EVERY_S = 1_000_000, 900.0
+MANY, MANY_BINS, DEFAULT_BINS = 500, 64, 1 << BINS["rollouts"]
+"""As `keys init` has them, and as its help says of large stores."""
+DEVICES = 1_000_000
 IDLE_AIM, FIRST_AIM, CHANGE_AIM = 400, 8_000, 4_000
 DAY_S = 86_400.0
 GROUP, OTHER, MODEL, VERSION = "group-0001", "group-0002", "detector", 3
@@ -47,7 +52,7 @@ GROUP, OTHER, MODEL, VERSION = "group-0001", "group-0002", "detector", 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one poll: requests, and bytes to the server and from it. `aim`: the most of both, 0 for none."""
+    """Of one poll: requests, and bytes to the server and from it. `aim`: the most of `both`, 0 for none."""
 
     what: str
     requests: int
@@ -56,15 +61,15 @@ class Cost:
     aim: int = 0
 
     @property
-    def met(self) -> bool:
-        return not self.aim or self.up + self.down <= self.aim
+    def both(self) -> int:
+        return self.up + self.down
 
 
 class Fleet:
     """A store with as many groups, each with its rollout, and as many releases; and one device of a group."""
 
-    def __init__(self, place: Path, count: int) -> None:
-        self._place, self._count = place, count
+    def __init__(self, place: Path, count: int, bins: int) -> None:
+        self._place, self._count, self._bits = place, count, bins.bit_length() - 1
         self.directory = place / "store"
         self._keys = KeyRing(place / "keys")
         self._store = DirectoryStore(self.directory)
@@ -74,7 +79,7 @@ class Fleet:
     async def create(self) -> None:
         for role in ROLES.values():
             await asyncio.to_thread(self._keys.make, role)
-        self._root = await Repository(self._store, self._keys).create()
+        self._root = await Repository(self._store, self._keys).create(bins=dict.fromkeys(BINS, self._bits))
         change = Transaction()
         for number in range(1, self._count + 1):
             change.put("releases", manifest_name(MODEL, number), manifest(number))
@@ -182,31 +187,67 @@ def main() -> int:
 
 async def _measured(scratch: Path, count: int, options: argparse.Namespace) -> int:
     """How many aims were missed."""
-    fleet = Fleet(scratch, count)
+    bins = options.bins or (DEFAULT_BINS if count < MANY else MANY_BINS)
+    fleet = Fleet(scratch, count, bins)
     await fleet.create()
     missed = 0
-    for compressed in (False, True):
-        async with serving(options.server, fleet.directory, compressed=compressed) as port:
+    for packed in (False, True):
+        async with serving(options.server, fleet.directory, packed=packed) as (server, port):
             costs = await measure(fleet, port)
+        print(f"\n{count} rollouts and {count} releases in {bins} bins, {server}{', packed' if packed else ''}")
+        print(f"{'poll':38} {'requests':>8} {'bytes up':>9} {'down':>7} {'both':>7} {'aim':>7}")
         for cost in costs:
-            print(count, compressed, cost)
-            missed += not cost.met
+            missed += not _print(cost, held=packed)
+        _print_fleet(costs, options.devices, options.every)
     return missed
 
 
-def serving(server: str, directory: Path, *, compressed: bool) -> AbstractAsyncContextManager[int]:
+def _print(cost: Cost, *, held: bool) -> bool:
+    """Aims are of servers that pack; another's figures are there to compare."""
+    met = not held or not cost.aim or cost.both <= cost.aim
+    aim = f"≤{cost.aim:6,}" if held and cost.aim else ""
+    figures = f"{cost.requests:8} {cost.up:9,} {cost.down:7,} {cost.both:7,} {aim:>7}"
+    print(f"{cost.what:38} {figures}{'' if met else ' MISSED'}", flush=True)
+    return met
+
+
+def _print_fleet(costs: list[Cost], devices: int, every_s: float) -> None:
+    """What a store serves to so many devices on a day without news, and what one more change costs it."""
+    first, idle, own, others = costs[0], costs[1], costs[-3], costs[-2]
+    polls_per_s = devices / every_s
+    gb_a_day = polls_per_s * DAY_S * idle.both / 1e9
+    print(
+        f"{devices:,} devices that poll every {every_s:g} s: {polls_per_s * idle.requests:,.0f} requests/s, "
+        f"{polls_per_s * idle.both * 8 / 1e6:.1f} Mbit/s, {gb_a_day:.1f} GB a day (answers: "
+        f"{polls_per_s * DAY_S * idle.down / 1e9:.1f} GB)"
+    )
+    news = [f"{what} {devices * cost.both / 1e9:.1f} GB" for what, cost in (
+        ("a change of their own rollout", own), ("of another one", others), ("their first polls", first),
+    )]  # fmt: skip
+    print(f"  more, once: {', '.join(news)}")
+
+
+@asynccontextmanager
+async def serving(server: str, directory: Path, *, packed: bool) -> AsyncIterator[tuple[str, int]]:
+    """The server's name, and its port."""
     program = shutil.which("nginx") if server != "aiohttp" else None
+    if program is None and server == "nginx":
+        raise SystemExit("nginx: want it in PATH")
     if program is not None:
-        return nginx_server(program, directory, compressed=compressed)
-    if server == "nginx":
-        raise SystemExit("nginx: want it installed")
-    return aiohttp_server(directory, compressed=compressed)
+        async with nginx_server(program, directory, packed=packed) as port:
+            yield "nginx", port
+    else:
+        async with aiohttp_server(directory, packed=packed) as port:
+            yield "aiohttp", port
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rollouts", action="append", type=int, metavar="N", help="in the store; may be repeated")
     parser.add_argument("--server", choices=("nginx", "aiohttp"), default="", help="the web server")
+    parser.add_argument("--bins", type=int, default=0, help="parts of the lists, a power of two")
+    parser.add_argument("--devices", type=int, default=DEVICES, help="of the fleet")
+    parser.add_argument("--every", type=float, default=PollLimits().poll_s, metavar="S", help="seconds between polls")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """Static web servers over a directory, as an operator has them: nginx, and aiohttp's own where there is none.
 
-Each serves on a free port of the loopback while its block lasts. compressed: whether JSON goes out as gzip to who takes that.
+Each serves on a free port of the loopback while its block lasts. packed: whether JSON goes out as gzip to who takes that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 START_S = 10.0
-MIN_COMPRESSED_BYTES = 256
+MIN_PACKED_BYTES = 256
 
 NGINX = """
 daemon off;
@@ -36,15 +36,13 @@ http {{
 
 
 @asynccontextmanager
-async def nginx_server(program: str, directory: Path, *, compressed: bool) -> AsyncIterator[int]:
+async def nginx_server(program: str, directory: Path, *, packed: bool) -> AsyncIterator[int]:
     """The port. Raises RuntimeError where it does not start."""
     port = free_port()
     with tempfile.TemporaryDirectory() as place:
-        gzip = "on" if compressed else "off"
+        gzip = "on" if packed else "off"
         config = Path(place) / "nginx.conf"
-        config.write_text(
-            NGINX.format(place=place, gzip=gzip, least=MIN_COMPRESSED_BYTES, port=port, directory=directory)
-        )
+        config.write_text(NGINX.format(place=place, gzip=gzip, least=MIN_PACKED_BYTES, port=port, directory=directory))
         process = await asyncio.create_subprocess_exec(program, "-p", place, "-e", "stderr", "-c", str(config))
         try:
             await _answers(port, process)
@@ -56,13 +54,13 @@ async def nginx_server(program: str, directory: Path, *, compressed: bool) -> As
 
 
 @asynccontextmanager
-async def aiohttp_server(directory: Path, *, compressed: bool) -> AsyncIterator[int]:
+async def aiohttp_server(directory: Path, *, packed: bool) -> AsyncIterator[int]:
     """The port."""
 
     @web.middleware
     async def compress(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = await handler(request)
-        if compressed and request.path.endswith(".json"):
+        if packed and request.path.endswith(".json"):
             answer.enable_compression()
         return answer
 

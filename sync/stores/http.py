@@ -2,8 +2,8 @@
 
 Rule 1: blobs come as they lie there (`Accept-Encoding: identity`), signed documents packed where the server can, and never
 more than were asked for. Rule 2: a redirect to another host is refused: who may answer is the operator's to say. Rule 3: small
-objects that change are asked for with the tag of what came last, so that a poll with nothing new costs no body; and as
-they lie there, for a server that packs them may not know its own tags again.
+objects that change are asked for with the tag of what came last, so that a poll with nothing new costs no body; and then as
+they lie there, for servers that pack an object may not know its tag again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sync.domain.errors import Missing, OperatorError, Refused, Unreachable
-from sync.domain.layout import TIMESTAMP
 from sync.domain.ports import Part
 from sync.stores.bodies import GZIP, OVERHEAD_BYTES, settled, whole
 
@@ -78,9 +77,7 @@ class HttpStore:
     async def get(self, path: str, *, max_bytes: int) -> bytes:
         """Raises Missing, Unreachable, Refused."""
         tag, known = self._remembered.get(path, ("", b""))
-        headers = {"If-None-Match": tag} if tag else {}
-        if path != TIMESTAMP:
-            headers["Accept-Encoding"] = GZIP
+        headers = {"If-None-Match": tag} if tag else {"Accept-Encoding": GZIP}
         async with self._asked(path, headers, total_s=self._limits.total_s) as answer:
             if answer.status == 304 and tag:
                 return known
