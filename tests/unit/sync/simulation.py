@@ -75,12 +75,13 @@ def signed(place: Path, documents: Sequence[Rollout]) -> Signed:
 
 @dataclass(slots=True)
 class Store:
-    """`down`: what every poll gets, None for an answer. `polls`: when, by device, in seconds of the loop."""
+    """`down`: what every poll gets, None for an answer. `polls`, `reports`: when, by device, in seconds of the loop."""
 
     signed: Signed
     rollout: Rollout
     down: SyncError | None = None
     polls: dict[str, list[float]] = field(default_factory=dict)
+    reports: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def asked(self) -> list[float]:
@@ -216,6 +217,12 @@ def agent_of(name: str, store: Store, clock: JumpingClock, updates: Updates | Up
         now=clock.now,
         local=lambda: datetime.fromtimestamp(clock.now(), UTC),
     )
+    reports = store.reports.setdefault(name, [])
+
+    def report() -> Report:
+        reports.append(clock.monotonic())
+        return Report(name, GROUP, 0, 0.0, {})
+
     return Agent(
         documents=documents,
         planner=planner,
@@ -223,7 +230,7 @@ def agent_of(name: str, store: Store, clock: JumpingClock, updates: Updates | Up
         staging=cast(Staging, NothingStaged()),
         reporter=Reporter(Outbox(FaultyFiles(), Path("/outbox")), None),
         journal=lambda: Journal(models={MODEL: updates.state(MODEL)}),
-        report=lambda: Report(name, GROUP, 0, 0.0, {}),
+        report=report,
         clock=clock,
         limits=LoopLimits(),
         chance=random.Random(name),

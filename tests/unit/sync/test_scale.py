@@ -24,7 +24,7 @@ from sync.agent.journal import JournalFile
 from sync.agent.loop import LoopLimits
 from sync.agent.polls import Polls
 from sync.agent.updater import Updater
-from sync.domain.errors import Unreachable
+from sync.domain.errors import Refused, Unreachable
 from sync.domain.journal import ModelState, Phase
 from sync.domain.rollout import FORMAT, Candidate, ModelRollout, Probation, Rollout, State, want
 from tests.fakes.sync.jumping import JumpingClock, JumpingLoop
@@ -230,6 +230,27 @@ def test_the_loop_polls_when_the_pauses_say(documents: Signed) -> None:
         for when, after in itertools.pairwise(polls):
             expected_s = expected_s * 2 if down <= when < up else LIMITS.poll_s
             assert (1 - LIMITS.jitter) * expected_s <= after - when <= (1 + LIMITS.jitter) * expected_s
+
+
+def test_the_loop_comes_back_when_the_store_wishes_and_not_before(documents: Signed) -> None:
+    fleet = Fleet(documents, 50)
+    fleet.store.down = Refused("503 Service Unavailable", retry_after_s=10_000)
+    fleet.run(12_000.0, {})
+    for first, second, *more in fleet.store.polls.values():
+        assert 10_000 <= second - first <= 10_000 + LONGEST_S
+        assert not more
+
+
+def test_reports_of_devices_that_start_at_one_moment_never_come_at_one_moment(documents: Signed) -> None:
+    fleet = Fleet(documents, 200)
+    fleet.publish(PAUSED)
+    fleet.run(LIMITS.heartbeat_s * 1.1 + LONGEST_S, {})
+    reports = fleet.store.reports.values()
+    assert {len(each) for each in reports} <= {1, 2}
+    first = sorted(each[0] for each in reports)
+    assert peak(first, 60.0) < by_chance(200 * 60 / LIMITS.poll_s)
+    second = sorted(each[1] for each in reports if len(each) > 1)
+    assert second[-1] - second[0] > LIMITS.heartbeat_s * LIMITS.jitter
 
 
 def polled(count: int, until: float, down: Any) -> Iterator[tuple[float, int]]:
