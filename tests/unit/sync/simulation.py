@@ -11,11 +11,13 @@ import asyncio
 import gc
 import random
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter
@@ -34,6 +36,7 @@ from sync.domain.update import Target
 from sync.trust.documents import SignedDocuments
 from tests.fakes.sync.files import FaultyFiles
 from tests.fakes.sync.jumping import JumpingClock, JumpingLoop
+from tests.unit.sync.agent.world import MODELS, Disk, Server, Stages
 from tests.unit.sync.trust.world import World
 
 GROUP, MODEL, OLD, NEW = "cameras", "m", 16, 17
@@ -241,3 +244,29 @@ class NothingStaged:
     """There are no files to collect."""
 
     def collect(self, kept: object) -> None: ...
+
+
+class AtOnce(ThreadPoolExecutor):
+    """No threads: work is done where it is handed in, so that it takes no time."""
+
+    def submit(self, work: Any, /, *args: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **options))
+        return done
+
+
+def updater(signed_: Signed, clock: JumpingClock, changed: Any) -> Updater:
+    """The real one, on a disk in memory and with a server that serves what it is told."""
+    disk = Disk()
+    journal = JournalFile(disk, Path("/state.json"), MODELS)
+    journal.load()
+    journal.write({MODEL: before(signed_)}, reports=0)
+    return Updater(
+        journal=journal,
+        files=disk,
+        models_dir=MODELS,
+        stage=Stages(),
+        server=Server(disk),
+        clock=clock,
+        changed=changed,
+    )

@@ -13,23 +13,30 @@ import math
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sync.agent.journal import JournalFile
 from sync.agent.loop import LoopLimits
 from sync.agent.polls import Polls
-from sync.agent.updater import Updater
 from sync.domain.errors import Refused, Unreachable
 from sync.domain.journal import ModelState, Phase
 from sync.domain.rollout import FORMAT, Candidate, ModelRollout, Probation, Rollout, State, want
 from tests.fakes.sync.jumping import JumpingClock, JumpingLoop
-from tests.unit.sync.agent.world import MODELS, Disk, Server, Stages
-from tests.unit.sync.simulation import GROUP, MODEL, NEW, OLD, Fleet, Signed, Store, agent_of, before, signed
+from tests.unit.sync.simulation import (
+    GROUP,
+    MODEL,
+    NEW,
+    OLD,
+    AtOnce,
+    Fleet,
+    Signed,
+    Store,
+    agent_of,
+    signed,
+    updater,
+)
 
 DEVICES = 10_000
 LIMITS = LoopLimits()
@@ -268,15 +275,6 @@ def polled(count: int, until: float, down: Any) -> Iterator[tuple[float, int]]:
 # -- the simulation itself
 
 
-class AtOnce(ThreadPoolExecutor):
-    """No threads: work is done where it is handed in, so that it takes no time."""
-
-    def submit(self, work: Any, /, *args: Any, **options: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(work(*args, **options))
-        return done
-
-
 @pytest.mark.parametrize("number", range(5))
 def test_an_agent_with_its_updater_begins_when_a_simulated_one_does(documents: Signed, number: int) -> None:
     fleet = Fleet(documents, 5)
@@ -302,20 +300,3 @@ def test_an_agent_with_its_updater_begins_when_a_simulated_one_does(documents: S
 
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         assert runner.run(work()) == pytest.approx([fleet.began(NEW)[name]], abs=1e-3)
-
-
-def updater(documents: Signed, clock: JumpingClock, changed: Any) -> Updater:
-    """The real one, on a disk in memory and with a server that serves what it is told."""
-    disk = Disk()
-    journal = JournalFile(disk, Path("/state.json"), MODELS)
-    journal.load()
-    journal.write({MODEL: before(documents)}, reports=0)
-    return Updater(
-        journal=journal,
-        files=disk,
-        models_dir=MODELS,
-        stage=Stages(),
-        server=Server(disk),
-        clock=clock,
-        changed=changed,
-    )
