@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
 from sync.agent.polls import PollLimits, Polls
 from sync.agent.reporter import Reporter
@@ -48,12 +49,13 @@ class Agent:
         journal: Callable[[], Journal],
         report: Callable[[], Report],
         clock: Clock,
+        board: Board | None = None,
         limits: LoopLimits | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._documents, self._planner, self._updater = documents, planner, updater
         self._staging, self._reporter, self._journal, self._report = staging, reporter, journal, report
-        self._clock, self._limits = clock, limits or LoopLimits()
+        self._clock, self._limits, self._board = clock, limits or LoopLimits(), board
         self._polls = Polls(self._limits, chance or random.Random())
         self._news: dict[str, asyncio.Event] = {}
         self.problem: SyncError | None = None
@@ -83,11 +85,18 @@ class Agent:
                 await self._reporter.put(self._report())
                 await self._reporter.flush()
                 return polled
-            await self._clock.sleep(min([wait for wait in waits if wait > 0], default=0.0))
+            wait_s = min([wait for wait in waits if wait > 0], default=0.0)
+            await self._clock.sleep(min(wait_s, end - self._clock.monotonic()))
         return False
 
     async def poll(self) -> bool:
         """Whether the documents could be had, and were planned by."""
+        polled = await self._ask()
+        if self._board is not None:
+            await self._board.polled(self.problem, self.refusals, self._updater.targets)
+        return polled
+
+    async def _ask(self) -> bool:
         try:
             await self._documents.refresh()
             plan = await self._planner.plan(self._journal().models)
@@ -103,14 +112,19 @@ class Agent:
         return True
 
     async def _poll_for_ever(self, group: asyncio.TaskGroup) -> None:
-        await self._clock.sleep(self._polls.first_s(serves=self._serves()))
+        await self._sleep(self._polls.first_s(serves=self._serves()))
         while True:
             ok = await self.poll()
             for model in self._updater.targets:
                 self._watch(group, model)
                 self._news[model].set()
             retry_after_s = getattr(self.problem, "retry_after_s", 0.0)
-            await self._clock.sleep(self._polls.good_s() if ok else self._polls.failed_s(retry_after_s))
+            await self._sleep(self._polls.good_s() if ok else self._polls.failed_s(retry_after_s))
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._board is not None:
+            await self._board.polls_in(seconds)
+        await self._clock.sleep(seconds)
 
     def _watch(self, group: asyncio.TaskGroup, model: str) -> None:
         if model not in self._news:
@@ -122,6 +136,8 @@ class Agent:
         while True:
             news.clear()
             wait_s = await self._advance(model)
+            if self._board is not None:
+                await self._board.acts_in(model, wait_s)
             if wait_s > 0:
                 sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
                 heard = asyncio.ensure_future(news.wait())

@@ -94,6 +94,20 @@ class TrustClient:
         """What a person should know of the floor; "" for nothing."""
         return self._floor.problem
 
+    @property
+    def signed_until(self) -> float:
+        """When the first of what was verified ends, in seconds since the epoch; 0 before the first good refresh."""
+        return min(self.ends.values(), default=0.0)
+
+    @property
+    def ends(self) -> Mapping[str, float]:
+        """When what was verified ends, in seconds since the epoch, by type: the first of those that are delegated to."""
+        ends: dict[str, float] = {}
+        for signed in tuple(verified(self._updater)) if self._updater is not None else ():
+            end = signed.expires.timestamp()
+            ends[signed.type] = min(end, ends.get(signed.type, end))
+        return ends
+
     async def refresh(self) -> None:
         """Take in the newest metadata. Raises TrustError, StoreError, DiskError; what was known before is kept then."""
         await self._alone(self._refresh)
