@@ -141,7 +141,7 @@ def parse_pins(data: bytes) -> Pins:
 
 def encode(document: Rollout | Pins) -> bytes:
     """Raises DocumentError where parsing would."""
-    data = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+    data = msgspec.json.encode(document, order="deterministic") + b"\n"
     if isinstance(document, Rollout):
         parse_rollout(data)
     else:
@@ -177,6 +177,8 @@ def want(
 
     `active`: the version that it runs. Order: a pin; back to stable where the candidate is rolled back; the candidate
     for those that it is for, and for those that have it already while it is paused or done; stable.
+    Who goes forward waits for its moment in the spread, to a candidate and to what was promoted alike; who goes back goes
+    at once: what it goes back to is still there.
     """
     document = rollout.models.get(model)
     wishes: list[Wish] = []
@@ -188,8 +190,11 @@ def want(
     if candidate is not None and _is_for(candidate, device_id, rings, active):
         wait_s = 0.0 if active == candidate.version else rollout.spread_s * bucket(candidate.id + "/spread", device_id)
         wishes.append(Wish(candidate.version, candidate.id, wait_s))
-    if document.stable is not None:
-        wishes.append(Wish(document.stable))
+    if (stable := document.stable) is not None:
+        recalled = candidate is not None and candidate.state == "rolling_back"
+        forward = active is not None and active < stable and not recalled
+        wait_s = rollout.spread_s * bucket(f"{model}/{stable}/spread", device_id) if forward else 0.0
+        wishes.append(Wish(stable, wait_s=wait_s))
     return tuple(wishes)
 
 

@@ -127,6 +127,24 @@ def test_who_runs_the_candidate_has_nothing_to_wait_for() -> None:
     assert want("d", frozenset(), document, "m", active=17)[0] == Wish(17, "r-1", 0.0)
 
 
+def test_what_was_promoted_is_spread_as_the_candidate_was() -> None:
+    document = rollout(spread_s=1000)
+    waits = [want(device, frozenset(), document, "m", active=15)[0].wait_s for device in DEVICES]
+    for tenth in range(10):
+        share = sum(tenth * 100 <= wait < tenth * 100 + 100 for wait in waits) / len(waits)
+        assert share == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("active", [None, 16, 17])
+def test_who_has_nothing_or_goes_back_goes_at_once(active: int | None) -> None:
+    assert want("d", frozenset(), rollout(spread_s=1000), "m", active=active) == (Wish(16),)
+
+
+def test_a_rollout_that_is_rolled_back_is_left_at_once_to_whichever_side() -> None:
+    document = rollout(candidate("rolling_back"), stable=18, spread_s=1000)
+    assert want("d", frozenset(), document, "m", active=17) == (Wish(18),)
+
+
 @pytest.mark.parametrize(
     ("window", "inside", "outside"),
     [("22:00-05:00", (23, 0), (12, 59)), ("22:00-05:00", (4, 59), (5, 0)), ("09:00-17:30", (17, 29), (17, 30))],
