@@ -32,7 +32,7 @@ def started(
     """A candidate for a share of the group. today: a date, for its id. Raises OperatorError while another is under way."""
     before = document.models.get(model, ModelRollout())
     other = before.candidate
-    if other is not None and other.version != version and other.state in ("running", "paused", "rolling_back"):
+    if other is not None and other.version != version and other.state in ("running", "paused"):
         raise OperatorError(f"{model}: version {other.version} is {other.state}; promote it or roll it back first")
     if before.stable == version:
         raise OperatorError(f"{model}: version {version} is what the whole group runs")
