@@ -151,10 +151,11 @@ def _pin(
         path = PINS.replace("<bin>", pin_bin(device))
         data = await repository.read("rollouts", path)
         before: Pins | None = parse_pins(data) if data is not None else None
-        transaction = Transaction()
-        transaction.put("rollouts", path, encode(rollouts.pinned(before, device, model, version)))
         data = await repository.read("rollouts", rollout_name(group))
         document = parse_rollout(data) if data is not None else rollouts.empty(group)
+        transaction = Transaction()
+        after = rollouts.pinned(before, device, model, version, after=document.seq)
+        transaction.put("rollouts", path, encode(after))
         if document.pins_ref != PINS:
             transaction.put("rollouts", rollout_name(group), encode(rollouts.settings(document, pins_ref=PINS)))
         await repository.commit(transaction)

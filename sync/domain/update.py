@@ -36,7 +36,7 @@ MAX_TRIES = 3
 
 
 class Target(NamedTuple):
-    """A release that this device should go to, and how. `seq`: of the rollout document."""
+    """A release that this device should go to, and how. `seq`: of the rollout document, or of the pin where that is newer."""
 
     release: Installed
     wish: Wish

@@ -87,10 +87,13 @@ def settings(document: Rollout, model: str | None = None, **changes: Any) -> Rol
     return _with(document, model, msgspec.structs.replace(before, **changes))
 
 
-def pinned(pins: Pins | None, device: str, model: str, version: int | None) -> Pins:
-    """One device to one version; None takes the pin out. Raises OperatorError where there is none to take out."""
+def pinned(pins: Pins | None, device: str, model: str, version: int | None, *, after: int = 0) -> Pins:
+    """One device to one version; None takes the pin out. Raises OperatorError where there is none to take out.
+
+    after: the number of the rollout document in force: what failed under that, or before, is tried again.
+    """
     pins = pins or Pins(PINS_FORMAT, 0, {})
-    seq = pins.seq + 1
+    seq = max(pins.seq, after) + 1
     mine = dict(pins.devices.get(device, {}))
     if version is not None:
         mine[model] = Pin(version, seq)
