@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from sync.domain.errors import OperatorError
 from sync.domain.rollout import Rollout, want
 from sync.fleet import rollouts
+
+Change = Callable[[Rollout], Rollout]
 
 
 def start(document: Rollout, version: int, percent: float = 100.0) -> Rollout:
@@ -30,23 +34,23 @@ def test_after_a_rollback_the_next_version_may_be_started() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda each: each, lambda each: rollouts.paused(each, "m")])
-def test_a_candidate_that_devices_may_have_is_not_replaced_by_another(change: object) -> None:
-    assert callable(change)
-    with pytest.raises(OperatorError, match="version 3 is (running|paused); promote it or roll it back first"):
+def test_a_candidate_that_devices_may_have_is_not_replaced_by_another(change: Change) -> None:
+    with pytest.raises(OperatorError, match=r"version 3 is (running|paused); promote it or roll it back first"):
         start(change(start(with_stable(2), 3)), 4)
 
 
 def test_every_change_raises_the_number_of_the_document() -> None:
     document = start(with_stable(1), 2, percent=1)
     steps = [document]
-    for change in (
+    changes: list[Change] = [
         lambda each: rollouts.widened(each, "m", 10),
         lambda each: rollouts.paused(each, "m"),
         lambda each: rollouts.resumed(each, "m"),
         lambda each: rollouts.rolled_back(each, "m"),
         lambda each: start(each, 3),
         lambda each: rollouts.promoted(each, "m"),
-    ):
+    ]
+    for change in changes:
         steps.append(change(steps[-1]))
     seqs = [each.seq for each in steps]
     assert seqs == sorted(set(seqs))
