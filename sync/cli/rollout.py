@@ -71,7 +71,11 @@ def _change(
 @click.option("--spread", type=click.FloatRange(min=0), help="Seconds over which devices begin.")
 @click.option("--probation", type=click.FloatRange(min=0), help="Seconds for which the new version is watched.")
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
-@click.option("--swap", type=click.Choice(["beside", "replace"]))
+@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A share of failures above the old version's.")
+@click.option(
+    "--max-p99-ratio", type=click.FloatRange(min=0), help="Of a run's time to the old version's; 0: it is not judged."
+)
+@click.option("--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile.")
 def start(
     store: str,
     keys_dir: Path,
@@ -85,6 +89,8 @@ def start(
     spread: float | None,
     probation: float | None,
     min_requests: int | None,
+    max_error_rate: float | None,
+    max_p99_ratio: float | None,
     swap: str | None,
 ) -> None:
     """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share."""
@@ -93,7 +99,12 @@ def start(
         document = before
         if spread is not None:
             document = rollouts.settings(document, spread_s=spread)
-        judged = {"seconds": probation, "min_requests": min_requests}
+        judged = {
+            "seconds": probation,
+            "min_requests": min_requests,
+            "max_error_rate": max_error_rate,
+            "max_p99_ratio": max_p99_ratio,
+        }
         given = {key: value for key, value in judged.items() if value is not None}
         if given:
             known = document.models[model].probation if model in document.models else Probation()

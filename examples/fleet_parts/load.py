@@ -1,0 +1,110 @@
+"""Clients that keep asking, and what they saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.demo.clients import MODEL, Connection
+
+CLIENTS = 4
+PAUSE_S = 0.004
+"""Between two requests of one client."""
+PALE = 8
+"""The brightest pixel of a pale picture; of any other it is 16."""
+RECONNECT_S = 0.05
+
+
+@dataclass
+class Count:
+    """`answered`: by version. `failed`: answers that were none, by what they said. `unheard`: there was no server to ask."""
+
+    sent: int = 0
+    answered: Counter[int] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    unheard: int = 0
+
+    def since(self, before: Count) -> Count:
+        """What has been counted after `before`; of those under way at that moment, the answers count too."""
+        return Count(
+            self.sent - before.sent,
+            self.answered - before.answered,
+            self.failed - before.failed,
+            self.unheard - before.unheard,
+        )
+
+    def copy(self) -> Count:
+        return Count(self.sent, self.answered.copy(), self.failed.copy(), self.unheard)
+
+    def __str__(self) -> str:
+        versions = ", ".join(f"{count} by version {version}" for version, count in sorted(self.answered.items()))
+        lost = f", {self.unheard} found no server" if self.unheard else ""
+        return f"{self.sent} requests sent, {self.failed.total()} failed{lost}; answered: {versions or 'none'}"
+
+
+class Load:
+    """A context manager: clients ask on while it is open. `pale`: whether they send pale pictures only.
+
+    images: uint8 [n,8,8] of 0 to 16.
+    """
+
+    def __init__(self, port: int, images: npt.NDArray[np.uint8]) -> None:
+        self.pale = False
+        self.count = Count()
+        self._port = port
+        self._bright = [as_input(image) for image in images if image.max() > PALE]
+        self._dim = [as_input(np.minimum(image, PALE)) for image in images]
+        self._clients: list[asyncio.Task[None]] = []
+        self._over = asyncio.Event()
+
+    async def __aenter__(self) -> Load:
+        self._clients = [asyncio.create_task(self._ask(each)) for each in range(CLIENTS)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Whatever is under way is waited for, and counted."""
+        self._over.set()
+        await asyncio.gather(*self._clients)
+
+    async def settle(self) -> Count:
+        """The count, when all that has been sent until now is answered."""
+        sent = self.count.sent
+        while self.count.answered.total() + self.count.failed.total() + self.count.unheard < sent:
+            await asyncio.sleep(PAUSE_S)
+        return self.count.copy()
+
+    async def _ask(self, turn: int) -> None:
+        connection = Connection(self._port)
+        while not self._over.is_set():
+            pictures = self._dim if self.pale else self._bright
+            data = pictures[turn % len(pictures)]
+            turn += CLIENTS
+            body = {"inputs": [{"name": "image", "shape": [1, 8, 8, 1], "datatype": "INT8", "data": data}]}
+            self.count.sent += 1
+            try:
+                status, answer = await connection.post(f"/v2/models/{MODEL}/infer", body)
+            except (OSError, EOFError):
+                self.count.unheard += 1
+                connection.close()
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            if status == 200:
+                self.count.answered[int(answer["model_version"])] += 1
+            else:
+                self.count.failed[f"{status}: {answer.get('error', answer)}"] += 1
+            await asyncio.sleep(PAUSE_S)
+        connection.close()
+
+
+def as_input(image: npt.NDArray[np.uint8]) -> list[list[list[int]]]:
+    """Pixels 0 to 16 of [8,8] → int8 [8,8,1], as the model was quantized: its scale is 16/255, its zero point -128."""
+    values = np.clip(np.round(image.astype(np.float32) * 255 / 16) - 128, -128, 127).astype(int)
+    nested: list[list[list[int]]] = values[..., None].tolist()
+    return nested
