@@ -213,7 +213,9 @@ class Story:
         for line in json.dumps(msgspec.to_builtins(model), indent=2).splitlines():
             say(f"  {line}")
         holds = model.reason == reason and model.active == GOOD and bool(model.detail)
-        self._claim(f"it names version {GOOD} as the one that serves, and {reason} as what version {version} died of", holds)
+        self._claim(
+            f"it names version {GOOD} as the one that serves, and {reason} as what version {version} died of", holds
+        )
 
 
 def done(outcome: str, version: int) -> Callable[[ModelReport], bool]:

@@ -70,7 +70,9 @@ class Office:
         """The first one beyond `after` reports of which `what` holds. Raises TimeoutError."""
 
         def found() -> Report | None:
-            return next((each for each in self.reports[after:] if model in each.models and what(each.models[model])), None)
+            return next(
+                (each for each in self.reports[after:] if model in each.models and what(each.models[model])), None
+            )
 
         async with asyncio.timeout(REPORT_WITHIN_S), self._news:
             while (report := found()) is None:

@@ -117,7 +117,7 @@ class Planner:
         return Target(
             release=release,
             wish=wish,
-            seq=max(rollout.seq, wish.pin_seq or 0),
+            seq=rollout.seq,
             probation=document.probation if document is not None else Probation(),
             swap=swap,
             min_rate_Bps=rollout.min_rate_Bps,

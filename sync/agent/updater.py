@@ -118,6 +118,8 @@ class Updater:
         if target is None or (state.active is not None and target.release.release == state.active.release):
             return self._limits.max_retry_s
         now = self._clock.now()
+        if update.known_bad(state, target.release.release, target.wish, now) is not None:
+            return self._limits.max_retry_s  # it failed since the plan was made
         noted = update.seen(state, target.wish, now)
         if noted is not state:
             await self._write(model, noted)

@@ -75,7 +75,9 @@ def _change(
 @click.option(
     "--max-p99-ratio", type=click.FloatRange(min=0), help="Of a run's time to the old version's; 0: it is not judged."
 )
-@click.option("--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile.")
+@click.option(
+    "--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile."
+)
 def start(
     store: str,
     keys_dir: Path,
