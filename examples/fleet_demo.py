@@ -181,9 +181,7 @@ class Story:
         said = await self._office.edge_sync("agent", "status", "--config", device.config, "--json")
         state = json.loads(said)["models"][MODEL]
         self._claim("the agent knows where it was", state["phase"] == "probation")
-        before = await load.settle()
-        while not (seen := (await load.settle()).since(before)).answered:
-            await asyncio.sleep(0.05)
+        seen = await load.heard()
         self._claim(f"and version {version} serves on", set(seen.answered) == {version})
 
     # -- what the acts share
@@ -210,7 +208,7 @@ class Story:
     def _tell_report(self, report: Report, version: int, reason: str) -> None:
         model = report.models[MODEL]
         say(f"report {report.seq} of {report.device}, which says why:")
-        for line in json.dumps(msgspec.to_builtins(model), indent=2).splitlines():
+        for line in json.dumps(msgspec.to_builtins(model), indent=2, ensure_ascii=False).splitlines():
             say(f"  {line}")
         holds = model.reason == reason and model.active == GOOD and bool(model.detail)
         self._claim(

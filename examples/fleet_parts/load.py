@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -15,14 +16,15 @@ from edge.demo.clients import MODEL, Connection
 CLIENTS = 4
 PAUSE_S = 0.004
 """Between two requests of one client."""
-PALE = 8
+PALE = 9
 """The brightest pixel of a pale picture; of any other it is 16."""
 RECONNECT_S = 0.05
+HEARD_WITHIN_S = 30.0
 
 
 @dataclass
 class Count:
-    """`answered`: by version. `failed`: answers that were none, by what they said. `unheard`: there was no server to ask."""
+    """`answered`: by version. `failed`: answers that were none, by what they said. `unheard`: there was no server, or it was not ready."""
 
     sent: int = 0
     answered: Counter[int] = field(default_factory=Counter)
@@ -38,12 +40,16 @@ class Count:
             self.unheard - before.unheard,
         )
 
+    def over(self) -> int:
+        """Those that nobody waits for any more."""
+        return self.answered.total() + self.failed.total() + self.unheard
+
     def copy(self) -> Count:
         return Count(self.sent, self.answered.copy(), self.failed.copy(), self.unheard)
 
     def __str__(self) -> str:
         versions = ", ".join(f"{count} by version {version}" for version, count in sorted(self.answered.items()))
-        lost = f", {self.unheard} found no server" if self.unheard else ""
+        lost = f", {self.unheard} found no server that was ready" if self.unheard else ""
         return f"{self.sent} requests sent, {self.failed.total()} failed{lost}; answered: {versions or 'none'}"
 
 
@@ -61,6 +67,7 @@ class Load:
         self._dim = [as_input(np.minimum(image, PALE)) for image in images]
         self._clients: list[asyncio.Task[None]] = []
         self._over = asyncio.Event()
+        self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Load:
         self._clients = [asyncio.create_task(self._ask(each)) for each in range(CLIENTS)]
@@ -76,9 +83,18 @@ class Load:
     async def settle(self) -> Count:
         """The count, when all that has been sent until now is answered."""
         sent = self.count.sent
-        while self.count.answered.total() + self.count.failed.total() + self.count.unheard < sent:
-            await asyncio.sleep(PAUSE_S)
+        await self._until(lambda: self.count.over() >= sent)
         return self.count.copy()
+
+    async def heard(self) -> Count:
+        """What is counted from now on until there is an answer. Raises TimeoutError."""
+        before = await self.settle()
+        await self._until(lambda: self.count.answered.total() > before.answered.total())
+        return (await self.settle()).since(before)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(HEARD_WITHIN_S), self._news:
+            await self._news.wait_for(holds)
 
     async def _ask(self, turn: int) -> None:
         connection = Connection(self._port)
@@ -88,19 +104,28 @@ class Load:
             turn += CLIENTS
             body = {"inputs": [{"name": "image", "shape": [1, 8, 8, 1], "datatype": "INT8", "data": data}]}
             self.count.sent += 1
-            try:
-                status, answer = await connection.post(f"/v2/models/{MODEL}/infer", body)
-            except (OSError, EOFError):
-                self.count.unheard += 1
-                connection.close()
-                await asyncio.sleep(RECONNECT_S)
-                continue
-            if status == 200:
-                self.count.answered[int(answer["model_version"])] += 1
-            else:
-                self.count.failed[f"{status}: {answer.get('error', answer)}"] += 1
-            await asyncio.sleep(PAUSE_S)
+            there = await self._one(connection, body)
+            async with self._news:
+                self._news.notify_all()
+            await asyncio.sleep(PAUSE_S if there else RECONNECT_S)
         connection.close()
+
+    async def _one(self, connection: Connection, body: object) -> bool:
+        """Whether there was a server, and it was ready."""
+        try:
+            status, answer = await connection.post(f"/v2/models/{MODEL}/infer", body)
+        except (OSError, EOFError):
+            self.count.unheard += 1
+            connection.close()
+            return False
+        if status == 503:
+            self.count.unheard += 1
+            return False
+        if status == 200:
+            self.count.answered[int(answer["model_version"])] += 1
+        else:
+            self.count.failed[f"{status}: {answer.get('error', answer)}"] += 1
+        return True
 
 
 def as_input(image: npt.NDArray[np.uint8]) -> list[list[list[int]]]:
