@@ -25,12 +25,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-
 from fleet_parts import versions
-from fleet_parts.device import Device, DemoFailed
+from fleet_parts.device import DemoFailed, Device
 from fleet_parts.load import Count, Load
 from fleet_parts.office import Office
+
 from sync.domain.errors import SyncError
+from sync.domain.journal import Phase, parse_journal
 from sync.domain.report import ModelReport, Report
 from sync.stores.directory import DirectoryStore
 
@@ -101,6 +102,7 @@ class Story:
         before, after = await load.settle(), len(self._office.reports)
         await asyncio.sleep(self._pace.load_s)
         await self._start(2, "--probation", self._pace.probation_s, "--max-p99-ratio", 0)
+        say("(it is a larger net than version 1: that it is slower is meant, and not judged)")
         report = await self._office.report(MODEL, done("committed", 2), after=after)
         await asyncio.sleep(self._pace.load_s)
         seen = (await load.settle()).since(before)
@@ -162,7 +164,6 @@ class Story:
         middle = await load.settle()
         seen = middle.since(before)
         say(f"bright pictures: {seen}")
-        say(f"of its failures: {next(iter(seen.failed), 'none')}")
         self._claim(f"version {version} failed on them, and was taken back {took_s:.1f} s later", bool(seen.failed))
         await asyncio.sleep(self._pace.load_s)
         seen = (await load.settle()).since(middle)
@@ -178,9 +179,9 @@ class Story:
         await device.start_agent()
 
     async def _still_on_probation(self, load: Load, device: Device, version: int) -> None:
-        said = await self._office.edge_sync("agent", "status", "--config", device.config, "--json")
-        state = json.loads(said)["models"][MODEL]
-        self._claim("the agent knows where it was", state["phase"] == "probation")
+        await self._office.edge_sync("agent", "status", "--config", device.config)
+        state = parse_journal(await asyncio.to_thread(device.journal.read_bytes)).models[MODEL]
+        self._claim("the agent knows where it was", state.phase is Phase.PROBATION)
         seen = await load.heard()
         self._claim(f"and version {version} serves on", set(seen.answered) == {version})
 

@@ -60,7 +60,7 @@ class Device:
     def __init__(self, room: Path, name: str, *, store: str, reports: str) -> None:
         """store, reports: URLs."""
         self.room, self.port = room, _free_port()
-        self.config = room / "agent.toml"
+        self.config, self.journal = room / "agent.toml", room / "device" / "sync" / "state.json"
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         (room / "device").mkdir()
         self.config.write_text(CONFIG.format(name=name, room=room, store=store, reports=reports))

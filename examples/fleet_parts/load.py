@@ -20,6 +20,10 @@ PALE = 9
 """The brightest pixel of a pale picture; of any other it is 16."""
 RECONNECT_S = 0.05
 HEARD_WITHIN_S = 30.0
+STARTING = (404, 503)
+"""What a server answers until the model is loaded."""
+MAX_TOLD = 3
+"""Kinds of failures, the most common ones."""
 
 
 @dataclass
@@ -50,7 +54,8 @@ class Count:
     def __str__(self) -> str:
         versions = ", ".join(f"{count} by version {version}" for version, count in sorted(self.answered.items()))
         lost = f", {self.unheard} found no server that was ready" if self.unheard else ""
-        return f"{self.sent} requests sent, {self.failed.total()} failed{lost}; answered: {versions or 'none'}"
+        text = f"{self.sent} requests sent, {self.failed.total()} failed{lost}; answered: {versions or 'none'}"
+        return "".join([text, *(f"\n    {count} times {what}" for what, count in self.failed.most_common(MAX_TOLD))])
 
 
 class Load:
@@ -118,7 +123,7 @@ class Load:
             self.count.unheard += 1
             connection.close()
             return False
-        if status == 503:
+        if status in STARTING:
             self.count.unheard += 1
             return False
         if status == 200:

@@ -20,11 +20,11 @@ REPORT_WITHIN_S = 60.0
 class Office:
     """An async context manager. Keys, store and root.json lie in `room`; `url` of the web server ends without a slash."""
 
-    def __init__(self, room: Path, *, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, room: Path) -> None:
         self.store, self.keys = room / "store", room / "keys"
         self.url = ""
         self.reports: list[Report] = []
-        self._room, self._tell = room, tell
+        self._room = room
         self._news = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -46,7 +46,7 @@ class Office:
     async def edge_sync(self, *arguments: object, fails_with: int = 0) -> str:
         """Run a command, tell it with what it says, and return that. Raises DemoFailed for another exit code."""
         words = [str(each) for each in arguments]
-        self._tell("$ edge-sync " + shlex.join(word.replace(f"{self._room}/", "") for word in words))
+        print("$ edge-sync " + shlex.join(word.replace(f"{self._room}/", "") for word in words), flush=True)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sync", *words),
             stdin=asyncio.subprocess.DEVNULL,
@@ -61,7 +61,7 @@ class Office:
             await process.wait()
             raise
         for line in said.splitlines():
-            self._tell("  " + line)
+            print("  " + line, flush=True)
         if process.returncode != fails_with:
             raise DemoFailed(f"edge-sync {words[0]}: want exit code {fails_with}, got {process.returncode}")
         return said
