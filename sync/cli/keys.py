@@ -1,15 +1,14 @@
-"""`edge-sync keys` and `edge-sync refresh`: who may say what, and for how long it holds."""
+"""`edge-sync keys`: who may say what, and for how long it holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from sync.cli.options import operator, ring
+from sync.cli.options import json_option, operator, ring
+from sync.cli.output import print_json
 from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
@@ -31,7 +30,8 @@ def keys() -> None:
     show_default=True,
     help="Where to put what devices are provisioned with.",
 )
-def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -> None:
+@json_option
+def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, json: bool) -> None:
     """Make keys for every role, and an empty store that they sign."""
     made = ring(keys_dir, passphrase_file)
     if made.first_root() is not None and made.seen():
@@ -43,6 +43,9 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -
             made.make(role)
     data = wait(Repository(open_for_writing(store), made).create())
     root.write_bytes(data)
+    if json:
+        print_json({"store": store, "root": str(root)})
+        return
     print(f"{store}: an empty store, signed. Devices want {root}.")
     print(f"Put {keys_dir}/offline away: it signs releases and new keys. {keys_dir}/online signs rollouts, daily.")
 
@@ -50,7 +53,8 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path) -
 @keys.command()
 @operator
 @click.argument("role", type=click.Choice(list(ROLES)))
-def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str) -> None:
+@json_option
+def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str, json: bool) -> None:
     """New keys for ROLE, in place of the old ones."""
 
     async def work() -> None:
@@ -59,13 +63,16 @@ def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str) 
         await repository.rotate(role)
 
     wait(work())
+    if json:
+        print_json({"store": store, "rotated": role})
+        return
     print(f"{role}: new keys are in force; the old ones sign nothing any more")
 
 
 @keys.command()
 @operator
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(store: str, keys_dir: Path, passphrase_file: Path | None, as_json: bool) -> None:
+@json_option
+def show(store: str, keys_dir: Path, passphrase_file: Path | None, json: bool) -> None:
     """Roles, which of their keys are here, and when their signatures end."""
     held = ring(keys_dir, passphrase_file)
 
@@ -80,22 +87,9 @@ def show(store: str, keys_dir: Path, passphrase_file: Path | None, as_json: bool
          "expires": ends[name].isoformat()}
         for name, role in ROLES.items()
     ]  # fmt: skip
-    if as_json:
-        print(json.dumps(rows, indent=2))
+    if json:
+        print_json(rows)
         return
     print(f"{'ROLE':10} {'KEYS HERE':10} {'WANTED':7} EXPIRES")
     for row in rows:
         print(f"{row['role']:10} {row['here']:<10} {row['threshold']:<7} {row['expires']}")
-
-
-@click.command()
-@operator
-def refresh(store: str, keys_dir: Path, passphrase_file: Path | None) -> None:
-    """Sign anew what the online keys sign, where half of its time is over."""
-
-    async def work() -> Sequence[str]:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        return await repository.refresh()
-
-    print(f"{store}: signed anew: {', '.join(wait(work()))}")

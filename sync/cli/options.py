@@ -13,6 +13,38 @@ from sync.fleet.keys import KeyRing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_ROOT_BYTES = 512_000
+
+store_option = click.option("--store", required=True, envvar="EDGE_SYNC_STORE", help="A directory or a URL.")
+json_option = click.option("--json", is_flag=True, help="Print JSON.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+root_option = click.option(
+    "--root", type=click.Path(path_type=Path), help="What devices are provisioned with: proves whose store it is."
+)
+
+
+def reading(command: F) -> F:
+    """--token-file and --ca-file."""
+    for option in (
+        click.option("--ca-file", default="", help="Certificates that are trusted beside the system's."),
+        click.option("--token-file", default="", help="Holds the bearer token that the store wants."),
+    ):
+        command = option(command)
+    return command
+
+
+def root_bytes(root: Path | None) -> bytes | None:
+    """Raises OperatorError."""
+    if root is None:
+        return None
+    try:
+        data = root.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{root}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_ROOT_BYTES:
+        raise OperatorError(f"{root}: want at most {MAX_ROOT_BYTES} bytes, got {len(data)}")
+    return data
+
 
 def operator(command: F) -> F:
     """--store, --keys and --passphrase-file."""
@@ -26,7 +58,7 @@ def operator(command: F) -> F:
             envvar="EDGE_SYNC_KEYS",
             help="Where the private keys are.",
         ),
-        click.option("--store", required=True, envvar="EDGE_SYNC_STORE", help="A directory or a URL."),
+        store_option,
     ):
         command = option(command)
     return command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,19 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from sync.cli.options import operator, ring
+from sync.agent.files import OsFiles
+from sync.cli.options import json_option, operator, ring
+from sync.cli.output import print_json, say
 from sync.cli.root import wait
+from sync.cli.standing import as_json, words
+from sync.cli.units import duration
 from sync.domain.errors import Missing, OperatorError
 from sync.domain.layout import manifest_name, rollout_name
 from sync.domain.rollout import Pins, Probation, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
 from sync.fleet import rollouts
+from sync.fleet.reports import ReportDirectory
 from sync.fleet.sign import Repository, Transaction
+from sync.fleet.standing import standing
 from sync.stores.catalog import open_for_writing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,7 +36,16 @@ def rollout() -> None:
 
 
 def _of_group(command: F) -> F:
-    return click.option("--group", default="default", show_default=True, help="The devices'.")(operator(command))
+    return click.option("--group", default="default", show_default=True, help="The devices'.")(
+        operator(json_option(command))
+    )
+
+
+def _tell(told: dict[str, object], text: str, *, json: bool) -> None:
+    if json:
+        print_json(told)
+    else:
+        say(text)
 
 
 def _change(
@@ -68,8 +83,8 @@ def _change(
 @click.option("--percent", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Of the group.")
 @click.option("--ring", "rings", multiple=True, help="Devices of this ring first.")
 @click.option("--window", default="", help="When devices may begin, in their time: 22:00-05:00.")
-@click.option("--spread", type=click.FloatRange(min=0), help="Seconds over which devices begin.")
-@click.option("--probation", type=click.FloatRange(min=0), help="Seconds for which the new version is watched.")
+@click.option("--spread", type=duration(bare=True), help="Over which devices begin: 1h; a bare number is seconds.")
+@click.option("--probation", type=duration(bare=True), help="For which the new version is watched: 10m.")
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
 @click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A share of failures above the old version's.")
 @click.option(
@@ -94,6 +109,7 @@ def start(
     max_error_rate: float | None,
     max_p99_ratio: float | None,
     swap: str | None,
+    json: bool,
 ) -> None:
     """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share."""
 
@@ -119,17 +135,17 @@ def start(
         today = datetime.now(UTC).date().isoformat()
         return rollouts.started(document, model, version, percent=percent, rings=rings, window=window, today=today)
 
-    _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
-    print(f"{group}: {model}@{version} goes to {percent:g} % of the devices")
+    after = _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
+    _tell(as_json(after, None), f"{group}: {model}@{version} goes to {percent:g} % of the devices", json=json)
 
 
 def _verb(name: str, text: str, change: Callable[[Rollout, str], Rollout], said: str) -> None:
     @rollout.command(name, help=text)
     @click.argument("model")
     @_of_group
-    def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str) -> None:
-        _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
-        print(f"{group}: {model} {said}")
+    def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str, json: bool) -> None:
+        after = _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
+        _tell(as_json(after, None), f"{group}: {model} {said}", json=json)
 
 
 _verb("pause", "Nobody else begins; who has the candidate keeps it.", rollouts.paused, "is paused")
@@ -140,8 +156,22 @@ _verb("rollback", "Everybody goes back to the stable version.", rollouts.rolled_
 
 @rollout.command()
 @_of_group
-def status(store: str, keys_dir: Path, passphrase_file: Path | None, group: str) -> None:
-    """The group's document."""
+@click.option(
+    "--reports", type=click.Path(path_type=Path, file_okay=False), help="Where `edge-sync collect` keeps them."
+)
+@click.option(
+    "--silent-after", type=duration(least=60), default="12h", show_default=True, help="Not heard of for so long."
+)
+def status(
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    reports: Path | None,
+    silent_after: float,
+    json: bool,
+) -> None:
+    """What the group's document says, and how many of its devices are where."""
 
     async def work() -> Rollout | None:
         repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
@@ -152,7 +182,17 @@ def status(store: str, keys_dir: Path, passphrase_file: Path | None, group: str)
     document = wait(work())
     if document is None:
         raise Missing(f"{group}: nobody has written a rollout for it")
-    print(json.dumps(msgspec.to_builtins(document), indent=2))
+    found = None
+    if reports is not None:
+        if not reports.is_dir():
+            raise Missing(f"{reports}: no such directory")
+        logs = ReportDirectory(OsFiles(), reports).logs()
+        found = standing(document, logs, time.time(), silent_s=silent_after)
+    if json:
+        print_json(as_json(document, found))
+    else:
+        for line in words(document, found, silent_after):
+            say(line)
 
 
 def _pin(
@@ -182,18 +222,29 @@ def _pin(
 @click.argument("version", type=int)
 @_of_group
 def pin(
-    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, version: int
+    store: str,
+    keys_dir: Path,
+    passphrase_file: Path | None,
+    group: str,
+    device: str,
+    model: str,
+    version: int,
+    json: bool,
 ) -> None:
     """DEVICE runs VERSION of MODEL, whatever else is rolled out."""
     _pin(store, keys_dir, passphrase_file, group, device, model, version)
-    print(f"{device}: {model} is pinned to {version}")
+    told: dict[str, object] = {"device": device, "model": model, "pinned": version}
+    _tell(told, f"{device}: {model} is pinned to {version}", json=json)
 
 
 @rollout.command()
 @click.argument("device")
 @click.argument("model")
 @_of_group
-def unpin(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str) -> None:
+def unpin(
+    store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, json: bool
+) -> None:
     """DEVICE goes with its group again."""
     _pin(store, keys_dir, passphrase_file, group, device, model, None)
-    print(f"{device}: {model} goes with the group")
+    told: dict[str, object] = {"device": device, "model": model, "pinned": None}
+    _tell(told, f"{device}: {model} goes with the group", json=json)

@@ -21,12 +21,17 @@ from sync.domain.errors import (
 )
 
 T = TypeVar("T")
+NOT_FOUND, UNREACHABLE, FAILED_CHECK = 3, 4, 5
 GROUPS = {
     "keys": "sync.cli.keys",
     "publish": "sync.cli.publish",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
-    "refresh": "sync.cli.keys",
+    "refresh": "sync.cli.refresh",
+    "verify": "sync.cli.verify",
+    "mirror": "sync.cli.mirror",
+    "gc": "sync.cli.gc",
+    "collect": "sync.cli.collect",
 }
 
 
@@ -48,6 +53,8 @@ def cli() -> None:
       edge-sync keys init --store /srv/models --keys ~/edge-keys
       edge-sync publish models/detector/17 --name detector --version 17 --store /srv/models --keys ~/edge-keys
       edge-sync rollout start detector 17 --group line-3 --percent 10 --store /srv/models --keys ~/edge-keys
+      edge-sync verify https://models.example/ --root root.json
+      edge-sync mirror https://models.example/ /media/stick
       edge-sync agent run --config /etc/edge/edge-sync.toml
       edge-sync agent status
 
@@ -73,11 +80,11 @@ def exit_code(error: SyncError) -> int:
     if isinstance(error, OperatorError):
         return 2
     if isinstance(error, Missing):
-        return 3
+        return NOT_FOUND
     if isinstance(error, Unreachable):
-        return 4
+        return UNREACHABLE
     if isinstance(error, TrustError | HashMismatch | DocumentError):
-        return 5
+        return FAILED_CHECK
     return 1
 
 

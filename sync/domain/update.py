@@ -96,10 +96,11 @@ def waits_s(state: ModelState, wish: Wish, now: float) -> float:
 
 
 def seen(state: ModelState, wish: Wish, now: float) -> ModelState:
-    """The state with the wish noted, the same object where it was noted before."""
+    """The state with the wish noted, the same object where it was noted before. Another wish has no outcome yet."""
     if state.rollout == wish.rollout and state.first_seen:
         return state
-    return msgspec.structs.replace(state, rollout=wish.rollout, first_seen=now)
+    fresh = {} if state.rollout == wish.rollout else _outcome()
+    return msgspec.structs.replace(state, rollout=wish.rollout, first_seen=now, **fresh)
 
 
 def told(before: ModelState, after: ModelState) -> ModelState:

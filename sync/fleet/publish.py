@@ -22,7 +22,7 @@ import msgspec
 from edge.domain.layout import MODEL_FILES
 from sync.domain.deltas import Patch
 from sync.domain.digests import digest_of
-from sync.domain.errors import OperatorError
+from sync.domain.errors import Missing, OperatorError
 from sync.domain.layout import blob_path, deltas_name, manifest_name
 from sync.domain.ports import WriteStore
 from sync.domain.release import (
@@ -91,7 +91,21 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
         name = deltas_name(wanted.model, wanted.version)
         change.put("deltas", name, listed(await repository.read("deltas", name), made.patches, manifest))
     await repository.commit(change)
+    for data in (*contents.values(), *made.blobs):
+        if not await _is_there(store, blob_path(digest_of(data))):  # taken for garbage before it was signed
+            await store.create(blob_path(digest_of(data)), data)
     return published
+
+
+async def _is_there(store: WriteStore, path: str) -> bool:
+    try:
+        part = await store.get_part(path, start=0, etag="")
+    except Missing:
+        return False
+    close = getattr(part.chunks, "aclose", None)
+    if close is not None:
+        await close()
+    return True
 
 
 async def check(directory: Path) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class DirectoryStore:
     def _create(self, path: str, data: bytes | Path) -> bool:
         target = self._file(path)
         if target.exists():
+            with suppress(OSError):
+                os.utime(target)  # somebody wants it: to who collects garbage it is new
             return False
         with self._errors(path), self._written(target, data) as fresh:
             try:

@@ -1,0 +1,111 @@
+"""`edge-sync rollout status`: the document, and what the devices have said, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from sync.agent.files import OsFiles
+from sync.domain.report import ModelReport, Report
+from sync.domain.rollout import Candidate
+from sync.fleet.reports import ReportDirectory
+from tests.unit.sync.cli.edge_sync import Said, edge_sync
+from tests.unit.sync.fleet.shop import Shop
+
+
+@pytest.fixture
+def reports(shop: Shop, tmp_path: Path) -> Path:
+    """Of five devices, one of them silent for two days."""
+    asyncio.run(shop.roll_out(Candidate(2, "r-9", "running", percent=100.0, rings=("canary",)), seq=9))
+    kept, now = ReportDirectory(OsFiles(), tmp_path / "reports"), time.time()
+    for name, ago_s, model in (
+        ("cam-1", 0, ModelReport(active=2, rollout="r-9", outcome="committed")),
+        ("cam-2", 0, ModelReport(active=1, rollout="r-9", outcome="failed", reason="health_errors", detail="\x1b[2J")),
+        ("cam-3", 0, ModelReport(active=1, rollout="r-9", phase="staging", reason="blocked_disk")),
+        ("cam-4", 2 * 86400, ModelReport(active=1)),
+        ("cam-5", 0, ModelReport(active=2, rollout="r-9", phase="probation")),
+    ):
+        kept.take(Report(name, "line-3", 1, now - ago_s, {"detector": model}), now - ago_s)
+    return tmp_path / "reports"
+
+
+def status(shop: Shop, *more: str | Path) -> Said:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory)
+    return edge_sync("rollout", "status", *keys, "--group", "line-3", *more)
+
+
+def test_people_are_told_how_many_are_where_why_some_failed_and_who_is_late(shop: Shop, reports: Path) -> None:
+    said = status(shop, "--reports", reports)
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "line-3: document 9; 5 devices reported, 1 silent for more than 12 h",
+        "detector",
+        "  candidate 2 (r-9), running for 100 %, rings canary: 5 devices",
+        "    not begun         1",
+        "    staging           1",
+        "    probation         1",
+        "    committed         1",
+        "    failed            1  health_errors 1",
+        "    held up by blocked_disk 1",
+        "    straggler: cam-4: silent for 2 d, last not begun",
+        "  stable 1: 0 devices",
+        "  running 2: 2, 1: 3",
+    ]
+
+
+def test_programs_are_told_the_same(shop: Shop, reports: Path) -> None:
+    told = json.loads(status(shop, "--reports", reports, "--json", "--silent-after", "1h").out)
+    assert (told["document"]["seq"], told["devices"], told["silent"]) == (9, 5, 1)
+    candidate = told["models"]["detector"]["candidate"]
+    assert candidate["where"] == {
+        "not_begun": 1, "staging": 1, "swapping": 0, "probation": 1, "rolling_back": 0, "committed": 1, "failed": 1
+    }  # fmt: skip
+    assert (candidate["failed"], candidate["held"], candidate["under_way"]) == ({"health_errors": 1}, {"blocked_disk": 1}, 2)  # fmt: skip
+    (straggler,) = candidate["stragglers"]
+    assert straggler["device"] == "cam-4"
+    assert straggler["for_s"] == pytest.approx(2 * 86400, abs=60)
+    assert told["models"]["detector"]["running"] == {"2": 2, "1": 3}
+
+
+def test_without_reports_it_says_what_the_document_says(shop: Shop) -> None:
+    said = status(shop)
+    assert said.out.splitlines() == [
+        "line-3: document 1",
+        "detector",
+        "  candidate 2 (r-1), running for 10 %",
+        "  stable 1",
+    ]
+    assert json.loads(status(shop, "--json").out)["document"]["models"]["detector"]["stable"] == 1
+
+
+def test_a_group_or_reports_that_are_not_there_are_3(shop: Shop, tmp_path: Path) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory)
+    assert edge_sync("rollout", "status", *keys, "--group", "line-9").code == 3
+    assert status(shop, "--reports", tmp_path / "none").code == 3
+
+
+def test_times_of_a_rollout_may_have_units(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3")
+    assert edge_sync("rollout", "start", "detector", "2", *keys, "--spread", "1h30m", "--probation", "90").code == 0
+    document = json.loads(status(shop, "--json").out)["document"]
+    assert document["spread_s"] == 5400
+    assert document["models"]["detector"]["probation"]["seconds"] == 90
+    said = edge_sync("rollout", "start", "detector", "2", *keys, "--spread", "soon")
+    assert said.code == 2
+    assert "want a duration" in said.errors
+
+
+def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3", "--json")
+    states = []
+    for verb in ("pause", "resume", "rollback"):
+        told = json.loads(edge_sync("rollout", verb, "detector", *keys).out)
+        states.append(told["document"]["models"]["detector"]["candidate"]["state"])
+    assert states == ["paused", "running", "rolling_back"]
+    told = json.loads(edge_sync("rollout", "pin", "cam-7", "detector", "2", *keys).out)
+    assert told == {"device": "cam-7", "model": "detector", "pinned": 2}
+    assert json.loads(edge_sync("rollout", "unpin", "cam-7", "detector", *keys).out)["pinned"] is None
