@@ -34,6 +34,8 @@ def started(
     other = before.candidate
     if other is not None and other.version != version and other.state in ("running", "paused"):
         raise OperatorError(f"{model}: version {other.version} is {other.state}; promote it or roll it back first")
+    if other is not None and other.version == version and other.state == "paused":
+        raise OperatorError(f"{model}: version {version} is paused; resume it first")
     if before.stable == version:
         raise OperatorError(f"{model}: version {version} is what the whole group runs")
     number = document.seq + 1
@@ -50,7 +52,7 @@ def widened(document: Rollout, model: str, percent: float) -> Rollout:
         raise OperatorError(f"{model}: version {candidate.version} is {candidate.state}; resume it first")
     if percent < candidate.percent:
         raise OperatorError(
-            f"{model}: want more than {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
+            f"{model}: want at least {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
         )
     return _changed(document, model, percent=percent)
 

@@ -59,3 +59,16 @@ def test_every_change_raises_the_number_of_the_document() -> None:
 def test_without_a_stable_version_nothing_is_rolled_back() -> None:
     with pytest.raises(OperatorError, match="no stable version"):
         rollouts.rolled_back(start(rollouts.empty("g"), 1), "m")
+
+
+def test_a_version_that_is_paused_is_resumed_and_not_started_anew() -> None:
+    document = rollouts.paused(start(with_stable(2), 3, percent=10), "m")
+    with pytest.raises(OperatorError, match="version 3 is paused; resume it first"):
+        start(document, 3)
+
+
+def test_a_share_is_never_made_smaller() -> None:
+    document = start(with_stable(2), 3, percent=10)
+    with pytest.raises(OperatorError, match=r"want at least 10 %, got 5 %"):
+        rollouts.widened(document, "m", 5)
+    assert wanted(rollouts.widened(document, "m", 10)) == wanted(document)
