@@ -38,7 +38,7 @@ class DeviceSection(Section, frozen=True):
 
 
 class StoreSection(Section, frozen=True):
-    """`url`: a directory, http:// or https://. `root`: the metadata that the device was provisioned with."""
+    """`url`: a directory, http://, https:// or s3://. `root`: the metadata that the device was provisioned with."""
 
     url: str = ""
     root: str = "/etc/edge/root.json"

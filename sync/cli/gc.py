@@ -13,7 +13,7 @@ from sync.cli.progress import shown
 from sync.cli.root import wait
 from sync.cli.units import duration, say_size
 from sync.fleet.garbage import ORDER, Garbage, find, sweep
-from sync.stores.catalog import open_for_writing
+from sync.stores.catalog import writing_to
 
 
 @click.command()
@@ -42,22 +42,21 @@ def gc(store: str, root: Path | None, dry_run: bool, grace: float, keep: float, 
     show = shown(quiet=quiet or json)
 
     async def work() -> Garbage:
-        opened = open_for_writing(store)
         try:
-            found = await find(
-                opened,
-                now=datetime.now(UTC),
-                first_root=provisioned,
-                keep=timedelta(seconds=keep),
-                grace=timedelta(seconds=grace),
-                progress=show,
-            )
-            if not dry_run:
-                await sweep(opened, found, show)
-            return found
+            async with writing_to(store) as opened:
+                found = await find(
+                    opened,
+                    now=datetime.now(UTC),
+                    first_root=provisioned,
+                    keep=timedelta(seconds=keep),
+                    grace=timedelta(seconds=grace),
+                    progress=show,
+                )
+                if not dry_run:
+                    await sweep(opened, found, show)
+                return found
         finally:
             show.end()
-            await opened.close()
 
     garbage = wait(work())
     if json:

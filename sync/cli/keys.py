@@ -13,7 +13,7 @@ from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
 from sync.fleet.sign import Repository
-from sync.stores.catalog import open_for_writing
+from sync.stores.catalog import writing_to
 
 
 @click.group()
@@ -41,7 +41,12 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, j
     for role in ROLES.values():
         if not made.paths(role.name):  # an attempt that was cut short is gone on with
             made.make(role)
-    data = wait(Repository(open_for_writing(store), made).create())
+
+    async def work() -> bytes:
+        async with writing_to(store) as opened:
+            return await Repository(opened, made).create()
+
+    data = wait(work())
     root.write_bytes(data)
     if json:
         print_json({"store": store, "root": str(root)})
@@ -58,9 +63,10 @@ def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str, 
     """New keys for ROLE, in place of the old ones."""
 
     async def work() -> None:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        await repository.rotate(role)
+        async with writing_to(store) as opened:
+            repository = Repository(opened, ring(keys_dir, passphrase_file))
+            await repository.open()
+            await repository.rotate(role)
 
     wait(work())
     if json:
@@ -77,9 +83,10 @@ def show(store: str, keys_dir: Path, passphrase_file: Path | None, json: bool) -
     held = ring(keys_dir, passphrase_file)
 
     async def work() -> Repository:
-        repository = Repository(open_for_writing(store), held)
-        await repository.open()
-        return repository
+        async with writing_to(store) as opened:
+            repository = Repository(opened, held)
+            await repository.open()
+            return repository
 
     ends = wait(work()).due(timedelta(days=36500))
     rows = [

@@ -16,7 +16,7 @@ from sync.cli.units import say_size
 from sync.domain.errors import TooSlow, Unreachable
 from sync.fleet.mirror import Mirrored
 from sync.fleet.mirror import mirror as copy
-from sync.stores.catalog import open_for_writing, open_store
+from sync.stores.catalog import open_store, writing_to
 
 
 @click.command()
@@ -44,20 +44,19 @@ def mirror(
 
     async def run() -> Mirrored:
         origin = open_store(source, token_file=token_file, ca_file=ca_file)
-        destination = open_for_writing(target)
         try:
-            return await copy(
-                origin,
-                destination,
-                now=lambda: datetime.now(UTC),
-                spool=work or _cache(),
-                root=provisioned,
-                check=check,
-                progress=shown(quiet=quiet or json),
-            )
+            async with writing_to(target) as destination:
+                return await copy(
+                    origin,
+                    destination,
+                    now=lambda: datetime.now(UTC),
+                    spool=work or _cache(),
+                    root=provisioned,
+                    check=check,
+                    progress=shown(quiet=quiet or json),
+                )
         finally:
             await origin.close()
-            await destination.close()
 
     done = wait(run())
     if json:

@@ -12,7 +12,7 @@ from sync.cli.root import wait
 from sync.fleet.publish import Published, Wanted
 from sync.fleet.publish import publish as publish_version
 from sync.fleet.sign import Repository
-from sync.stores.catalog import open_for_writing
+from sync.stores.catalog import writing_to
 
 
 @click.command()
@@ -46,10 +46,10 @@ def publish(
     wanted = Wanted(name, version, directory, variant, accel, priority, min_counter=min_counter, breaking=breaking)
 
     async def work() -> Published:
-        opened = open_for_writing(store)
-        repository = Repository(opened, ring(keys_dir, passphrase_file))
-        await repository.open()
-        return await publish_version(repository, opened, wanted, dry_run=dry_run)
+        async with writing_to(store) as opened:
+            repository = Repository(opened, ring(keys_dir, passphrase_file))
+            await repository.open()
+            return await publish_version(repository, opened, wanted, dry_run=dry_run)
 
     done = wait(work())
     if as_json:

@@ -19,7 +19,7 @@ from sync.cli.units import duration, say_duration
 from sync.domain.errors import SyncError
 from sync.fleet.renewal import MOST_S, Listener, Renewed, keep_renewed, renew
 from sync.fleet.sign import Repository
-from sync.stores.catalog import open_for_writing
+from sync.stores.catalog import writing_to
 
 STOP_WITHIN_S = 30.0
 """After SIGTERM a transaction may go on for so long."""
@@ -39,11 +39,8 @@ def refresh(
     held = ring(keys_dir, passphrase_file)
 
     async def work() -> Renewed:
-        opened = open_for_writing(store)
-        try:
+        async with writing_to(store) as opened:
             return await renew(Repository(opened, held), also)
-        finally:
-            await opened.close()
 
     if every is None:
         done = wait(work())

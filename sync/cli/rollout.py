@@ -24,7 +24,7 @@ from sync.fleet import rollouts
 from sync.fleet.reports import ReportDirectory
 from sync.fleet.sign import Repository, Transaction
 from sync.fleet.standing import standing
-from sync.stores.catalog import open_for_writing
+from sync.stores.catalog import writing_to
 
 F = TypeVar("F", bound=Callable[..., Any])
 PINS = "rollouts/pins/<bin>.json"
@@ -62,16 +62,17 @@ def _change(
         raise OperatorError(f"--group: want letters, digits, '_' and '-', got {group!r}")
 
     async def work() -> Rollout:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        if wants is not None and await repository.document("releases", manifest_name(*wants)) is None:
-            raise Missing(f"{wants[0]}@{wants[1]}: was never published")
-        data = await repository.read("rollouts", rollout_name(group))
-        after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
-        transaction = Transaction()
-        transaction.put("rollouts", rollout_name(group), encode(after))
-        await repository.commit(transaction)
-        return after
+        async with writing_to(store) as opened:
+            repository = Repository(opened, ring(keys_dir, passphrase_file))
+            await repository.open()
+            if wants is not None and await repository.document("releases", manifest_name(*wants)) is None:
+                raise Missing(f"{wants[0]}@{wants[1]}: was never published")
+            data = await repository.read("rollouts", rollout_name(group))
+            after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
+            transaction = Transaction()
+            transaction.put("rollouts", rollout_name(group), encode(after))
+            await repository.commit(transaction)
+            return after
 
     return wait(work())
 
@@ -174,10 +175,11 @@ def status(
     """What the group's document says, and how many of its devices are where."""
 
     async def work() -> Rollout | None:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        data = await repository.read("rollouts", rollout_name(group))
-        return parse_rollout(data) if data is not None else None
+        async with writing_to(store) as opened:
+            repository = Repository(opened, ring(keys_dir, passphrase_file))
+            await repository.open()
+            data = await repository.read("rollouts", rollout_name(group))
+            return parse_rollout(data) if data is not None else None
 
     document = wait(work())
     if document is None:
@@ -199,19 +201,20 @@ def _pin(
     store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, version: int | None
 ) -> None:
     async def work() -> None:
-        repository = Repository(open_for_writing(store), ring(keys_dir, passphrase_file))
-        await repository.open()
-        path = PINS.replace("<bin>", pin_bin(device))
-        data = await repository.read("rollouts", path)
-        before: Pins | None = parse_pins(data) if data is not None else None
-        data = await repository.read("rollouts", rollout_name(group))
-        document = parse_rollout(data) if data is not None else rollouts.empty(group)
-        transaction = Transaction()
-        after = rollouts.pinned(before, device, model, version, after=document.seq)
-        transaction.put("rollouts", path, encode(after))
-        if document.pins_ref != PINS:
-            transaction.put("rollouts", rollout_name(group), encode(rollouts.settings(document, pins_ref=PINS)))
-        await repository.commit(transaction)
+        async with writing_to(store) as opened:
+            repository = Repository(opened, ring(keys_dir, passphrase_file))
+            await repository.open()
+            path = PINS.replace("<bin>", pin_bin(device))
+            data = await repository.read("rollouts", path)
+            before: Pins | None = parse_pins(data) if data is not None else None
+            data = await repository.read("rollouts", rollout_name(group))
+            document = parse_rollout(data) if data is not None else rollouts.empty(group)
+            transaction = Transaction()
+            after = rollouts.pinned(before, device, model, version, after=document.seq)
+            transaction.put("rollouts", path, encode(after))
+            if document.pins_ref != PINS:
+                transaction.put("rollouts", rollout_name(group), encode(rollouts.settings(document, pins_ref=PINS)))
+            await repository.commit(transaction)
 
     wait(work())
 

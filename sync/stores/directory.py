@@ -1,6 +1,7 @@
 """A store in a directory: a disk, a USB stick, what a web server serves.
 
 Rule 1: an object appears whole, by a link or a rename, after it was synced. Rule 2: who swaps holds the store's lock.
+Rule 3: what is read is one file from its first byte to its last, whatever has its name meanwhile.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from sync.domain.errors import Conflict, Missing, Refused, Unreachable
@@ -40,10 +43,10 @@ class DirectoryStore:
         return await asyncio.to_thread(self._get, path, max_bytes)
 
     def _get(self, path: str, max_bytes: int) -> bytes:
-        with self._errors(path), self._file(path).open("rb") as file:
+        with self._errors(path), self._open(path) as file:
             data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
-            raise Refused(f"{path}: want at most {max_bytes} bytes, got more")
+            raise Refused(f"{self.name}: {path}: want at most {max_bytes} bytes, got more")
         return data
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
@@ -52,18 +55,20 @@ class DirectoryStore:
 
     def _part(self, path: str, start: int, etag: str) -> Part:
         with self._errors(path):
-            status = self._file(path).stat()
-        tag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-        begin = start if etag in ("", tag) and start <= status.st_size else 0
-        return Part(begin, status.st_size, tag, self._chunks(path, begin))
+            file = self._open(path)
+            status = os.fstat(file.fileno())
+            tag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+            begin = start if etag in ("", tag) and start <= status.st_size else 0
+            file.seek(begin)
+        return Part(begin, status.st_size, tag, _Chunks(file, f"{self.name}: {path}"))
 
-    async def _chunks(self, path: str, start: int) -> AsyncIterator[bytes]:
-        with self._errors(path):
-            file = await asyncio.to_thread(self._file(path).open, "rb")
-        with file:
-            file.seek(start)
-            while data := await asyncio.to_thread(file.read, STEP_BYTES):
-                yield data
+    def _open(self, path: str) -> FileIO:
+        """Raises OSError, also for what is no file: a pipe would be waited for."""
+        handle = os.open(self._file(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise IsADirectoryError
+        return FileIO(handle)
 
     async def create(self, path: str, data: bytes | Path) -> bool:
         """Raises Unreachable, Refused."""
@@ -89,8 +94,8 @@ class DirectoryStore:
 
     def _tagged(self, path: str) -> tuple[bytes, str] | None:
         try:
-            with self._errors(path):
-                data = self._file(path).read_bytes()
+            with self._errors(path), self._open(path) as file:
+                data = file.readall()
         except Missing:
             return None
         return data, hashlib.sha256(data).hexdigest()
@@ -115,14 +120,18 @@ class DirectoryStore:
             yield each
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        below = self._file(prefix.strip("/")) if prefix.strip("/") else self._directory
+        if not below.is_dir():
+            return
         with self._errors(prefix):
-            for folder, _, files in os.walk(self._directory / prefix):
+            for folder, _, files in os.walk(below, onerror=_unless_gone):
                 for name in sorted(files):
                     if name == LOCK or name.endswith(NEW):
                         continue
                     file = Path(folder, name)
-                    status = file.stat()
-                    yield file.relative_to(self._directory).as_posix(), status.st_size, status.st_mtime
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        status = file.stat()
+                        yield file.relative_to(self._directory).as_posix(), status.st_size, status.st_mtime
 
     async def delete(self, path: str) -> None:
         """Raises Unreachable, Refused."""
@@ -171,9 +180,41 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError):
             raise Missing(f"{self.name}: {path}: no such object") from None
         except IsADirectoryError:
-            raise Missing(f"{self.name}: {path}: is a directory") from None
+            raise Missing(f"{self.name}: {path}: is no file") from None
+        except (OSError, ValueError) as error:
+            raise Unreachable(f"{self.name}: {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+class _Chunks:
+    """The rest of an open file, read in threads."""
+
+    def __init__(self, file: FileIO, what: str) -> None:
+        self._file, self._what = file, what
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._file.closed:
+            raise StopAsyncIteration
+        try:
+            data = await asyncio.to_thread(self._file.read, STEP_BYTES)
         except OSError as error:
-            raise Unreachable(f"{self.name}: {path}: {error.strerror}") from None
+            await self.aclose()
+            raise Unreachable(f"{self._what}: {error.strerror}") from None
+        if not data:
+            await self.aclose()
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        self._file.close()
+
+
+def _unless_gone(error: OSError) -> None:
+    """A listing that leaves out what it may not read would be taken for the whole."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _make(directory: Path) -> None:

@@ -14,7 +14,9 @@ class Origin:
 
     status 500, 503, 403 …: a number as text; `break:N`: N bytes, then the connection is cut; `norange`: all of it, whatever was
     asked for; `etag`: another tag each time; `short`, `long`: a length that is not the body's; `endless`; `gzip`: says so;
-    `flip`: one bit; `dribble`: a byte at a time; `elsewhere`: a redirect to another host; `wrongrange`: from another byte.
+    `flip`: one bit; `dribble`: a byte at a time; `elsewhere`: a redirect to another host; `nowhere`: to what is no URL;
+    `around`: to itself; `wrongrange`: from another byte; `othertag`: the range of another object; `complaint`: an error
+    without end; `noise`: no HTTP.
     """
 
     def __init__(self, objects: dict[str, bytes], behave: Callable[[int], str] = lambda number: "") -> None:
@@ -29,21 +31,38 @@ class Origin:
         what, _, count = self.behave(number).partition(":")
         if what.isdigit():
             return web.Response(status=int(what), headers={"Retry-After": count} if count else {})
-        if what == "elsewhere":
-            return web.Response(status=302, headers={"Location": "http://127.0.0.2:1/blob"})
+        places = {"elsewhere": "http://127.0.0.2:1/blob", "nowhere": "http://[::1", "around": str(request.rel_url)}
+        if what in places:
+            return web.Response(status=302, headers={"Location": places[what]})
+        if what == "complaint":
+            return await self._complain(request)
+        if what == "noise" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: none\r\n\r\n" + bytes(range(256)))
+            request.transport.close()
         data = self.objects.get(request.path)
         if data is None:
             return web.Response(status=404)
-        tag = f'"{number}"' if what == "etag" else '"1"'
+        tag = f'"{number}"' if what in ("etag", "othertag") else '"1"'
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304)
         start = 0
         asked = request.headers.get("Range")
-        if asked and what != "norange" and request.headers.get("If-Range", tag) == tag:
+        if request.headers.get("If-Match", tag) != tag and what != "othertag":
+            return web.Response(status=412)
+        if asked and what != "norange" and (request.headers.get("If-Range", tag) == tag or what == "othertag"):
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             if start >= len(data):
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
         return await self._answer(request, data, start, what, int(count or 0), tag)
+
+    async def _complain(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=403, headers={"Content-Type": "application/xml"})
+        await answer.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await answer.write(b" " * (1 << 16))
+                self.sent += 1 << 16
+        return answer
 
     async def _answer(
         self, request: web.Request, data: bytes, start: int, what: str, count: int, tag: str

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sync.domain.errors import Conflict, Missing, Refused
 from sync.domain.ports import Part
+from sync.domain.release import check_path
 
 STEP_BYTES = 1 << 16
 
@@ -44,7 +45,7 @@ class MemoryStore:
     async def get(self, path: str, *, max_bytes: int) -> bytes:
         data = await self._read(path)
         if len(data) > max_bytes:
-            raise Refused(f"{path}: want at most {max_bytes} bytes, got more")
+            raise Refused(f"{self.name}{path}: want at most {max_bytes} bytes, got more")
         return data
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
@@ -61,6 +62,7 @@ class MemoryStore:
         return True
 
     async def tagged(self, path: str) -> tuple[bytes, str] | None:
+        _check(path)
         data = self.objects.get(path)
         return None if data is None else (data, _tag(data))
 
@@ -74,7 +76,7 @@ class MemoryStore:
 
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
         for path, data in sorted(self.objects.items()):
-            if path.startswith(prefix):
+            if not prefix or path.startswith(f"{prefix.strip('/')}/"):
                 yield path, len(data), 0.0
 
     async def delete(self, path: str) -> None:
@@ -86,20 +88,29 @@ class MemoryStore:
 
     async def _read(self, path: str) -> bytes:
         assert not self.closed, "read after close"
+        _check(path)
         self.asked.append((path, 0))
         if self.hook is not None:
             await self.hook(path)
         if path not in self.objects:
-            raise Missing(f"{path}: is not there")
+            raise Missing(f"{self.name}{path}: is not there")
         self.asked[-1] = (path, len(self.objects[path]))
         return self.objects[path]
 
     def _one_write(self, path: str) -> None:
+        _check(path)
         if self.writes_left == 0:
             raise Died
         if self.writes_left is not None:
             self.writes_left -= 1
         self.written.append(path)
+
+
+def _check(path: str) -> None:
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _tag(data: bytes) -> str:
