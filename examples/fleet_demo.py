@@ -74,7 +74,8 @@ class Story:
                 await self._fails_clients(load, 4)
                 await self._fails_golden(load, 5, device)
                 await self._fails_clients(load, 6, device)
-                self.total = await load.settle()
+                await load.lap()
+                self.total = load.total
         except (DemoFailed, SyncError, TimeoutError) as error:
             raise DemoFailed(f"{str(error) or 'it took too long'}{device.last_words()}") from None
         finally:
@@ -99,13 +100,14 @@ class Story:
 
     async def _good_version(self, load: Load) -> None:
         title("Version 2 to 100 % of the fleet, while clients keep asking")
-        before, after = await load.settle(), len(self._office.reports)
+        await load.lap()
+        after = len(self._office.reports)
         await asyncio.sleep(self._pace.load_s)
         await self._start(2, "--probation", self._pace.probation_s, "--max-p99-ratio", 0)
         say("(it is a larger net than version 1: that it is slower is meant, and not judged)")
         report = await self._office.report(MODEL, done("committed", 2), after=after)
         await asyncio.sleep(self._pace.load_s)
-        seen = (await load.settle()).since(before)
+        seen = await load.lap()
         say(seen)
         self._claim("no request failed", not seen.failed and not seen.unheard)
         self._claim("both versions answered, and nothing else", set(seen.answered) == {1, 2})
@@ -121,14 +123,15 @@ class Story:
         said = await self._publish(directory, version, fails_with=2)
         self._claim("edge-sync publish refuses it", "elements are not within" in said)
         await self._sign_unchecked(directory, version)
-        before, after = await load.settle(), len(self._office.reports)
+        await load.lap()
+        after = len(self._office.reports)
         await self._start(version)
         if device:
             await self._office.report(MODEL, lambda model: model.phase == "swapping", after=after)
             await self._kill_and_restart(device)
         report = await self._office.report(MODEL, done("failed", GOOD), after=after)
         await asyncio.sleep(self._pace.load_s)
-        seen = (await load.settle()).since(before)
+        seen = await load.lap()
         say(seen)
         self._claim(f"version {version} never answered a request", set(seen.answered) == {GOOD})
         self._claim("no request failed", not seen.failed and bool(device) == bool(seen.unheard))
@@ -143,30 +146,31 @@ class Story:
         versions.good_with_pale_pictures_only(self._digits, directory)
         await self._publish(directory, version)
         load.pale = True
-        before, after = await load.settle(), len(self._office.reports)
+        await load.lap()
+        after = len(self._office.reports)
         await self._start(version, "--probation", LONG_PROBATION_S)
         on_probation = await self._office.report(MODEL, lambda model: model.phase == "probation", after=after)
         self._claim(f"version {version} has passed its trial, and serves on probation", active(on_probation) == version)
+        seen = await load.lap()
         if device:
             await self._kill_and_restart(device)
-            await self._still_on_probation(load, device, version)
+            seen += await self._still_on_probation(load, device, version)
         await asyncio.sleep(self._pace.load_s)
-        seen = (await load.settle()).since(before)
+        seen += await load.lap()
         say(f"pale pictures: {seen}")
         self._claim("it answers pale pictures", seen.answered[version] > 0 and not seen.failed)
         await self._bright_pictures(load, version, after)
 
     async def _bright_pictures(self, load: Load, version: int, after: int) -> None:
-        before, began = await load.settle(), time.monotonic()
-        load.pale = False
+        await load.lap()
+        load.pale, began = False, time.monotonic()
         report = await self._office.report(MODEL, done("rolled_back", GOOD), after=after)
         took_s = time.monotonic() - began
-        middle = await load.settle()
-        seen = middle.since(before)
+        seen = await load.lap()
         say(f"bright pictures: {seen}")
         self._claim(f"version {version} failed on them, and was taken back {took_s:.1f} s later", bool(seen.failed))
         await asyncio.sleep(self._pace.load_s)
-        seen = (await load.settle()).since(middle)
+        seen = await load.lap()
         say(f"from then on: {seen}")
         self._claim(f"version {GOOD} answers, and no request fails", set(seen.answered) == {GOOD} and not seen.failed)
         self._tell_report(report, version, "health_errors")
@@ -178,12 +182,16 @@ class Story:
         await device.start_server()
         await device.start_agent()
 
-    async def _still_on_probation(self, load: Load, device: Device, version: int) -> None:
+    async def _still_on_probation(self, load: Load, device: Device, version: int) -> Count:
+        """What clients saw meanwhile."""
         await self._office.edge_sync("agent", "status", "--config", device.config)
         state = parse_journal(await asyncio.to_thread(device.journal.read_bytes)).models[MODEL]
         self._claim("the agent knows where it was", state.phase is Phase.PROBATION)
-        seen = await load.heard()
+        away = await load.lap()
+        await load.heard()
+        seen = await load.lap()
         self._claim(f"and version {version} serves on", set(seen.answered) == {version})
+        return away + seen
 
     # -- what the acts share
 

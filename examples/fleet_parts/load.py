@@ -35,21 +35,17 @@ class Count:
     failed: Counter[str] = field(default_factory=Counter)
     unheard: int = 0
 
-    def since(self, before: Count) -> Count:
-        """What has been counted after `before`; of those under way at that moment, the answers count too."""
+    def __add__(self, other: Count) -> Count:
         return Count(
-            self.sent - before.sent,
-            self.answered - before.answered,
-            self.failed - before.failed,
-            self.unheard - before.unheard,
+            self.sent + other.sent,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.unheard + other.unheard,
         )
 
-    def over(self) -> int:
-        """Those that nobody waits for any more."""
-        return self.answered.total() + self.failed.total() + self.unheard
-
-    def copy(self) -> Count:
-        return Count(self.sent, self.answered.copy(), self.failed.copy(), self.unheard)
+    def over(self) -> bool:
+        """Whether nobody waits for any of it."""
+        return self.answered.total() + self.failed.total() + self.unheard == self.sent
 
     def __str__(self) -> str:
         versions = ", ".join(f"{count} by version {version}" for version, count in sorted(self.answered.items()))
@@ -59,14 +55,14 @@ class Count:
 
 
 class Load:
-    """A context manager: clients ask on while it is open. `pale`: whether they send pale pictures only.
+    """A context manager: clients ask on while it is open. `pale`: whether they send pale pictures only. `total`: of all laps.
 
     images: uint8 [n,8,8] of 0 to 16.
     """
 
     def __init__(self, port: int, images: npt.NDArray[np.uint8]) -> None:
         self.pale = False
-        self.count = Count()
+        self.total, self._count = Count(), Count()
         self._port = port
         self._bright = [as_input(image) for image in images if image.max() > PALE]
         self._dim = [as_input(np.minimum(image, PALE)) for image in images]
@@ -85,17 +81,16 @@ class Load:
         self._over.set()
         await asyncio.gather(*self._clients)
 
-    async def settle(self) -> Count:
-        """The count, when all that has been sent until now is answered."""
-        sent = self.count.sent
-        await self._until(lambda: self.count.over() >= sent)
-        return self.count.copy()
+    async def lap(self) -> Count:
+        """What was sent since the last lap, when all of it is over; the clients go on meanwhile. Raises TimeoutError."""
+        lap, self._count = self._count, Count()
+        await self._until(lap.over)
+        self.total += lap
+        return lap
 
-    async def heard(self) -> Count:
-        """What is counted from now on until there is an answer. Raises TimeoutError."""
-        before = await self.settle()
-        await self._until(lambda: self.count.answered.total() > before.answered.total())
-        return (await self.settle()).since(before)
+    async def heard(self) -> None:
+        """Returns when there is an answer in this lap. Raises TimeoutError."""
+        await self._until(lambda: bool(self._count.answered))
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(HEARD_WITHIN_S), self._news:
@@ -108,28 +103,29 @@ class Load:
             data = pictures[turn % len(pictures)]
             turn += CLIENTS
             body = {"inputs": [{"name": "image", "shape": [1, 8, 8, 1], "datatype": "INT8", "data": data}]}
-            self.count.sent += 1
-            there = await self._one(connection, body)
+            count = self._count
+            count.sent += 1
+            there = await self._one(connection, body, count)
             async with self._news:
                 self._news.notify_all()
             await asyncio.sleep(PAUSE_S if there else RECONNECT_S)
         connection.close()
 
-    async def _one(self, connection: Connection, body: object) -> bool:
+    async def _one(self, connection: Connection, body: object, count: Count) -> bool:
         """Whether there was a server, and it was ready."""
         try:
             status, answer = await connection.post(f"/v2/models/{MODEL}/infer", body)
         except (OSError, EOFError):
-            self.count.unheard += 1
+            count.unheard += 1
             connection.close()
             return False
         if status in STARTING:
-            self.count.unheard += 1
+            count.unheard += 1
             return False
         if status == 200:
-            self.count.answered[int(answer["model_version"])] += 1
+            count.answered[int(answer["model_version"])] += 1
         else:
-            self.count.failed[f"{status}: {answer.get('error', answer)}"] += 1
+            count.failed[f"{status}: {answer.get('error', answer)}"] += 1
         return True
 
 

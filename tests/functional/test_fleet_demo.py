@@ -83,6 +83,7 @@ def test_a_good_version_loses_no_request_and_bad_ones_end_with_the_good_one_serv
     assert all('"active": 2' in acts[version] for version in (3, 4, 5, 6))
     assert all(("kill -9 of the agent" in acts[version]) == (version > 4) for version in acts)
 
+    assert all(sent == failed + unheard + sum(answered.values()) for sent, failed, unheard, answered in figures(text))
     (claims,) = re.findall(r"All (\d+) claims held", text)
     assert int(claims) == text.count("✓") > 20
     assert "Traceback" not in text
