@@ -9,7 +9,6 @@ what fails is one, and after MAX_TRIES the release is bad.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,6 +119,8 @@ class Updater:
         if target is None or (state.active is not None and target.release.release == state.active.release):
             return self._limits.max_retry_s
         now = self._clock.now()
+        if update.known_bad(state, target.release.release, target.wish, now) is not None:
+            return self._limits.max_retry_s  # it failed since the plan was made
         noted = update.seen(state, target.wish, now)
         if noted is not state:
             await self._write(model, noted)
@@ -296,8 +297,6 @@ class Updater:
             self._witnesses.pop(model, None)
         if state.generation != before.generation:
             await self._tell(model, state)
-            with contextlib.suppress(ServerAbsent):
-                await self._server.nudge()
         self._changed(model, state)
 
     async def _write(self, model: str, state: ModelState, *, reports: int = 0) -> None:
