@@ -19,6 +19,7 @@ import pytest
 from edge.domain.layout import parse_aspired
 from sync.agent.blobs import install_blob
 from sync.agent.journal import JournalFile
+from sync.agent.loop import kept
 from sync.agent.staging import Places, Staging
 from sync.agent.updater import Updater
 from sync.domain.deltas import Patch
@@ -116,7 +117,7 @@ class Device:
             state = self.updater.state("m")
             done = state.phase is Phase.IDLE and state.active is not None and state.active.version == version
             if done and state.outcome:
-                self.staging.collect({"m": [each for each in (state.active, state.previous) if each is not None]})
+                self.staging.collect(lambda: kept(self.journal.value))
                 return state
             await self.time.sleep(wait_s)
         raise AssertionError(f"no end: {state}")

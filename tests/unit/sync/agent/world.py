@@ -70,6 +70,9 @@ class Disk:
     def link(self, source: Path, target: Path) -> None:
         self.content[target] = self.content[source]
 
+    def same(self, one: Path, other: Path) -> bool:
+        return one in self.content and self.content[one] == self.content.get(other)
+
     def remove(self, path: Path) -> None:
         for each in [each for each in self.content if each.is_relative_to(path)]:
             del self.content[each]
@@ -136,12 +139,18 @@ class Stages:
     """Notes what it was asked to bring; `errors` are raised one after the other first."""
 
     brought: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     errors: list[SyncError] = field(default_factory=list)
 
     async def bring(self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int) -> None:
         if self.errors:
             raise self.errors.pop(0)
         self.brought.append(release.version)
+
+    async def keep(self, model: str, release: Installed) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.kept.append(release.version)
 
 
 def release(version: int) -> Installed:
