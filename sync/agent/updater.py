@@ -139,6 +139,8 @@ class Updater:
         if target is None or (state.active is not None and target.release.release == state.active.release):
             return await self._keep(model, state)
         now = self._clock.now()
+        if update.known_bad(state, target.release.release, target.wish, now) is not None:
+            return await self._keep(model, state)  # it failed since the documents were read
         noted = update.seen(state, target.wish, now)
         if noted is not state:
             await self._write(model, noted)

@@ -241,6 +241,8 @@ async def test_crashes_of_the_agent_in_one_phase_are_bounded(phase: Phase) -> No
     w = World()
     await w.installed(16)
     w.server.never.add(17)
+    if phase is Phase.STAGING:
+        w.stage.errors = [Unreachable("no route")] * 100
     for _ in range(3):
         w.want(17)
         await w.until(phase)
@@ -292,3 +294,72 @@ async def test_a_journal_that_was_lost_takes_what_the_server_was_told_for_what_i
     await w.until(Phase.STAGING)
     await w.until(Phase.IDLE)
     assert w.serving == (16,)
+
+
+async def test_what_failed_is_not_begun_again_before_the_documents_are_read_anew() -> None:
+    w = World()
+    await w.installed(16)
+    w.server.broken[17] = "self-test: scores: 3 of 8 runs differ"
+    w.want(17)
+    await w.run(86_400)
+    assert w.stage.brought == [16, 17]
+    assert w.serving == (16,)
+
+
+async def test_a_cool_down_ends_also_when_the_clock_was_years_ahead_as_it_began() -> None:
+    w = World()
+    await w.installed(16)
+    w.time.jump = 10 * 365 * 86400.0
+    w.want(17)
+    w.stage.errors = [HashMismatch("want sha256:a, got sha256:b")] * 3
+    await w.until(Phase.STAGING)
+    await w.until(Phase.IDLE)
+    assert len(w.state.bad) == 1
+    await w.updater.advance("m")
+    assert w.state.phase is Phase.IDLE
+    w.time.jump = 0.0
+    await w.until(Phase.PROBATION)
+    assert w.serving == (17,)
+
+
+async def test_a_run_of_microseconds_that_takes_twice_its_time_is_no_slow_version() -> None:
+    w = World()
+    await w.installed(16)
+    w.server.figures[16] = VersionHealth("ready", answered=1000, run_p99_s=5e-6)
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    w.server.figures[17] = VersionHealth("ready", answered=1000, run_p99_s=0.0015)
+    await w.until(Phase.IDLE)
+    assert w.state.outcome == "committed"
+
+
+async def test_what_the_server_is_told_is_written_again_where_something_else_stands_there() -> None:
+    w = World()
+    await w.installed(16)
+    path = MODELS / "m" / "aspired.json"
+    right = w.disk.content[path]
+    for at in range(8 * len(right)):
+        w.disk.content[path] = bytes(right[: at // 8]) + bytes([right[at // 8] ^ 1 << at % 8]) + right[at // 8 + 1 :]
+        await w.updater.advance("m")
+        assert w.disk.content[path] == right
+
+
+async def test_a_flipped_bit_in_the_journal_is_found_whichever_it_is_and_what_served_serves() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    await w.until(Phase.IDLE)
+    w.disk.content[MODELS / "m" / "17" / "model.tflite"] = b"17"
+    path, numbers = Path("/state.json"), w.journal.value.report_seq
+    right = w.disk.content[path]
+    for at in range(0, 8 * len(right), 3):
+        w.disk.content[path] = bytes(right[: at // 8]) + bytes([right[at // 8] ^ 1 << at % 8]) + right[at // 8 + 1 :]
+        w.restart()
+        assert w.journal.problem, at
+        assert w.state.active is not None
+        assert (w.state.active.version, w.state.phase) == (17, Phase.IDLE)
+        assert w.journal.value.report_seq > numbers, "no report is taken for one that was sent before"
+        await w.updater.recover()
+        assert w.serving == (17,)
+    assert path.with_name("state.json.bad") in w.disk.content

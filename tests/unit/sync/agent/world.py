@@ -171,7 +171,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        journal = JournalFile(self.disk, Path("/state.json"), MODELS)
+        journal = JournalFile(self.disk, Path("/state.json"), MODELS, now=self.time.now)
         journal.load()
         self.journal = journal
         self.updater = Updater(
@@ -199,6 +199,13 @@ class World:
         judged = Probation(**{"seconds": 600.0, "min_requests": 50, **probation})  # type: ignore[arg-type]
         wish = Wish(version, rollout, wait_s, pin_seq)
         self.updater.targets = {"m": Target(release(version), wish, 7, judged, "beside")}
+
+    def told(self) -> int | None:
+        """The version that the server is to serve."""
+        try:
+            return next(iter(self.serving), None)
+        except OSError:
+            return None
 
     async def until(self, *phases: Phase, within: int = 3000) -> None:
         """Advance, letting time pass, until the model is in one of the phases."""
