@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,8 +18,10 @@ from sync.agent.staging import Places
 from sync.domain.digests import digest_of
 from sync.domain.errors import HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
 from sync.domain.layout import blob_path
+from sync.domain.ports import Part
 from sync.stores.http import HttpLimits, HttpStore
 from tests.fakes.sync.origin import Origin, serving
+from tests.fakes.sync.store import MemoryStore
 from tests.unit.sync.agent.world import Time
 
 DATA = random.Random(1).randbytes(1_000_000)
@@ -187,3 +190,26 @@ def test_the_limit_holds_on_average_and_lets_a_second_s_worth_come_at_once() -> 
         sent += 500
     assert sent / now == pytest.approx(1000, rel=0.05)
     assert RateLimit(0, 0.0).wait_s(10**9, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("when", ["before the answer", "within it"])
+async def test_a_source_that_hangs_is_left_for_the_next_whatever_it_is(tmp_path: Path, when: str) -> None:
+    """A directory on a disk that went away hangs without end, and has no time limit of its own."""
+
+    class Hanging(MemoryStore):
+        async def get_part(self, path: str, *, start: int, etag: str) -> Part:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield DATA[:1000]
+                await asyncio.Event().wait()
+
+            if when == "before the answer":
+                await asyncio.Event().wait()
+            return Part(0, len(DATA), "", chunks())
+
+    places = Places(tmp_path / "state", tmp_path / "models")
+    downloader = Downloader(OsFiles(), places, Time(), DownloadLimits(stall_s=0.05))
+    with pytest.raises(TooSlow, match=r"memory:: nothing came for 0\.05 s"):
+        await downloader.blob(DIGEST, len(DATA), [Hanging()], min_rate_Bps=0)
+    whole = MemoryStore({blob_path(DIGEST): DATA})
+    assert await downloader.blob(DIGEST, len(DATA), [Hanging(), whole], min_rate_Bps=0) is whole
+    assert places.blob(DIGEST).read_bytes() == DATA

@@ -331,35 +331,3 @@ async def test_a_run_of_microseconds_that_takes_twice_its_time_is_no_slow_versio
     w.server.figures[17] = VersionHealth("ready", answered=1000, run_p99_s=0.0015)
     await w.until(Phase.IDLE)
     assert w.state.outcome == "committed"
-
-
-async def test_what_the_server_is_told_is_written_again_where_something_else_stands_there() -> None:
-    w = World()
-    await w.installed(16)
-    path = MODELS / "m" / "aspired.json"
-    right = w.disk.content[path]
-    for at in range(8 * len(right)):
-        w.disk.content[path] = bytes(right[: at // 8]) + bytes([right[at // 8] ^ 1 << at % 8]) + right[at // 8 + 1 :]
-        await w.updater.advance("m")
-        assert w.disk.content[path] == right
-
-
-async def test_a_flipped_bit_in_the_journal_is_found_whichever_it_is_and_what_served_serves() -> None:
-    w = World()
-    await w.installed(16)
-    w.want(17)
-    await w.until(Phase.PROBATION)
-    await w.until(Phase.IDLE)
-    w.disk.content[MODELS / "m" / "17" / "model.tflite"] = b"17"
-    path, numbers = Path("/state.json"), w.journal.value.report_seq
-    right = w.disk.content[path]
-    for at in range(0, 8 * len(right), 3):
-        w.disk.content[path] = bytes(right[: at // 8]) + bytes([right[at // 8] ^ 1 << at % 8]) + right[at // 8 + 1 :]
-        w.restart()
-        assert w.journal.problem, at
-        assert w.state.active is not None
-        assert (w.state.active.version, w.state.phase) == (17, Phase.IDLE)
-        assert w.journal.value.report_seq > numbers, "no report is taken for one that was sent before"
-        await w.updater.recover()
-        assert w.serving == (17,)
-    assert path.with_name("state.json.bad") in w.disk.content
