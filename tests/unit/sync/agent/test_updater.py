@@ -9,7 +9,7 @@ import pytest
 
 from sync.domain.errors import DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
-from sync.domain.ports import VersionHealth
+from sync.domain.ports import ModelHealth, VersionHealth
 from tests.unit.sync.agent.world import MODELS, World
 
 
@@ -331,3 +331,16 @@ async def test_a_run_of_microseconds_that_takes_twice_its_time_is_no_slow_versio
     w.server.figures[17] = VersionHealth("ready", answered=1000, run_p99_s=0.0015)
     await w.until(Phase.IDLE)
     assert w.state.outcome == "committed"
+
+
+async def test_what_the_server_says_of_something_else_that_it_was_told_is_not_heard() -> None:
+    """The journal was lost, and generations begin anew; the server has not yet read what it is told now."""
+    w = World()
+    w.server.acts_on = ModelHealth(42, "", {17: VersionHealth("failed", "of long ago")})
+    w.want(17)
+    await w.until(Phase.SWAPPING)
+    await w.run(10)
+    assert w.state.phase is Phase.SWAPPING
+    w.server.acts_on = None
+    await w.until(Phase.IDLE)
+    assert w.state.outcome == "committed_idle"

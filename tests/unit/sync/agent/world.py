@@ -101,7 +101,10 @@ class Time:
 
 
 class Server:
-    """Serves what `aspired.json` says, except versions in `broken`, which fail with that reason."""
+    """Serves what `aspired.json` says, except versions in `broken`, which fail with that reason.
+
+    `acts_on`: what it has read instead.
+    """
 
     def __init__(self, disk: Files, models_dir: Path = MODELS) -> None:
         self._disk, self._models_dir = disk, models_dir
@@ -109,6 +112,7 @@ class Server:
         self.figures: dict[int, VersionHealth] = {}
         self.boot, self.last_exit, self.absent = "b1", "clean", False
         self.never: set[int] = set()
+        self.acts_on: ModelHealth | None = None
 
     def restart(self, last_exit: str = "killed") -> None:
         self.boot, self.last_exit, self.figures = self.boot + "+", last_exit, {}
@@ -116,6 +120,8 @@ class Server:
     async def health(self) -> ServerHealth:
         if self.absent:
             raise ServerAbsent("/run/edge/admin.sock: no such file")
+        if self.acts_on is not None:
+            return ServerHealth(self.boot, last_exit=self.last_exit, models={"m": self.acts_on})
         try:
             told = parse_aspired(self._disk.read(self._models_dir / "m" / "aspired.json"))
         except OSError:
