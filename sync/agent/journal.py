@@ -7,11 +7,10 @@ agent's lock. Rule 3: a journal that is damaged is put aside, and what the serve
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import msgspec
 
 from edge.domain.layout import ASPIRED_FILE, is_model_name, parse_aspired
 from sync.domain.digests import digest_of
@@ -38,6 +37,7 @@ class JournalFile:
     def __init__(self, files: Files, path: Path, models_dir: Path, *, now: Callable[[], float] = time.time) -> None:
         self._files, self._path, self._models_dir, self._now = files, path, models_dir, now
         self.value = Journal()
+        self._writing = threading.Lock()
         self.problem = ""
 
     def load(self) -> Journal:
@@ -64,19 +64,19 @@ class JournalFile:
         except OSError as error:
             raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
 
-    def write(self, models: Mapping[str, ModelState], *, reports: int = 0, clean: bool = False) -> Journal:
-        """Durably; `reports`: how many report numbers are taken with it; `clean`: it is the last one of this process.
+    def write(self, models: Mapping[str, ModelState], *, reports: int = 0) -> Journal:
+        """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
+        with self._writing:
+            return self._replace(models, self.value.report_seq + reports, clean=False)
 
-        Raises DiskError, and nothing has changed.
-        """
+    def end(self) -> None:
+        """This process has ended as it was asked to, says the journal. Raises DiskError."""
+        with self._writing:  # a write whose caller was cancelled may still be under way
+            self._replace(self.value.models, self.value.report_seq, clean=True)
+
+    def _replace(self, models: Mapping[str, ModelState], report_seq: int, *, clean: bool) -> Journal:
         old = self.value
-        journal = msgspec.structs.replace(
-            old,
-            generation=old.generation + 1,
-            report_seq=old.report_seq + reports,
-            clean=clean,
-            models=models,
-        )
+        journal = Journal(old.format, old.generation + 1, report_seq, clean, models)
         replace_durably(self._files, self._path, encode_journal(journal))
         self.value = journal
         return journal

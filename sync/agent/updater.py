@@ -105,10 +105,8 @@ class Updater:
 
     async def stop(self) -> None:
         """This process ends as it was asked to: what is under way was not cut short by a crash. Raises DiskError."""
-        journal = self._journal.value
-        if any(state.phase is not Phase.IDLE for state in journal.models.values()):
-            async with self._lock:
-                await asyncio.to_thread(self._journal.write, journal.models, clean=True)
+        if any(state.phase is not Phase.IDLE for state in self._journal.value.models.values()):
+            await asyncio.to_thread(self._journal.end)
 
     async def advance(self, model: str) -> float:
         """Do what is next; return the seconds until there may be more to do. Raises DiskError: `backed_off` says when again."""

@@ -268,7 +268,7 @@ async def test_a_journal_that_is_written_in_its_place_is_found_out(monkeypatch: 
         files.sync(path)
         files.sync_directory(path.parent)
 
-    monkeypatch.setitem(JournalFile.write.__globals__, "replace_durably", in_place)
+    monkeypatch.setitem(JournalFile._replace.__globals__, "replace_durably", in_place)
     found: list[str] = []
     for survival in (Survival.ALL, Survival.TORN):
         for cut in range(await operations()):
