@@ -31,7 +31,7 @@ from sync.config import Config
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest
 from sync.domain.errors import DiskError, OperatorError
-from sync.domain.ports import ReadStore
+from sync.domain.ports import Files, ReadStore
 from sync.domain.report import Report, Transfer
 from sync.stores.catalog import open_store
 from sync.trust.client import TrustClient
@@ -146,7 +146,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
             clock_ok=trust.clock_ok,
             meta=trust.versions,
             last=Transfer(fetch.bytes_full, fetch.bytes_delta, fetch.bytes_peer),
-            disk_free=files.free(places.state_dir),
+            disk_free=_free_bytes(files, places.state_dir),
             mem_avail=_memory_bytes() or 0,
         )
         return report_of(device, journal.value, clock.now(), around)
@@ -219,6 +219,14 @@ def _claim(state_dir: Path) -> int:
         os.close(handle)
         raise OperatorError(f"{state_dir}: another agent is at work there") from None
     return handle
+
+
+def _free_bytes(files: Files, directory: Path) -> int:
+    """0 where the disk does not say."""
+    try:
+        return files.free(directory)
+    except OSError:
+        return 0
 
 
 def _memory_bytes() -> int | None:

@@ -18,13 +18,21 @@ def write_aspired(files: Files, model: Path, aspired: AspiredFile) -> None:
     """Durably. Blocks. Raises DiskError."""
     data = encode_aspired(aspired)
     path = model / ASPIRED_FILE
+    if _says(files, path, data):
+        return
     try:
-        if files.size(path) == len(data) and files.read(path) == data:
-            return
         files.make(model)
     except OSError as error:
         raise DiskError(f"{path}: {error.strerror}") from None
     replace_durably(files, path, data)
+
+
+def _says(files: Files, path: Path, data: bytes) -> bool:
+    """What cannot be read says nothing, and is replaced."""
+    try:
+        return files.size(path) == len(data) and files.read(path) == data
+    except OSError:
+        return False
 
 
 def encode_aspired(aspired: AspiredFile) -> bytes:

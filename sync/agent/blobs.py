@@ -9,14 +9,15 @@ import hashlib
 from pathlib import Path
 
 from sync.domain.digests import Digest
-from sync.domain.errors import DiskError, HashMismatch
+from sync.domain.durable import disk_fault
+from sync.domain.errors import HashMismatch
 from sync.domain.ports import Files
 
 STEP_BYTES = 1 << 20
 
 
 def install_blob(files: Files, part: Path, blob: Path, digest: Digest, size: int) -> None:
-    """Verify `part`, make it durable, and give it its name. Blocks. Raises HashMismatch, DiskError."""
+    """Verify `part`, make it durable, and give it its name. Blocks. Raises HashMismatch, DiskFull, DiskError."""
     try:
         found = files.size(part)
         if found != size:
@@ -28,7 +29,7 @@ def install_blob(files: Files, part: Path, blob: Path, digest: Digest, size: int
         files.rename(part, blob)
         files.sync_directory(blob.parent)
     except OSError as error:
-        raise DiskError(f"{blob}: {error.strerror}") from None
+        raise disk_fault(blob, error, size) from None
 
 
 def digest_of_file(files: Files, path: Path) -> Digest:

@@ -32,5 +32,5 @@ class HttpDelivery:
             ):
                 if answer.status // 100 != 2:
                     raise Refused(f"{self._url}: want 2xx, got {answer.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # also a token that is no header
             raise Unreachable(f"{self._url}: {error or type(error).__name__}") from None

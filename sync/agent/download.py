@@ -9,9 +9,9 @@ byte is fetched but for what is urgent; what is here waits for the hour to come.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +22,8 @@ from sync.agent.blobs import install_blob
 from sync.agent.pace import Hours, RateFloor, RateLimit
 from sync.agent.staging import Places
 from sync.domain.digests import Digest, hex_of
+from sync.domain.durable import disk_fault
 from sync.domain.errors import (
-    DiskError,
-    DiskFull,
     HashMismatch,
     Missing,
     Refused,
@@ -41,12 +40,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """source_s: seconds for all that is asked of one source for a blob. max_breaks: in a row without a byte between them.
+    """source_s: seconds for all that is asked of one source for a blob. stall_s: for its next bytes, whatever it promised.
+    max_breaks: in a row without a byte between them.
 
     limit_Bps: bytes per second, 0 for no limit.
     """
 
     source_s: float = 6 * 3600.0
+    stall_s: float = 120.0
     max_breaks: int = 5
     break_pause_s: float = 1.0
     max_pause_s: float = 60.0
@@ -151,7 +152,9 @@ class Downloader:
         etag = note.etag if note.source == source.name else ""
         # What is here may be another source's: a name that is a digest says that the bytes are the same, and the digest
         # of the whole decides.
-        answer = await source.get_part(blob_path(digest), start=have, etag=etag)
+        with self._timely(source):
+            async with asyncio.timeout(self._limits.stall_s):
+                answer = await source.get_part(blob_path(digest), start=have, etag=etag)
         try:
             if answer.total is not None and answer.total != size:
                 raise Refused(f"{source.name}: {digest}: want {size} bytes, the source has {answer.total}")
@@ -166,7 +169,7 @@ class Downloader:
 
     async def _copy(self, source: ReadStore, answer: Part, part: Path, wanted: _Wanted, floor: RateFloor) -> None:
         at, size = answer.start, wanted.size
-        async for chunk in answer.chunks:
+        async for chunk in self._chunks(source, answer):
             if at + len(chunk) > size:
                 raise HashMismatch(f"{part.name}: want {size} bytes, got more")
             await asyncio.to_thread(self._write, part, at, chunk)
@@ -181,6 +184,23 @@ class Downloader:
                 self._hours.check(wanted.urgent)
         if at < size:
             raise Unreachable(f"{source.name}: broke off at byte {at} of {size}")
+
+    async def _chunks(self, source: ReadStore, answer: Part) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                with self._timely(source):
+                    async with asyncio.timeout(self._limits.stall_s):
+                        chunk = await anext(answer.chunks)
+            except StopAsyncIteration:
+                return
+            yield chunk
+
+    @contextmanager
+    def _timely(self, source: ReadStore) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise TooSlow(f"{source.name}: nothing came for {self._limits.stall_s:g} s") from None
 
     # -- the disk
 
@@ -204,13 +224,13 @@ class Downloader:
             self._files.make(self._places.blobs)
             return self._files.size(path) or 0
         except OSError as error:
-            raise _disk(path, error) from None
+            raise disk_fault(path, error) from None
 
     def _write(self, part: Path, at: int, data: bytes) -> None:
         try:
             self._files.write_at(part, at, data)
         except OSError as error:
-            raise _disk(part, error, len(data)) from None
+            raise disk_fault(part, error, len(data)) from None
 
     def _cut(self, part: Path, size: int) -> None:
         try:
@@ -219,7 +239,7 @@ class Downloader:
             else:
                 self._files.truncate(part, size)
         except OSError as error:
-            raise _disk(part, error) from None
+            raise disk_fault(part, error) from None
 
     def _read_note(self, digest: Digest) -> _Note:
         try:
@@ -233,7 +253,7 @@ class Downloader:
             self._files.remove(path)
             self._files.write_at(path, 0, data)
         except OSError as error:
-            raise _disk(path, error, len(data)) from None
+            raise disk_fault(path, error, len(data)) from None
 
     async def _drop(self, digest: Digest) -> None:
         for path in (self._part(digest), self._note(digest)):
@@ -243,10 +263,4 @@ class Downloader:
         try:
             self._files.remove(path)
         except OSError as error:
-            raise _disk(path, error) from None
-
-
-def _disk(path: Path, error: OSError, need: int = 0) -> DiskFull | DiskError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(need, 0)
-    return DiskError(f"{path}: {error.strerror}")
+            raise disk_fault(path, error) from None

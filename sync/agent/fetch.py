@@ -13,7 +13,8 @@ from sync.agent.staging import Places
 from sync.delta.decode import apply_patch
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest, hex_of
-from sync.domain.errors import DeltaError, DiskError
+from sync.domain.durable import disk_fault
+from sync.domain.errors import DeltaError
 from sync.domain.journal import FileRef
 from sync.domain.ports import Files, ReadStore
 
@@ -76,7 +77,7 @@ class BlobFetch:
             )
             install_blob(files, part, self._places.blob(file.digest), file.digest, file.size)
         except OSError as error:
-            raise DiskError(f"{part}: {error.strerror}") from None
+            raise disk_fault(part, error, file.size) from None
         finally:
             self._tidy(part, packed)
 

@@ -97,6 +97,12 @@ class OsFiles:
     def link(self, source: Path, target: Path) -> None:
         os.link(source, target)
 
+    def same(self, one: Path, other: Path) -> bool:
+        try:
+            return os.path.samefile(one, other)
+        except FileNotFoundError:
+            return False
+
     def remove(self, path: Path) -> None:
         try:
             os.unlink(path)

@@ -1,15 +1,16 @@
 """The journal on the disk: `state.json`, replaced whole.
 
 Rule 1: a write has happened when it returns: the file and its name are synced. Rule 2: whoever holds the journal holds the
-agent's lock. Rule 3: a journal that cannot be read is put aside, and what the server was told last is taken for what is active.
+agent's lock. Rule 3: a journal that is damaged is put aside, and what the server was told last is taken for what is active.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import msgspec
 
 from edge.domain.layout import ASPIRED_FILE, is_model_name, parse_aspired
 from sync.domain.digests import digest_of
@@ -31,11 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class JournalFile:
-    """`value` is what is on the disk. Methods block, and raise DiskError where they say so."""
+    """`value` is what is on the disk. now: seconds since the epoch. Methods block, and raise DiskError where they say so."""
 
-    def __init__(self, files: Files, path: Path, models_dir: Path) -> None:
-        self._files, self._path, self._models_dir = files, path, models_dir
+    def __init__(self, files: Files, path: Path, models_dir: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._files, self._path, self._models_dir, self._now = files, path, models_dir, now
         self.value = Journal()
+        self._writing = threading.Lock()
         self.problem = ""
 
     def load(self) -> Journal:
@@ -62,12 +64,19 @@ class JournalFile:
         except OSError as error:
             raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
 
-    def write(self, models: dict[str, ModelState], *, reports: int = 0) -> Journal:
+    def write(self, models: Mapping[str, ModelState], *, reports: int = 0) -> Journal:
         """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
+        with self._writing:
+            return self._replace(models, self.value.report_seq + reports, clean=False)
+
+    def end(self) -> None:
+        """This process has ended as it was asked to, says the journal. Raises DiskError."""
+        with self._writing:  # a write whose caller was cancelled may still be under way
+            self._replace(self.value.models, self.value.report_seq, clean=True)
+
+    def _replace(self, models: Mapping[str, ModelState], report_seq: int, *, clean: bool) -> Journal:
         old = self.value
-        journal = msgspec.structs.replace(
-            old, generation=old.generation + 1, report_seq=old.report_seq + reports, models=models
-        )
+        journal = Journal(old.format, old.generation + 1, report_seq, clean, models)
         replace_durably(self._files, self._path, encode_journal(journal))
         self.value = journal
         return journal
@@ -77,7 +86,8 @@ class JournalFile:
         try:
             self._files.rename(self._path, aside)
             self._files.sync_directory(self._path.parent)
-            self.value = Journal(models=self._found())
+            # Reports go on beyond all numbers that were given before: there were fewer than seconds.
+            self.value = Journal(report_seq=max(0, int(self._now())), models=self._found())
         except OSError as problem:
             raise DiskError(f"{self._path}: {error.message}; and cannot be put aside: {problem.strerror}") from None
         self.problem = f"{error.message}; put aside as {aside.name}"
@@ -101,7 +111,7 @@ class JournalFile:
                 continue
             files = tuple(self._file_refs(model / str(version), ""))
             if files:
-                return ModelState(active=Installed(version, UNKNOWN, "", files), generation=told.generation)
+                return ModelState(active=Installed(version, UNKNOWN, "", files), generation=told.generation + 1)
         return None
 
     def _file_refs(self, version: Path, below: str) -> list[FileRef]:

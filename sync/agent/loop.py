@@ -28,11 +28,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits(PollLimits):
-    """Seconds. heartbeat_s: between reports when nothing happens, jittered as polls are. disk_retry_s: after the disk
-    failed."""
+    """Seconds. heartbeat_s: between reports when nothing happens, jittered as polls are."""
 
     heartbeat_s: float = 6 * 3600.0
-    disk_retry_s: float = 30.0
 
 
 class Agent:
@@ -64,17 +62,38 @@ class Agent:
 
     async def run(self) -> None:
         """Until cancelled. Raises DiskError where the journal cannot be read or written at the start."""
+        await self._begin()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._reporter.run(), name="reporter")
+                group.create_task(self._heartbeat(), name="heartbeat")
+                for model in self._journal().models:
+                    self._watch(group, model)
+                await self._poll_for_ever(group)
+        except asyncio.CancelledError:
+            await self._end()
+            raise
+
+    async def _begin(self) -> None:
         await self._updater.recover()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._reporter.run(), name="reporter")
-            group.create_task(self._heartbeat(), name="heartbeat")
-            for model in self._journal().models:
-                self._watch(group, model)
-            await self._poll_for_ever(group)
+        try:
+            await self._collect()
+        except DiskError as error:
+            log.error("%s", error.message)
+
+    async def _end(self) -> None:
+        try:
+            await self._updater.stop()
+        except DiskError as error:
+            log.error("%s", error.message)
+
+    async def _collect(self) -> None:
+        """Raises DiskError."""
+        await asyncio.to_thread(self._staging.collect, lambda: kept(self._journal()))
 
     async def once(self, *, within_s: float) -> bool:
         """Poll, and follow every update to its end, for at most so long; whether nothing is under way then."""
-        await self._updater.recover()
+        await self._begin()
         polled = await self.poll()
         end = self._clock.monotonic() + within_s
         while self._clock.monotonic() < end:
@@ -87,6 +106,7 @@ class Agent:
                 return polled
             wait_s = min([wait for wait in waits if wait > 0], default=0.0)
             await self._clock.sleep(min(wait_s, end - self._clock.monotonic()))
+        await self._end()
         return False
 
     async def poll(self) -> bool:
@@ -152,10 +172,10 @@ class Agent:
             wait_s = await self._updater.advance(model)
             after = self._updater.state(model)
             if after.phase is Phase.IDLE and before.phase is not Phase.IDLE:
-                await asyncio.to_thread(self._staging.collect, kept(self._journal()))
+                await self._collect()
         except DiskError as error:
             log.error("%s: %s", model, error.message)
-            return self._limits.disk_retry_s
+            return self._updater.backed_off(model)
         if after is not before:
             await self._reporter.put(self._report())
         return wait_s

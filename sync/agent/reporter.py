@@ -1,13 +1,15 @@
 """What the device says of itself, kept on the disk until somebody has taken it.
 
 Rule 1: a report is made of the journal; that it cannot be delivered changes nothing but the outbox. Rule 2: the outbox is a
-ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half.
+ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half, and
+never with a bit that flipped: one that is damaged here is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +21,13 @@ from sync.domain.errors import DiskError, StoreError
 from sync.domain.journal import Journal, ModelState
 from sync.domain.ports import Files
 from sync.domain.report import ModelReport, Report, Transfer, encode_report
+from sync.domain.sealed import seal, unsealed
 
 log = logging.getLogger(__name__)
 
 MAX_OUTBOX = 200
+
+_NAME = re.compile(r"[0-9]{12,}\.json\Z", re.ASCII)
 
 
 class Delivery(Protocol):
@@ -55,7 +60,7 @@ class Outbox:
     def put(self, seq: int, report: bytes) -> None:
         try:
             self._files.make(self._directory)
-            replace_durably(self._files, self._path(seq), report)
+            replace_durably(self._files, self._path(seq), seal(report))
             for name in self._names()[:-MAX_OUTBOX]:
                 self._files.remove(self._directory / name)
         except (OSError, DiskError) as error:
@@ -63,10 +68,14 @@ class Outbox:
 
     def oldest(self) -> tuple[int, bytes] | None:
         for name in self._names():
+            seq = int(name.removesuffix(".json"))
             try:
-                return int(name.removesuffix(".json")), self._files.read(self._directory / name)
+                return seq, unsealed(self._files.read(self._directory / name))
             except OSError as error:
                 log.warning("%s: %s", name, error)
+            except ValueError as error:
+                log.warning("report %d is damaged, and dropped: %s", seq, error)
+                self.taken(seq)
         return None
 
     def taken(self, seq: int) -> None:
@@ -86,7 +95,7 @@ class Outbox:
             names = self._files.names(self._directory)
         except OSError:
             return []
-        return sorted(name for name in names if name.endswith(".json") and name[:-5].isdigit())
+        return sorted(name for name in names if _NAME.match(name))
 
 
 def report_of(device: Device, journal: Journal, now: float, around: Surroundings) -> Report:

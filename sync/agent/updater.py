@@ -19,6 +19,7 @@ import msgspec
 
 from sync.agent.aspire import write_aspired
 from sync.agent.journal import JournalFile
+from sync.agent.keeper import Keeper, Store
 from sync.agent.witness import Seen, Witness, version_of, why_it_failed
 from sync.domain import update
 from sync.domain.errors import Deferred, DiskFull, Reason, ServerAbsent, StoreError, SyncError
@@ -35,7 +36,8 @@ class UpdateLimits:
     """Seconds. watch_s: between two looks at the server. swap_timeout_s: for trial, load and swap, while the server answers.
 
     cool_down_s: until a release is tried again that failed for its bytes' sake. retry_s: the first wait after the network
-    failed, doubled up to max_retry_s. unready_timeout_s: for which a version in probation may not be ready.
+    failed, doubled up to max_retry_s. unready_timeout_s: for which a version in probation, or the one that is gone back to,
+    may not be ready. keep_s: between two looks at whether what is installed has rotted.
     """
 
     watch_s: float = 1.0
@@ -44,9 +46,10 @@ class UpdateLimits:
     retry_s: float = 15.0
     max_retry_s: float = 3600.0
     unready_timeout_s: float = 900.0
+    keep_s: float = 86400.0
 
 
-class Stage(Protocol):
+class Stage(Store, Protocol):
     """Brings a release's files here."""
 
     async def bring(
@@ -86,6 +89,7 @@ class Updater:
         self.targets: Mapping[str, Target] = {}
         self._retry_s: dict[str, float] = {}
         self._witnesses: dict[str, Witness] = {}
+        self._keeper = Keeper(stage, clock, self._limits.keep_s)
         self._lock = asyncio.Lock()
 
     def state(self, model: str) -> ModelState:
@@ -93,34 +97,49 @@ class Updater:
 
     async def recover(self) -> None:
         """After a start: what a crash cut short counts as a try, and the server is told again. Raises DiskError."""
+        clean = self._journal.value.clean
         for model, state in dict(self._journal.value.models).items():
             if state.phase in (Phase.STAGING, Phase.SWAPPING):
-                state = update.retried(state)
+                state = state if clean else update.retried(state)
                 await self._write(model, state)
             await self._tell(model, state)
 
+    async def stop(self) -> None:
+        """This process ends as it was asked to: what is under way was not cut short by a crash. Raises DiskError."""
+        if any(state.phase is not Phase.IDLE for state in self._journal.value.models.values()):
+            await asyncio.to_thread(self._journal.end)
+
     async def advance(self, model: str) -> float:
-        """Do what is next; return the seconds until there may be more to do. Raises DiskError."""
+        """Do what is next; return the seconds until there may be more to do. Raises DiskError: `backed_off` says when again."""
         state = self.state(model)
         if state.phase is Phase.IDLE:
             return await self._idle(model, state)
         if state.phase is Phase.STAGING:
             return await self._staging(model, state)
         if state.phase is Phase.SWAPPING:
-            return await self._swapping(model, state)
-        if state.phase is Phase.PROBATION:
-            return await self._probation(model, state)
-        return await self._rolling_back(model, state)
+            wait_s = await self._swapping(model, state)
+        elif state.phase is Phase.PROBATION:
+            wait_s = await self._probation(model, state)
+        else:
+            wait_s = await self._rolling_back(model, state)
+        self._retry_s.pop(model, None)
+        return wait_s
+
+    def backed_off(self, model: str) -> float:
+        """Seconds until the next try, twice as many each time."""
+        wait_s = self._retry_s.get(model, self._limits.retry_s)
+        self._retry_s[model] = min(wait_s * 2, self._limits.max_retry_s)
+        return wait_s
 
     # -- phases
 
     async def _idle(self, model: str, state: ModelState) -> float:
         target = self.targets.get(model)
         if target is None or (state.active is not None and target.release.release == state.active.release):
-            return self._limits.max_retry_s
+            return await self._keep(model, state)
         now = self._clock.now()
         if update.known_bad(state, target.release.release, target.wish, now) is not None:
-            return self._limits.max_retry_s  # it failed since the plan was made
+            return await self._keep(model, state)  # it failed since the documents were read
         noted = update.seen(state, target.wish, now)
         if noted is not state:
             await self._write(model, noted)
@@ -129,6 +148,14 @@ class Updater:
             return wait_s
         await self._move(model, update.begin(noted, target, now))
         return 0.0
+
+    async def _keep(self, model: str, state: ModelState) -> float:
+        """Nothing is to be done but to see that what was told and what is installed still stand."""
+        await self._tell(model, state)
+        if not await self._keeper.look(model, state):
+            return self.backed_off(model)
+        self._retry_s.pop(model, None)
+        return self._limits.max_retry_s
 
     async def _staging(self, model: str, state: ModelState) -> float:
         release = state.candidate
@@ -157,7 +184,7 @@ class Updater:
             return await self._hold(model, state, error)
         except SyncError as error:
             await self._move(model, update.retried(state, Reason(error.reason), error.message))
-            return self._backed_off(model)
+            return self.backed_off(model)
         self._retry_s.pop(model, None)
         old = version_of(health, model, state.active)
         baseline = Baseline(old.answered, old.failures, old.non_finite, old.run_p99_s) if old else Baseline()
@@ -220,6 +247,11 @@ class Updater:
             no_model = ""
         elif seen.heard and seen.version is not None and seen.version.state == "failed":
             no_model = f"version {state.active.version}, which served before, failed too: {seen.version.reason}"
+        if no_model is None and self._witness(model).seconds > self._limits.unready_timeout_s:
+            no_model = (
+                seen.problem
+                or f"nothing was ready {self._limits.unready_timeout_s:g} s after the old one was asked for"
+            )
         if no_model is None:
             return self._limits.watch_s
         await self._move(model, update.back(state, self._clock.now(), no_model=no_model))
@@ -251,7 +283,7 @@ class Updater:
         return Seen(
             server=server,
             known=known is not None,
-            heard=known is not None and known.generation >= state.generation,
+            heard=known is not None and known.generation == state.generation,
             problem=known.problem if known is not None else "",
             version=version_of(server, model, release),
         )
@@ -268,12 +300,7 @@ class Updater:
 
     async def _hold(self, model: str, state: ModelState, error: SyncError) -> float:
         await self._note(model, state, error)
-        return self._backed_off(model)
-
-    def _backed_off(self, model: str) -> float:
-        wait_s = self._retry_s.get(model, self._limits.retry_s)
-        self._retry_s[model] = min(wait_s * 2, self._limits.max_retry_s)
-        return wait_s
+        return self.backed_off(model)
 
     async def _note(self, model: str, state: ModelState, error: SyncError) -> None:
         held = update.held_up(state, Reason(error.reason), error.message)

@@ -17,6 +17,7 @@ from edge.domain.models import Swap
 from sync.domain.digests import Digest
 from sync.domain.errors import DocumentError
 from sync.domain.rollout import Probation
+from sync.domain.sealed import seal, unsealed
 
 FORMAT = "edge-journal/1"
 MAX_JOURNAL_BYTES = 16 << 20
@@ -76,7 +77,7 @@ class Installed(msgspec.Struct, frozen=True):
 class Bad(msgspec.Struct, frozen=True):
     """A release that failed here. `seq`: of the rollout document, or the pin, under which it did; a newer pin clears it.
 
-    `until`: seconds since the epoch when it may be tried again; 0 for never.
+    `until`: seconds since the epoch when it may be tried again; 0 for never. `at`: when it failed, by the same clock.
     """
 
     release: Digest
@@ -84,6 +85,7 @@ class Bad(msgspec.Struct, frozen=True):
     reason: str
     seq: int
     until: float = 0.0
+    at: float = 0.0
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -141,11 +143,12 @@ class ModelState(msgspec.Struct, frozen=True):
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """`generation` grows with every write; `report_seq` with every report."""
+    """`generation` grows with every write; `report_seq` with every report. `clean`: the agent ended as it was asked to."""
 
     format: str = FORMAT
     generation: int = 0
     report_seq: int = 0
+    clean: bool = False
     models: Mapping[str, ModelState] = {}
 
 
@@ -178,7 +181,7 @@ def aspired(state: ModelState) -> AspiredFile | None:
 def parse_journal(data: bytes) -> Journal:
     """Raises DocumentError."""
     try:
-        journal = msgspec.json.decode(data, type=Journal)
+        journal = msgspec.json.decode(unsealed(data), type=Journal)
         if journal.format != FORMAT:
             raise ValueError(f"format: want {FORMAT!r}, got {journal.format[:40]!r}")
     except (ValueError, RecursionError) as error:
@@ -187,4 +190,4 @@ def parse_journal(data: bytes) -> Journal:
 
 
 def encode_journal(journal: Journal) -> bytes:
-    return msgspec.json.encode(journal, order="deterministic")
+    return seal(msgspec.json.encode(journal, order="deterministic"))

@@ -2,7 +2,8 @@
 
 Rule 1: pure and total. Rule 2: bad news is acted on as soon as it is certain, good news only when the time is over.
 Rule 3: a share of failures counts by the lower bound of its 95 % confidence interval (Wilson 1927), so that one failure
-among three requests condemns nobody. Rule 4: p99 is of the run alone, so that load cannot make a version look slow.
+among three requests condemns nobody. Rule 4: p99 is of the run alone, so that load cannot make a version look slow; and where
+it grew by less than the machine's own noise, whatever the ratio, nobody is condemned.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ MAX_DEATHS = 2
 """Deaths of the server within a probation, the last of which ends it."""
 MIN_FAILURES = 3
 """So many failures, at least, condemn a version."""
+MIN_SLOWER_S = 0.002
+"""By so much, at least, is the p99 of a run longer where a version is condemned for it: a run of microseconds takes twice
+its time whenever something else wants the processor."""
 Z95 = 1.96
 
 
@@ -60,6 +64,7 @@ def judge(
     if (
         answered + failures >= probation.min_requests
         and 0 < baseline.run_p99_s * probation.max_p99_ratio < now.run_p99_s
+        and now.run_p99_s - baseline.run_p99_s >= MIN_SLOWER_S
     ):
         text = (
             f"p99 of a run is {now.run_p99_s * 1000:.3g} ms, {baseline.run_p99_s * 1000:.3g} ms before; "

@@ -118,6 +118,10 @@ class Files(Protocol):
         """Another name for a file."""
         ...
 
+    def same(self, one: Path, other: Path) -> bool:
+        """Whether both are names of one file."""
+        ...
+
     def remove(self, path: Path) -> None:
         """A file, or a directory with all below it. Nothing happens where it is not there."""
         ...

@@ -84,7 +84,9 @@ def accept(
 def known_bad(state: ModelState, digest: Digest, wish: Wish, now: float) -> Bad | None:
     for bad in state.bad:
         cleared = wish.pin_seq is not None and wish.pin_seq > bad.seq
-        if bad.release == digest and not cleared and (not bad.until or now < bad.until):
+        # A clock that has gone back since it failed says nothing of how long ago that was.
+        over = bad.until and not bad.at <= now < bad.until
+        if bad.release == digest and not cleared and not over:
             return bad
     return None
 
@@ -187,7 +189,8 @@ def failed(state: ModelState, reason: Reason, detail: str, now: float, *, again_
     phase = step(state.phase, Step.FAIL)
     release = state.active if state.phase is Phase.PROBATION else state.candidate
     assert release is not None
-    bad = Bad(release.release, release.version, reason.value, state.seq, now + again_after_s if again_after_s else 0.0)
+    until = now + again_after_s if again_after_s else 0.0
+    bad = Bad(release.release, release.version, reason.value, state.seq, until, now)
     others = tuple(each for each in state.bad if each.release != bad.release)
     in_probation = state.phase is Phase.PROBATION
     return msgspec.structs.replace(

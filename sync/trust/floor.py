@@ -24,6 +24,7 @@ import msgspec
 from sync.domain.durable import replace_durably
 from sync.domain.errors import Reason, TrustError
 from sync.domain.ports import Files
+from sync.domain.sealed import seal, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class FloorFile:
 
     def write(self, floor: Floor) -> None:
         """Durably. Raises DiskError."""
-        replace_durably(self._files, self._path, msgspec.json.encode(floor, order="deterministic"))
+        replace_durably(self._files, self._path, seal(msgspec.json.encode(floor, order="deterministic")))
         self._floor = floor
 
     def _read(self) -> Floor:
@@ -123,7 +124,7 @@ class FloorFile:
                 return Floor()
             if size > MAX_FLOOR_BYTES:
                 raise ValueError(f"want at most {MAX_FLOOR_BYTES} bytes, got {size}")
-            floor = msgspec.json.decode(self._files.read(self._path), type=Floor)
+            floor = msgspec.json.decode(unsealed(self._files.read(self._path)), type=Floor)
             if floor.format != FORMAT:
                 raise ValueError(f"format: want {FORMAT!r}, got {floor.format[:40]!r}")
             if not 0 <= floor.time <= MAX_TIME_S:

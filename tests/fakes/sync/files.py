@@ -45,7 +45,8 @@ class FaultyFiles:
 
     cut_at: the number of the operation (from 0, writes only) before which the power goes; errors: error numbers by the
     number of the operation that gets them. `count`: operations so far. `forget`: names of operations that do nothing,
-    to see whether a test would find out.
+    to see whether a test would find out. `unreadable`: files that a read of gets EIO.
+    `room_left`: bytes that are said to be free, None for all of them.
     """
 
     def __init__(self, *, cut_at: int | None = None, errors: dict[int, int] | None = None) -> None:
@@ -58,6 +59,8 @@ class FaultyFiles:
         self.log: list[str] = []
         self.forget: set[str] = set()
         self.room = 1 << 40
+        self.room_left: int | None = None
+        self.unreadable: set[Path] = set()
 
     # -- faults
 
@@ -89,17 +92,20 @@ class FaultyFiles:
         self.cut_at, self.errors = None, {}
         self._moves.clear()
 
-    def flip(self, path: Path, at: int = 0) -> None:
-        """One bit of what is on the disk is another now."""
-        self._names[path].data[at] ^= 1
+    def flip(self, path: Path, at: int = 0, bit: int = 1) -> None:
+        """One bit of what is on the disk is another now, under all the file's names."""
+        inode = self._names[path]
+        inode.data[at] ^= bit
+        if inode.durable is not None and at < len(inode.durable):
+            inode.durable = bytes(inode.data)
 
     # -- Files
 
     def read(self, path: Path) -> bytes:
-        return bytes(self._inode(path).data)
+        return bytes(self._readable(path).data)
 
     def read_at(self, path: Path, offset: int, count: int) -> bytes:
-        return bytes(self._inode(path).data[offset : offset + count])
+        return bytes(self._readable(path).data[offset : offset + count])
 
     def size(self, path: Path) -> int | None:
         return len(self._names[path].data) if path in self._names else None
@@ -181,6 +187,9 @@ class FaultyFiles:
         if self._operation("link", target):
             self._names[target] = inode
 
+    def same(self, one: Path, other: Path) -> bool:
+        return one in self._names and self._names[one] is self._names.get(other)
+
     def remove(self, path: Path) -> None:
         below = [each for each in (*self._names, *self._directories) if each.is_relative_to(path)]
         if below and self._operation("remove", path):
@@ -189,7 +198,7 @@ class FaultyFiles:
                 self._directories.discard(each)
 
     def free(self, directory: Path) -> int:
-        return self.room
+        return self.room if self.room_left is None else self.room_left
 
     def total(self, directory: Path) -> int:
         return self.room
@@ -201,6 +210,11 @@ class FaultyFiles:
             return self._names[path]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path)) from None
+
+    def _readable(self, path: Path) -> Inode:
+        if path in self.unreadable:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return self._inode(path)
 
     def _in_a_directory(self, path: Path) -> None:
         if path.parent not in self._directories:

@@ -19,15 +19,18 @@ import pytest
 from edge.domain.layout import parse_aspired
 from sync.agent.blobs import install_blob
 from sync.agent.journal import JournalFile
+from sync.agent.loop import kept
 from sync.agent.staging import Places, Staging
 from sync.agent.updater import Updater
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest, digest_of, hex_of
 from sync.domain.errors import DiskError, DiskFull, SyncError
 from sync.domain.journal import FileRef, Installed, ModelState, Phase
+from sync.domain.layout import blob_path
 from sync.domain.rollout import Probation, Wish
 from sync.domain.update import Target
 from tests.fakes.sync.files import FaultyFiles, PowerCut, Survival
+from tests.unit.sync.agent.rig import PATCH, Rig
 from tests.unit.sync.agent.world import Server, Time
 
 STATE, MODELS = Path("/var/state"), Path("/var/models")
@@ -118,7 +121,7 @@ class Device:
             state = self.updater.state("m")
             done = state.phase is Phase.IDLE and state.active is not None and state.active.version == version
             if done and state.outcome:
-                self.staging.collect({"m": [each for each in (state.active, state.previous) if each is not None]})
+                self.staging.collect(lambda: kept(self.journal.value))
                 return state
             await self.time.sleep(wait_s)
         raise AssertionError(f"no end: {state}")
@@ -257,3 +260,48 @@ async def test_a_blob_that_is_not_verified_is_found_out(monkeypatch: pytest.Monk
                 continue
             await recover(device)
     assert found
+
+
+async def test_a_journal_that_is_written_in_its_place_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_place(files: FaultyFiles, path: Path, data: bytes) -> None:
+        if files.size(path) is not None:
+            files.truncate(path, 0)
+        files.write_at(path, 0, data)
+        files.sync(path)
+        files.sync_directory(path.parent)
+
+    monkeypatch.setitem(JournalFile._replace.__globals__, "replace_durably", in_place)
+    found: list[str] = []
+    for survival in (Survival.ALL, Survival.TORN):
+        for cut in range(await operations()):
+            with _violations(found):
+                await recover(await crash_at(cut, survival, set(), seed=cut))
+    assert found
+
+
+@pytest.mark.parametrize("survival", Survival, ids=lambda each: each.name.lower())
+async def test_a_power_cut_before_any_operation_of_an_update_by_a_patch_loses_nothing(survival: Survival) -> None:
+    cut = 0
+    while True:
+        rig = Rig()
+        await rig.installed()
+        for path in list(rig.files._names):
+            rig.files.sync(path)
+        rig.files.count, rig.files.cut_at = 0, cut
+        rig.want(17)
+        try:
+            await rig.until(17)
+        except PowerCut:
+            rig.files.crash(survival, cut)
+        else:
+            break
+        rig.start()
+        rig.check(16, *rig.told.versions)
+        rig.want(17)
+        await rig.updater.recover()
+        await rig.until(17)
+        rig.check(16, 17)
+        assert list(rig.files.names(rig.places.tmp)) == []
+        cut += 1
+    assert cut > 30
+    assert rig.blobs_asked() == [blob_path(PATCH.digest)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,8 +19,10 @@ from sync.agent.staging import Places
 from sync.domain.digests import digest_of
 from sync.domain.errors import Deferred, HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
 from sync.domain.layout import blob_path
+from sync.domain.ports import Part
 from sync.stores.http import HttpLimits, HttpStore
 from tests.fakes.sync.origin import Origin, serving
+from tests.fakes.sync.store import MemoryStore
 from tests.unit.sync.agent.world import Time
 
 DATA = random.Random(1).randbytes(1_000_000)
@@ -242,3 +245,26 @@ async def test_a_blob_that_is_all_here_is_installed_at_any_hour(tmp_path: Path) 
         (w.places.tmp / f"{DIGEST.removeprefix('sha256:')}.part").write_bytes(DATA)
         await w.download(hours=Hours("22:00-05:00", lambda: datetime(2026, 7, 1, 12, 0)))
         assert w.blob == DATA
+
+
+@pytest.mark.parametrize("when", ["before the answer", "within it"])
+async def test_a_source_that_hangs_is_left_for_the_next_whatever_it_is(tmp_path: Path, when: str) -> None:
+    """A directory on a disk that went away hangs without end, and has no time limit of its own."""
+
+    class Hanging(MemoryStore):
+        async def get_part(self, path: str, *, start: int, etag: str) -> Part:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield DATA[:1000]
+                await asyncio.Event().wait()
+
+            if when == "before the answer":
+                await asyncio.Event().wait()
+            return Part(0, len(DATA), "", chunks())
+
+    places = Places(tmp_path / "state", tmp_path / "models")
+    downloader = Downloader(OsFiles(), places, Time(), DownloadLimits(stall_s=0.05))
+    with pytest.raises(TooSlow, match=r"memory:: nothing came for 0\.05 s"):
+        await downloader.blob(DIGEST, len(DATA), [Hanging()], min_rate_Bps=0)
+    whole = MemoryStore({blob_path(DIGEST): DATA})
+    assert await downloader.blob(DIGEST, len(DATA), [Hanging(), whole], min_rate_Bps=0) is whole
+    assert places.blob(DIGEST).read_bytes() == DATA

@@ -10,7 +10,7 @@ import pytest
 from sync.agent.witness import why_it_failed
 from sync.domain.errors import Deferred, DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
-from sync.domain.ports import VersionHealth
+from sync.domain.ports import ModelHealth, VersionHealth
 from tests.unit.sync.agent.world import MODELS, World
 
 
@@ -271,10 +271,11 @@ async def test_crashes_of_the_agent_in_one_phase_are_bounded(phase: Phase) -> No
     w = World()
     await w.installed(16)
     w.server.never.add(17)
-    w.want(17)
-    await w.until(phase)
-    for tries in range(3):
-        assert (w.state.phase, w.state.tries) == (phase, tries)
+    if phase is Phase.STAGING:
+        w.stage.errors = [Unreachable("no route")] * 100
+    for _ in range(3):
+        w.want(17)
+        await w.until(phase)
         w.restart()
         await w.updater.recover()
     w.want(17)
@@ -399,3 +400,53 @@ async def test_a_server_that_is_away_while_the_old_version_is_asked_for_hides_no
     w.server.absent = False
     await w.until(Phase.IDLE)
     assert (w.state.outcome, w.state.reason) == ("rolled_back", "crash_loop")
+
+
+async def test_what_failed_is_not_begun_again_before_the_documents_are_read_anew() -> None:
+    w = World()
+    await w.installed(16)
+    w.server.broken[17] = "self-test: scores: 3 of 8 runs differ"
+    w.want(17)
+    await w.run(86_400)
+    assert w.stage.brought == [16, 17]
+    assert w.serving == (16,)
+
+
+async def test_a_cool_down_ends_also_when_the_clock_was_years_ahead_as_it_began() -> None:
+    w = World()
+    await w.installed(16)
+    w.time.jump = 10 * 365 * 86400.0
+    w.want(17)
+    w.stage.errors = [HashMismatch("want sha256:a, got sha256:b")] * 3
+    await w.until(Phase.STAGING)
+    await w.until(Phase.IDLE)
+    assert len(w.state.bad) == 1
+    await w.updater.advance("m")
+    assert w.state.phase is Phase.IDLE
+    w.time.jump = 0.0
+    await w.until(Phase.PROBATION)
+    assert w.serving == (17,)
+
+
+async def test_a_run_of_microseconds_that_takes_twice_its_time_is_no_slow_version() -> None:
+    w = World()
+    await w.installed(16)
+    w.server.figures[16] = VersionHealth("ready", answered=1000, run_p99_s=5e-6)
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    w.server.figures[17] = VersionHealth("ready", answered=1000, run_p99_s=0.0015)
+    await w.until(Phase.IDLE)
+    assert w.state.outcome == "committed"
+
+
+async def test_what_the_server_says_of_something_else_that_it_was_told_is_not_heard() -> None:
+    """The journal was lost, and generations begin anew; the server has not yet read what it is told now."""
+    w = World()
+    w.server.acts_on = ModelHealth(42, "", {17: VersionHealth("failed", "of long ago")})
+    w.want(17)
+    await w.until(Phase.SWAPPING)
+    await w.run(10)
+    assert w.state.phase is Phase.SWAPPING
+    w.server.acts_on = None
+    await w.until(Phase.IDLE)
+    assert w.state.outcome == "committed_idle"

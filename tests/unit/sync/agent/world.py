@@ -70,6 +70,9 @@ class Disk:
     def link(self, source: Path, target: Path) -> None:
         self.content[target] = self.content[source]
 
+    def same(self, one: Path, other: Path) -> bool:
+        return one in self.content and self.content[one] == self.content.get(other)
+
     def remove(self, path: Path) -> None:
         for each in [each for each in self.content if each.is_relative_to(path)]:
             del self.content[each]
@@ -98,7 +101,10 @@ class Time:
 
 
 class Server:
-    """Serves what `aspired.json` says, except versions in `broken`, which fail with that reason."""
+    """Serves what `aspired.json` says, except versions in `broken`, which fail with that reason.
+
+    `acts_on`: what it has read instead.
+    """
 
     def __init__(self, disk: Files, models_dir: Path = MODELS) -> None:
         self._disk, self._models_dir = disk, models_dir
@@ -106,6 +112,7 @@ class Server:
         self.figures: dict[int, VersionHealth] = {}
         self.boot, self.last_exit, self.absent = "b1", "clean", False
         self.never: set[int] = set()
+        self.acts_on: ModelHealth | None = None
 
     def restart(self, last_exit: str = "killed") -> None:
         self.boot, self.last_exit, self.figures = self.boot + "+", last_exit, {}
@@ -113,6 +120,8 @@ class Server:
     async def health(self) -> ServerHealth:
         if self.absent:
             raise ServerAbsent("/run/edge/admin.sock: no such file")
+        if self.acts_on is not None:
+            return ServerHealth(self.boot, last_exit=self.last_exit, models={"m": self.acts_on})
         try:
             told = parse_aspired(self._disk.read(self._models_dir / "m" / "aspired.json"))
         except OSError:
@@ -132,6 +141,7 @@ class Stages:
     """Notes what it was asked to bring; `errors` are raised one after the other first."""
 
     brought: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     errors: list[SyncError] = field(default_factory=list)
     urgent: list[bool] = field(default_factory=list)
 
@@ -142,6 +152,11 @@ class Stages:
         if self.errors:
             raise self.errors.pop(0)
         self.brought.append(release.version)
+
+    async def keep(self, model: str, release: Installed) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.kept.append(release.version)
 
 
 def release(version: int) -> Installed:
@@ -162,7 +177,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        journal = JournalFile(self.disk, Path("/state.json"), MODELS)
+        journal = JournalFile(self.disk, Path("/state.json"), MODELS, now=self.time.now)
         journal.load()
         self.journal = journal
         self.updater = Updater(
@@ -190,6 +205,13 @@ class World:
         judged = Probation(**{"seconds": 600.0, "min_requests": 50, **probation})  # type: ignore[arg-type]
         wish = Wish(version, rollout, wait_s, pin_seq)
         self.updater.targets = {"m": Target(release(version), wish, 7, judged, "beside")}
+
+    def told(self) -> int | None:
+        """The version that the server is to serve."""
+        try:
+            return next(iter(self.serving), None)
+        except OSError:
+            return None
 
     async def until(self, *phases: Phase, within: int = 3000) -> None:
         """Advance, letting time pass, until the model is in one of the phases."""

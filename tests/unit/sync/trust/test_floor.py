@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from sync.domain.errors import DiskError, Reason, TrustError
+from sync.domain.sealed import seal, unsealed
 from sync.trust.floor import MAX_FLOOR_BYTES, MAX_ROLES, MAX_VERSION, Family, Floor, FloorFile, check, raised
 from tests.fakes.sync.files import FaultyFiles, PowerCut, Survival
 from tests.unit.sync.trust.world import ROLLOUT, World, reads, refused
@@ -186,10 +187,10 @@ def test_a_disk_that_fails_at_any_operation_is_told_and_leaves_the_old_floor_or_
         b"",
         b"\0" * 300,
         b"{}x",
-        b'{"format": "edge-floor/9"}',
-        b'{"format": "edge-floor/1", "time": 1e300}',
-        b'{"format": "edge-floor/1", "time": -1}',
-        b'{"format": "edge-floor/1", "root": "1"}',
+        seal(b'{"format": "edge-floor/9"}'),
+        seal(b'{"format": "edge-floor/1", "time": 1e300}'),
+        seal(b'{"format": "edge-floor/1", "time": -1}'),
+        seal(b'{"format": "edge-floor/1", "root": "1"}'),
         b"[" * 5000,
     ],
 )
@@ -202,6 +203,17 @@ def test_a_floor_that_cannot_be_read_is_none_and_that_is_told(content: bytes) ->
     file = FloorFile(files, PATH)
     assert file.load() == Floor()
     assert "older metadata than was seen before would have been taken" in file.problem
+
+
+def test_a_bit_that_flips_in_the_floor_is_found_whichever_it_is() -> None:
+    files = disk()
+    FloorFile(files, PATH).write(floor({"timestamp": 7, "snapshot": 3}))
+    for at in range(8 * len(files.read(PATH))):
+        files.flip(PATH, at // 8, 1 << at % 8)
+        file = FloorFile(files, PATH)
+        assert file.load() == Floor()
+        assert file.problem
+        files.flip(PATH, at // 8, 1 << at % 8)
 
 
 def test_a_floor_that_is_too_long_is_not_read() -> None:
@@ -223,7 +235,7 @@ async def test_a_damaged_floor_costs_a_protection_not_the_updates_and_is_made_an
     assert "floor.json" in client.problem
     await client.refresh()
     assert "floor.json" in client.problem, "until somebody has had the time to read it"
-    assert json.loads(path.read_bytes())["families"]["timestamp"]["versions"] == {"timestamp": 4}
+    assert json.loads(unsealed(path.read_bytes()))["families"]["timestamp"]["versions"] == {"timestamp": 4}
     world.restore(old)
     path.write_bytes(b"\0" * 100)
     assert await refused(world.device()[0]) is Reason.TRUST_ROLLBACK, "ngclient's cache still holds"

@@ -1,0 +1,98 @@
+"""The process's beginning, its end, and what it does about a disk that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from sync.agent.files import OsFiles
+from sync.agent.journal import JournalFile
+from sync.domain.journal import ModelState, Phase
+from tests.unit.sync.agent.test_clocks import Clocked, Rtc
+from tests.waiting import until
+
+
+class Slow(Rtc):
+    """For a process that runs until it is ended: a wait takes a moment, and lasts some seconds at most."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0.005)
+        self.seconds += min(seconds, 5.0)
+
+
+@pytest.fixture
+async def device(tmp_path: Path) -> Clocked:
+    """16 is rolled out to all; nothing is here yet."""
+    made = Clocked(tmp_path)
+    await made.world.create()
+    await made.release(16)
+    await made.roll_out(16)
+    made.time = Slow()
+    made.start()
+    return made
+
+
+async def test_garbage_of_a_dead_process_is_gone_before_room_is_looked_for(device: Clocked) -> None:
+    blobs = device.path / "state" / "blobs"
+    blobs.mkdir()
+    (blobs / ("0" * 64)).write_bytes(b"x")
+    (device.path / "state" / "tmp").mkdir()
+    (device.path / "state" / "tmp" / "x.part").write_bytes(b"x")
+    assert await device.agent.once(within_s=7200)
+    assert len(list(blobs.iterdir())) == 1
+    assert list((device.path / "state" / "tmp").iterdir()) == []
+    assert device.runs(16)
+
+
+async def test_garbage_that_cannot_be_removed_stops_nobody(device: Clocked, caplog: pytest.LogCaptureFixture) -> None:
+    (device.path / "state" / "blobs").write_bytes(b"a file where a directory should be")
+    running = asyncio.ensure_future(device.agent.run())
+    await until(lambda: "cannot be cleaned up" in caplog.text)
+    await until(lambda: device.state.phase is Phase.STAGING)
+    assert not running.done()
+    (device.path / "state" / "blobs").unlink()
+    await until(lambda: device.state.active is not None, within_s=30)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize("times", [1, 7])
+async def test_who_is_asked_to_end_within_an_update_has_lost_no_try(device: Clocked, times: int) -> None:
+    device.server.absent = True
+    for _ in range(times):
+        running = asyncio.ensure_future(device.agent.run())
+        await until(lambda: device.state.phase is Phase.STAGING and device.state.reason == "no_server")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert device.journal.value.clean
+        device.start()
+        device.server.absent = True
+    assert device.state.tries == 0
+    device.server.absent = False
+    assert await device.agent.once(within_s=7200)
+    assert device.runs(16)
+    assert not device.journal.value.clean
+
+
+async def test_a_write_whose_caller_was_called_off_and_the_last_one_do_not_meet(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    class Slowly(OsFiles):
+        def sync(self, path: Path) -> None:
+            ended.wait(0.3)  # in vain, unless the other one is let in meanwhile
+            super().sync(path)
+
+    journal = JournalFile(Slowly(), tmp_path / "state.json", tmp_path)
+    writing = threading.Thread(target=journal.write, args=({"m": ModelState(tries=1)},))
+    writing.start()
+    await until(lambda: (tmp_path / "state.json.tmp").exists())
+    journal.end()
+    ended.set()
+    await asyncio.to_thread(writing.join)
+    left = JournalFile(OsFiles(), tmp_path / "state.json", tmp_path).load()
+    assert (left.clean, left.generation, left.models) == (True, 2, {"m": ModelState(tries=1)})

@@ -1,0 +1,105 @@
+"""The admin socket, when what is behind it hangs, lies or is nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from sync.agent import server
+from sync.agent.server import AdminSocket
+from sync.domain.errors import ServerAbsent
+from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def behind(path: Path, answer: Answer) -> AsyncIterator[AdminSocket]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(path / "admin.sock")).start()
+    try:
+        yield AdminSocket(path / "admin.sock", timeout_s=0.3)
+    finally:
+        await runner.cleanup()
+
+
+def saying(body: bytes, status: int = 200) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, status=status)
+
+    return answer
+
+
+async def hanging(request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def breaking(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    answer.content_length = 100
+    await answer.prepare(request)
+    await answer.write(b'{"boot_id"')
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        hanging,
+        breaking,
+        saying(b"", 500),
+        saying(b"no JSON"),
+        saying(b"{}"),
+        saying(b"[" * 100_000),
+        saying(b'{"boot_id":"b","models":{"m":{"versions":{"x":{"state":"ready"}}}}}'),
+    ],
+    ids=["hangs", "breaks off", "fails", "is no JSON", "says nothing", "is nested without end", "names no version"],
+)
+async def test_a_server_that_cannot_be_asked_is_absent(tmp_path: Path, answer: Answer) -> None:
+    async with behind(tmp_path, answer) as socket:
+        with pytest.raises(ServerAbsent, match=r"admin\.sock"):
+            await socket.health()
+
+
+async def test_nobody_there_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(ServerAbsent, match=r"admin\.sock"):
+        await AdminSocket(tmp_path / "admin.sock").health()
+    await asyncio.to_thread((tmp_path / "admin.sock").write_bytes, b"")
+    with pytest.raises(ServerAbsent, match=r"admin\.sock"):
+        await AdminSocket(tmp_path / "admin.sock").health()
+
+
+async def test_a_status_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_STATUS_BYTES", 1000)
+    async with behind(tmp_path, saying(b'{"boot_id":"' + b"x" * 2000 + b'"}')) as socket:
+        with pytest.raises(ServerAbsent, match="want 200"):
+            await socket.health()
+
+
+async def test_what_the_server_says_is_taken(tmp_path: Path) -> None:
+    version = {
+        "state": "ready",
+        "totals": {"answered": 3, "failures": 1, "non_finite": 2, "more": 1},
+        "window": {"run_p99_s": 0.5},
+    }
+    status = {
+        "boot_id": "b",
+        "version": "1.0",
+        "last_exit": "clean",
+        "models": {"m": {"generation": 4, "problem": "p", "versions": {"17": version}}},
+    }
+    async with behind(tmp_path, saying(json.dumps(status).encode())) as socket:
+        health = VersionHealth("ready", "", 3, 1, 2, 0.5)
+        assert await socket.health() == ServerHealth("b", "1.0", "clean", {"m": ModelHealth(4, "p", {17: health})})
