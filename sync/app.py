@@ -186,7 +186,7 @@ def _peering(
     network = config.network
     loopback = any(each == "lo" or each.startswith("127.") for each in network.peer_interfaces)
     neighbours = Neighbours(lambda address: PeerStore(address.host, address.port), clock, loopback=loopback)
-    limits = DownloadLimits(max_breaks=0, max_pause_s=1.0, limit_Bps=network.peer_limit_Bps)
+    limits = DownloadLimits(max_breaks=0, max_requests=8, max_pause_s=1.0, limit_Bps=network.peer_limit_Bps)
     downloader = Downloader(files, places, clock, limits, hours=Hours(network.window, _local), suffix="peer")
     sharing = None
     if network.peers == "use_and_share":

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
     """source_s: seconds for all that is asked of one source for a blob. stall_s: for its next bytes, whatever it promised.
-    max_breaks: in a row without a byte between them.
+    max_breaks: in a row without a byte between them. max_requests: of one source for a blob, however much each brings.
 
     limit_Bps: bytes per second, 0 for no limit.
     """
@@ -49,6 +49,7 @@ class DownloadLimits:
     source_s: float = 6 * 3600.0
     stall_s: float = 120.0
     max_breaks: int = 5
+    max_requests: int = 10_000
     break_pause_s: float = 1.0
     max_pause_s: float = 60.0
     limit_Bps: float = 0.0
@@ -124,9 +125,11 @@ class Downloader:
         part = self._part(digest)
         floor = RateFloor(wanted.min_rate_Bps, deadline_s=self._limits.source_s, now=self._clock.monotonic())
         used: ReadStore | None = None
-        breaks = 0
+        breaks = requests = 0
         while (have := await self._have(part, size)) < size:
             used = source
+            if (requests := requests + 1) > self._limits.max_requests:
+                raise TooSlow(f"{source.name}: want it within {self._limits.max_requests} requests")
             try:
                 await self._append(source, wanted, part, have, floor)
             except (Unreachable, Refused) as error:

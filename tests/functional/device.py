@@ -166,7 +166,7 @@ class Device:
         self.config = path / "agent.toml"
         self.config.write_text(
             f'[device]\nid = "dev-1"\n[store]\nurl = "{operator.store.name}"\nroot = "{operator.path / "root.json"}"\n'
-            f'[paths]\nstate_dir = "{self.state_dir}"\nmodels_dir = "{self.models}"\n'
+            f'[paths]\nstate_dir = "{self.state_dir}"\nmodels_dir = "{self.models}"\nephemeral = true\n'
             f'admin_uds = "{path / "admin.sock"}"\n'
             f"[poll]\nevery_s = 0.2\nmax_s = 0.5\n[network]\nlimit_Bps = {LIMIT_BPS}\n"
         )

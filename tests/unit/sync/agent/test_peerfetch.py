@@ -44,7 +44,7 @@ class World:
         for number in range(len(peers)):
             self.table.found(f"peer-{number}", [f"10.0.0.{number}"], 80)
         files = OsFiles()
-        limits = DownloadLimits(max_breaks=0, max_pause_s=1.0)
+        limits = DownloadLimits(max_breaks=0, max_requests=8, max_pause_s=1.0)
         peer_downloader = Downloader(files, self.places, time, limits, hours=hours, suffix="peer")
         self.fetch = BlobFetch(
             files,
@@ -120,16 +120,11 @@ async def test_whatever_a_neighbour_does_the_store_is_asked_next_and_nothing_of_
         assert w.time.seconds - began <= 2, "no wait that it asks for is kept"
 
 
-async def test_a_neighbour_that_dies_half_way_for_ever_is_left_after_its_rate(tmp_path: Path) -> None:
-    class Hasty(Time):
-        def monotonic(self) -> float:
-            self.seconds += 1.0
-            return self.seconds
-
-    async with world(tmp_path, lambda number: "break:1" if number < 10_000 else "", time=Hasty()) as w:
+async def test_a_neighbour_that_dies_after_every_byte_is_left(tmp_path: Path) -> None:
+    async with world(tmp_path, always("break:1")) as w:
         await w.get()
         assert w.fetch.bytes_full == len(DATA)
-        assert w.asked()[0] < 60
+        assert w.asked() == [8]
 
 
 async def test_a_neighbour_that_dribbles_is_left(tmp_path: Path) -> None:
