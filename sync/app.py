@@ -6,17 +6,21 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sync.agent.board import Board
 from sync.agent.delivery import HttpDelivery
 from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
+from sync.agent.pace import Hours
+from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
 from sync.agent.server import AdminSocket
@@ -33,6 +37,9 @@ from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
 from sync.trust.floor import FloorFile
 
+if TYPE_CHECKING:
+    from sync.agent.peering import Peering
+
 
 class SystemClock:
     def now(self) -> float:
@@ -47,14 +54,28 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Assembled:
-    """`close` ends what holds connections."""
+    """`close` ends what holds connections. peering: None where neighbours are off."""
 
     agent: Agent
     journal: JournalFile
+    report: Callable[[], Report]
     store: ReadStore
     lock: int
+    peering: Peering | None = None
+
+    async def start(self) -> None:
+        """What goes on beside the agent. It fails for nothing that an update does not need."""
+        if self.peering is not None:
+            await self.peering.start()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises DiskError where the journal cannot be read or written at the start."""
+        await self.start()
+        await self.agent.run()
 
     async def close(self) -> None:
+        if self.peering is not None:
+            await self.peering.close()
         await self.store.close()
         os.close(self.lock)
 
@@ -90,12 +111,19 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     )
     documents = SignedDocuments(trust)
     device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
-    downloader = Downloader(files, places, clock, DownloadLimits(limit_Bps=config.network.limit_Bps))
+    downloader = Downloader(
+        files,
+        places,
+        clock,
+        DownloadLimits(limit_Bps=config.network.limit_Bps),
+        hours=Hours(config.network.window, _local),
+    )
 
     def sources(digest: Digest, share: bool) -> Sequence[ReadStore]:
         return [store]
 
-    fetch = BlobFetch(files, places, downloader, sources)
+    peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
+    fetch = BlobFetch(files, places, downloader, sources, peers)
     staging = Staging(files, places, fetch, _Patches(documents))
     updater = Updater(
         journal=journal,
@@ -111,7 +139,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         around = Surroundings(
             clock_ok=trust.clock_ok,
             meta=trust.versions,
-            last=Transfer(bytes_full=fetch.bytes_full, bytes_delta=fetch.bytes_delta),
+            last=Transfer(fetch.bytes_full, fetch.bytes_delta, fetch.bytes_peer),
             disk_free=files.free(places.state_dir),
             mem_avail=_memory_bytes() or 0,
         )
@@ -125,7 +153,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
             documents,
             memory_mb=lambda: None if (have := _memory_bytes()) is None else have >> 20,
             now=clock.now,
-            local=lambda: datetime.now().astimezone(),
+            local=_local,
         ),
         updater=updater,
         staging=staging,
@@ -133,11 +161,44 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         journal=lambda: journal.value,
         report=report,
         clock=clock,
+        board=Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok)),
         limits=LoopLimits(
             poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
         ),
     )
-    return Assembled(agent, journal, store, lock)
+    return Assembled(agent, journal, report, store, lock, peering)
+
+
+def _peering(
+    config: Config, files: OsFiles, places: Places, clock: SystemClock, journal: JournalFile
+) -> tuple[Peering, PeerFetch]:
+    from sync.agent.neighbours import Neighbours
+    from sync.agent.peering import Peering, busy_of, shared_of
+    from sync.agent.sharing import Sharing, SharingLimits
+    from sync.stores.peer import PeerStore
+
+    network = config.network
+    loopback = any(each == "lo" or each.startswith("127.") for each in network.peer_interfaces)
+    neighbours = Neighbours(lambda address: PeerStore(address.host, address.port), clock, loopback=loopback)
+    limits = DownloadLimits(max_breaks=0, max_pause_s=1.0, limit_Bps=network.peer_limit_Bps)
+    downloader = Downloader(files, places, clock, limits, hours=Hours(network.window, _local), suffix="peer")
+    sharing = None
+    if network.peers == "use_and_share":
+        sharing = Sharing(
+            files,
+            places,
+            lambda: shared_of(journal.value),
+            clock,
+            busy=lambda: busy_of(journal.value),
+            loopback=loopback,
+            limits=SharingLimits(limit_Bps=network.peer_limit_Bps),
+        )
+    peering = Peering(neighbours, sharing, network.peer_interfaces, network.peer_port)
+    return peering, PeerFetch(files, places, downloader, neighbours)
+
+
+def _local() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _claim(state_dir: Path) -> int:

@@ -10,7 +10,7 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ MAX_FILE_BYTES = 1 << 20
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Whole = Annotated[int, msgspec.Meta(ge=0)]
+Window = Annotated[str, msgspec.Meta(pattern=r"^((?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
 
@@ -60,9 +61,21 @@ class PollSection(Section, frozen=True):
 
 
 class NetworkSection(Section, frozen=True):
-    """`limit_Bps`: bytes per second for downloads, 0 for no limit."""
+    """`limit_Bps`: bytes per second for downloads, 0 for no limit. `window`: when they may be, in local time, over midnight
+    where the second time is the smaller, e.g. "22:00-05:00"; empty for always. A device without any version of a model, and
+    a rollout whose deadline is over, wait for no window.
+
+    `peers`: whether blobs may come from neighbours on the local network, and go to them. `peer_interfaces`: where, by names or
+    addresses; empty for every interface with a private address. `peer_port`: to share at, 0 for any. `peer_limit_Bps`: bytes per
+    second from neighbours, and to them; 0 for no limit.
+    """
 
     limit_Bps: Whole = 0
+    window: Window = ""
+    peers: Literal["off", "use", "use_and_share"] = "off"
+    peer_interfaces: tuple[str, ...] = ()
+    peer_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    peer_limit_Bps: Whole = 10_000_000
 
 
 class ReportSection(Section, frozen=True):
@@ -93,15 +106,24 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Mappin
     for name, text in environment.items():
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and key:
-            tree.setdefault(section, {})[_spelled(section, key)] = text
+            key = _spelled(section, key)
+            tree.setdefault(section, {})[key] = _listed(section, key, text)
     for dotted, value in flags.items():
         section, _, key = dotted.partition(".")
         if value is not None:
-            tree.setdefault(section, {})[key] = value
+            tree.setdefault(section, {})[key] = _listed(section, key, value)
     try:
-        return msgspec.convert(tree, Config, strict=False)
+        config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise OperatorError(f"configuration: {error}") from None
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    start, _, end = config.network.window.partition("-")
+    if start and start == end:
+        raise OperatorError(f"configuration: network.window: want two times that differ, got {config.network.window}")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -119,6 +141,16 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _spelled(section: str, key: str) -> str:
     """A variable's name is in capitals; the key's own spelling may not be."""
+    return next((name for name in _defaults(section) if name.lower() == key), key)
+
+
+def _listed(section: str, key: str, value: Any) -> Any:
+    """In a flag or a variable, a list is `a,b`."""
+    if isinstance(value, str) and isinstance(_defaults(section).get(key), tuple):
+        return [each for each in value.split(",") if each]
+    return value
+
+
+def _defaults(section: str) -> dict[str, Any]:
     kind = {field.name: field.type for field in msgspec.structs.fields(Config)}.get(section)
-    names = [field.name for field in msgspec.structs.fields(kind)] if kind is not None else []
-    return next((name for name in names if name.lower() == key), key)
+    return {field.name: field.default for field in msgspec.structs.fields(kind)} if kind is not None else {}

@@ -2,7 +2,8 @@
 
 Rule 1: what is in the part file counts only when the digest of the whole is right; a part that turns out wrong is begun anew
 once, and is no failure. Rule 2: a source that is slow, lies or breaks off too often is left for the next one.
-Rule 3: a part survives a crash by luck alone; it is synced when it is whole.
+Rule 3: a part survives a crash by luck alone; it is synced when it is whole. Rule 4: outside of the hours for downloads no
+byte is fetched but for what is urgent; what is here waits for the hour to come. Rule 5: a source is not blamed for our own pace.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from sync.agent.blobs import install_blob
-from sync.agent.pace import RateFloor, RateLimit
+from sync.agent.pace import Hours, RateFloor, RateLimit
 from sync.agent.staging import Places
 from sync.domain.digests import Digest, hex_of
-from sync.domain.errors import DiskError, DiskFull, HashMismatch, Missing, Refused, StoreError, TooSlow, Unreachable
+from sync.domain.errors import (
+    DiskError,
+    DiskFull,
+    HashMismatch,
+    Missing,
+    Refused,
+    StoreError,
+    SyncError,
+    TooSlow,
+    Unreachable,
+)
 from sync.domain.layout import blob_path
 from sync.domain.ports import Clock, Files, Part, ReadStore
 
@@ -48,23 +60,43 @@ class _Note(msgspec.Struct, frozen=True):
     etag: str = ""
 
 
-class Downloader:
-    """Methods raise StoreError, HashMismatch, DiskFull, DiskError."""
+class _Wanted(NamedTuple):
+    digest: Digest
+    size: int
+    min_rate_Bps: int
+    urgent: bool
 
-    def __init__(self, files: Files, places: Places, clock: Clock, limits: DownloadLimits | None = None) -> None:
-        self._files, self._places, self._clock = files, places, clock
-        self._limits = limits or DownloadLimits()
+
+class Downloader:
+    """Methods raise StoreError, HashMismatch, Deferred, DiskFull, DiskError. hours: when bytes may be fetched.
+
+    suffix: of its part files, which no other downloader may share.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        places: Places,
+        clock: Clock,
+        limits: DownloadLimits | None = None,
+        *,
+        hours: Hours | None = None,
+        suffix: str = "part",
+    ) -> None:
+        self._files, self._places, self._clock, self._suffix = files, places, clock, suffix
+        self._limits, self._hours = limits or DownloadLimits(), hours or Hours()
         self._pace = RateLimit(self._limits.limit_Bps, clock.monotonic())
 
     async def blob(
-        self, digest: Digest, size: int, sources: Sequence[ReadStore], *, min_rate_Bps: int
+        self, digest: Digest, size: int, sources: Sequence[ReadStore], *, min_rate_Bps: int, urgent: bool = False
     ) -> ReadStore | None:
         """The source that the last bytes came from; None where all of them were here."""
+        wanted = _Wanted(digest, size, min_rate_Bps, urgent)
         problem: StoreError | HashMismatch = Missing(f"{digest}: there is nobody to ask")
         for source in sources:
             for _ in range(2):  # once more from zero: what is in the part may be another's, or a crash's
                 try:
-                    return await self._from(source, digest, size, min_rate_Bps)
+                    return await self._from(source, wanted)
                 except HashMismatch as error:
                     log.warning("%s: %s", source.name, error.message)
                     problem = error
@@ -75,15 +107,27 @@ class Downloader:
                     break
         raise problem
 
-    async def _from(self, source: ReadStore, digest: Digest, size: int, min_rate_Bps: int) -> ReadStore | None:
+    async def alone(
+        self, source: ReadStore, digest: Digest, size: int, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
+        """All of a blob from one source, from its first byte on; where that fails nothing is left of it."""
+        await self._drop(digest)
+        try:
+            await self._from(source, _Wanted(digest, size, min_rate_Bps, urgent))
+        except SyncError:
+            await self._drop(digest)
+            raise
+
+    async def _from(self, source: ReadStore, wanted: _Wanted) -> ReadStore | None:
+        digest, size = wanted.digest, wanted.size
         part = self._part(digest)
-        floor = RateFloor(min_rate_Bps, deadline_s=self._limits.source_s, now=self._clock.monotonic())
+        floor = RateFloor(wanted.min_rate_Bps, deadline_s=self._limits.source_s, now=self._clock.monotonic())
         used: ReadStore | None = None
         breaks = 0
         while (have := await self._have(part, size)) < size:
             used = source
             try:
-                await self._append(source, digest, part, have, size, floor)
+                await self._append(source, wanted, part, have, floor)
             except (Unreachable, Refused) as error:
                 grown = (await self._have(part, size)) > have
                 breaks = 0 if grown else breaks + 1
@@ -99,10 +143,10 @@ class Downloader:
         await asyncio.to_thread(self._remove, self._note(digest))
         return used
 
-    async def _append(
-        self, source: ReadStore, digest: Digest, part: Path, have: int, size: int, floor: RateFloor
-    ) -> None:
+    async def _append(self, source: ReadStore, wanted: _Wanted, part: Path, have: int, floor: RateFloor) -> None:
         """One request: from where the part ends, or from zero where the source has another object. To its end, or an error."""
+        self._hours.check(wanted.urgent)
+        digest, size = wanted.digest, wanted.size
         note = await asyncio.to_thread(self._read_note, digest)
         etag = note.etag if note.source == source.name else ""
         # What is here may be another source's: a name that is a digest says that the bytes are the same, and the digest
@@ -114,14 +158,14 @@ class Downloader:
             if answer.start != have:
                 await asyncio.to_thread(self._cut, part, answer.start)
             await asyncio.to_thread(self._write_note, digest, _Note(source.name, answer.etag))
-            await self._copy(source, answer, part, size, floor)
+            await self._copy(source, answer, part, wanted, floor)
         finally:
             close = getattr(answer.chunks, "aclose", None)
             if close is not None:
                 await close()
 
-    async def _copy(self, source: ReadStore, answer: Part, part: Path, size: int, floor: RateFloor) -> None:
-        at = answer.start
+    async def _copy(self, source: ReadStore, answer: Part, part: Path, wanted: _Wanted, floor: RateFloor) -> None:
+        at, size = answer.start, wanted.size
         async for chunk in answer.chunks:
             if at + len(chunk) > size:
                 raise HashMismatch(f"{part.name}: want {size} bytes, got more")
@@ -132,16 +176,19 @@ class Downloader:
                 raise TooSlow(f"{source.name}: {late}")
             if wait_s := self._pace.wait_s(len(chunk), now):
                 await self._clock.sleep(wait_s)
+                floor.paused(wait_s)
+            if at < size:
+                self._hours.check(wanted.urgent)
         if at < size:
             raise Unreachable(f"{source.name}: broke off at byte {at} of {size}")
 
     # -- the disk
 
     def _part(self, digest: Digest) -> Path:
-        return self._places.tmp / f"{hex_of(digest)}.part"
+        return self._places.tmp / f"{hex_of(digest)}.{self._suffix}"
 
     def _note(self, digest: Digest) -> Path:
-        return self._places.tmp / f"{hex_of(digest)}.part.json"
+        return self._places.tmp / f"{hex_of(digest)}.{self._suffix}.json"
 
     async def _have(self, part: Path, size: int) -> int:
         """Bytes of the part; one that is too long is none."""

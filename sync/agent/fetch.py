@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sync.agent.blobs import install_blob
 from sync.agent.download import Downloader
+from sync.agent.peerfetch import PeerFetch
 from sync.agent.staging import Places
 from sync.delta.decode import apply_patch
 from sync.domain.deltas import Patch
@@ -17,26 +18,35 @@ from sync.domain.journal import FileRef
 from sync.domain.ports import Files, ReadStore
 
 Sources = Callable[[Digest, bool], Sequence[ReadStore]]
-"""digest and whether neighbours may be asked → whom to ask, first the nearest."""
+"""A digest, and whether its manifest lets it be shared → which stores to ask, in that order."""
 
 
 class BlobFetch:
-    """`bytes_full`, `bytes_delta`: what was fetched, for the report."""
+    """`bytes_full`, `bytes_delta`, `bytes_peer`: what was fetched, for the report. peers: None where no neighbour is asked."""
 
-    def __init__(self, files: Files, places: Places, downloader: Downloader, sources: Sources) -> None:
+    def __init__(
+        self, files: Files, places: Places, downloader: Downloader, sources: Sources, peers: PeerFetch | None = None
+    ) -> None:
         self._files, self._places = files, places
-        self._downloader, self._sources = downloader, sources
-        self.bytes_full = self.bytes_delta = 0
+        self._downloader, self._sources, self._peers = downloader, sources, peers
+        self.bytes_full = self.bytes_delta = self.bytes_peer = 0
 
-    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int) -> None:
-        """Raises StoreError, HashMismatch, DiskFull, DiskError."""
-        used = await self._downloader.blob(digest, size, self._sources(digest, share), min_rate_Bps=min_rate_Bps)
+    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int, urgent: bool = False) -> None:
+        """Raises StoreError, HashMismatch, Deferred, DiskFull, DiskError."""
+        if share and self._peers is not None and await self._peers.blob(digest, size, urgent=urgent):
+            self.bytes_peer += size
+            return
+        used = await self._downloader.blob(
+            digest, size, self._sources(digest, share), min_rate_Bps=min_rate_Bps, urgent=urgent
+        )
         self.bytes_full += size if used is not None else 0
 
-    async def patched(self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int) -> None:
+    async def patched(
+        self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
         """Raises DeltaError besides."""
         sources = self._sources(patch.digest, False)
-        await self._downloader.blob(patch.digest, patch.size, sources, min_rate_Bps=min_rate_Bps)
+        await self._downloader.blob(patch.digest, patch.size, sources, min_rate_Bps=min_rate_Bps, urgent=urgent)
         self.bytes_delta += patch.size
         await asyncio.to_thread(self._apply, patch, base, file)
 

@@ -1,6 +1,16 @@
 """The device's disk: what `sync.domain.ports.Files` promises, by the system's calls.
 
-Rule: nothing here decides; whoever writes orders the syncs.
+Rule 1: nothing here decides; whoever writes orders the syncs. Rule 2: who may read and write is said below, and by no umask.
+
+user        may                               by
+edge-sync   write all of the agent's          being the owner of state_dir, models_dir and all below them
+edge        read models_dir, and below it     the group `edge`: directories are 0750 and files 0640. A version's files are links
+                                              to blobs, so the blobs are of that group too
+edge-sync   ask the server                    the group `edge`: the admin socket is 0660
+others      nothing
+
+So the agent runs with `edge` as its primary group; or it is a member of it, and state_dir and models_dir hand down theirs
+(chmod g+s). Tokens lie elsewhere, for their one reader. The server writes nothing that is the agent's: neither can hurt the other.
 """
 
 from __future__ import annotations
@@ -9,6 +19,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,10 +58,12 @@ class OsFiles:
         for each in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 each.mkdir(mode=DIRECTORY_MODE)
+                handed_down = each.stat().st_mode & stat.S_ISGID
+                each.chmod(DIRECTORY_MODE | handed_down)  # the umask may have taken the group's part
             self.sync_directory(each.parent)
 
     def write_at(self, path: Path, offset: int, data: bytes) -> None:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        handle = _for_writing(path)
         try:
             view = memoryview(data)
             while view:
@@ -63,7 +76,7 @@ class OsFiles:
         os.truncate(path, size)
 
     def allocate(self, path: Path, size: int) -> None:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        handle = _for_writing(path)
         try:
             length = os.fstat(handle).st_size
             if size > length:
@@ -111,3 +124,18 @@ class OsFiles:
                 raise
         finally:
             os.close(handle)
+
+
+def _for_writing(path: Path) -> int:
+    """A handle. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except FileExistsError:
+        return os.open(path, flags)
+    try:
+        os.fchmod(handle, FILE_MODE)  # the umask may have taken the group's part
+    except OSError:
+        os.close(handle)
+        raise
+    return handle

@@ -1,7 +1,7 @@
 """The agent at work: polls, one worker for each model, reports.
 
-Rule 1: a poll that fails changes nothing: what runs goes on, and the next poll is later. Rule 2: polls are spread: a fleet that
-starts at one moment does not ask at one moment. Rule 3: one model's trouble is no other's.
+Rule 1: a poll that fails changes nothing: what runs goes on, and the next poll is later. Rule 2: polls and heartbeats are
+spread: a fleet that starts at one moment does not ask at one moment. Rule 3: one model's trouble is no other's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
+from sync.agent.polls import PollLimits, Polls
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
@@ -25,13 +27,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class LoopLimits:
-    """Seconds. poll_s: between polls, each up to `jitter` (a share) shorter or longer; doubled after a failure up to
-    max_poll_s. heartbeat_s: between reports when nothing happens. disk_retry_s: after the disk failed."""
+class LoopLimits(PollLimits):
+    """Seconds. heartbeat_s: between reports when nothing happens, jittered as polls are. disk_retry_s: after the disk
+    failed."""
 
-    poll_s: float = 900.0
-    jitter: float = 0.2
-    max_poll_s: float = 6 * 3600.0
     heartbeat_s: float = 6 * 3600.0
     disk_retry_s: float = 30.0
 
@@ -50,13 +49,14 @@ class Agent:
         journal: Callable[[], Journal],
         report: Callable[[], Report],
         clock: Clock,
+        board: Board | None = None,
         limits: LoopLimits | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._documents, self._planner, self._updater = documents, planner, updater
         self._staging, self._reporter, self._journal, self._report = staging, reporter, journal, report
-        self._clock, self._limits = clock, limits or LoopLimits()
-        self._chance = chance or random.Random()
+        self._clock, self._limits, self._board = clock, limits or LoopLimits(), board
+        self._polls = Polls(self._limits, chance or random.Random())
         self._news: dict[str, asyncio.Event] = {}
         self.problem: SyncError | None = None
         self.refusals: dict[str, SyncError] = {}
@@ -85,11 +85,18 @@ class Agent:
                 await self._reporter.put(self._report())
                 await self._reporter.flush()
                 return polled
-            await self._clock.sleep(min([wait for wait in waits if wait > 0], default=0.0))
+            wait_s = min([wait for wait in waits if wait > 0], default=0.0)
+            await self._clock.sleep(min(wait_s, end - self._clock.monotonic()))
         return False
 
     async def poll(self) -> bool:
         """Whether the documents could be had, and were planned by."""
+        polled = await self._ask()
+        if self._board is not None:
+            await self._board.polled(self.problem, self.refusals, self._updater.targets)
+        return polled
+
+    async def _ask(self) -> bool:
         try:
             await self._documents.refresh()
             plan = await self._planner.plan(self._journal().models)
@@ -106,15 +113,19 @@ class Agent:
         return True
 
     async def _poll_for_ever(self, group: asyncio.TaskGroup) -> None:
-        wait_s = self._limits.poll_s
+        await self._sleep(self._polls.first_s(serves=self._serves()))
         while True:
             ok = await self.poll()
             for model in self._updater.targets:
                 self._watch(group, model)
                 self._news[model].set()
-            wait_s = self._limits.poll_s if ok else min(wait_s * 2, self._limits.max_poll_s)
-            spread = self._limits.jitter * (2 * self._chance.random() - 1)
-            await self._clock.sleep(wait_s * (1 + spread))
+            retry_after_s = getattr(self.problem, "retry_after_s", 0.0)
+            await self._sleep(self._polls.good_s() if ok else self._polls.failed_s(retry_after_s))
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._board is not None:
+            await self._board.polls_in(seconds)
+        await self._clock.sleep(seconds)
 
     def _watch(self, group: asyncio.TaskGroup, model: str) -> None:
         if model not in self._news:
@@ -126,6 +137,8 @@ class Agent:
         while True:
             news.clear()
             wait_s = await self._advance(model)
+            if self._board is not None:
+                await self._board.acts_in(model, wait_s)
             if wait_s > 0:
                 sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
                 heard = asyncio.ensure_future(news.wait())
@@ -147,10 +160,14 @@ class Agent:
             await self._reporter.put(self._report())
         return wait_s
 
+    def _serves(self) -> bool:
+        return any(state.active is not None for state in self._journal().models.values())
+
     async def _heartbeat(self) -> None:
+        await self._clock.sleep(self._polls.first_s(serves=self._serves()))
         while True:
             await self._reporter.put(self._report())
-            await self._clock.sleep(self._limits.heartbeat_s)
+            await self._clock.sleep(self._polls.jittered(self._limits.heartbeat_s))
 
 
 def kept(journal: Journal) -> dict[str, list[Installed]]:

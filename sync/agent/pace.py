@@ -1,9 +1,15 @@
 """How fast bytes come, and how fast they may.
 
-Rule: pure but for what the caller says the time is, in seconds of a clock that never goes back.
+Rule: pure but for what the caller says the time is: seconds of a clock that never goes back, or what the clock on the wall says.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sync.domain.errors import Deferred
+from sync.domain.rollout import opens_in_s
 
 WINDOW_S = 30.0
 
@@ -30,6 +36,11 @@ class RateFloor:
         rate, self._since, self._bytes = self._bytes / passed, now, 0
         return f"want {self._floor:g} bytes a second, got {rate:.0f}" if rate < self._floor else ""
 
+    def paused(self, seconds: float) -> None:
+        """Nothing was asked of the source for so long."""
+        self._since += seconds
+        self._ends += seconds
+
 
 class RateLimit:
     """A token bucket. limit_Bps: bytes per second, 0 for no limit; a second's worth may come at once."""
@@ -44,3 +55,18 @@ class RateLimit:
         self._tokens = min(self._limit, self._tokens + (now - self._at) * self._limit) - count
         self._at = now
         return max(0.0, -self._tokens / self._limit)
+
+
+class Hours:
+    """When bytes may be fetched. window: local time, "22:00-05:00", over midnight where the second is the smaller; "" for always.
+
+    local: the time in the device's zone.
+    """
+
+    def __init__(self, window: str = "", local: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
+        self._window, self._local = window, local
+
+    def check(self, urgent: bool) -> None:
+        """Raises Deferred outside of the window, unless it is urgent."""
+        if self._window and not urgent and (wait_s := opens_in_s(self._window, self._local())) > 0:
+            raise Deferred(f"downloads wait for {self._window.partition('-')[0]}", wait_s)

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest
-from sync.domain.errors import DocumentError, Missing, SyncError, Unsuitable
+from sync.domain.errors import Deferred, DocumentError, Missing, SyncError, Unsuitable
 from sync.domain.journal import ModelState, Phase
 from sync.domain.release import Manifest
-from sync.domain.rollout import Pin, Probation, Rollout, Wish, may_begin, want
+from sync.domain.rollout import Pin, Probation, Rollout, Wish, is_overdue, may_begin, opens_in_s, want
 from sync.domain.update import Target, accept
 
 
@@ -87,21 +87,23 @@ class Planner:
         for wish in want(device.id, device.rings, rollout, model, pin=pin, active=active):
             try:
                 target = await self._target(model, wish, rollout, state)
-            except (Unsuitable, DocumentError, Missing) as error:
+            except (Unsuitable, DocumentError, Missing, Deferred) as error:
                 plan.refusals.setdefault(model, error)
             else:
-                if target is not None:
-                    plan.targets[model] = target
-                    return
+                plan.targets[model] = target
+                return
 
-    async def _target(self, model: str, wish: Wish, rollout: Rollout, state: ModelState) -> Target | None:
-        """None for a candidate that the maintenance window keeps back. Raises Unsuitable, DocumentError, Missing."""
+    async def _target(self, model: str, wish: Wish, rollout: Rollout, state: ModelState) -> Target:
+        """Raises Unsuitable, DocumentError, Missing; Deferred for a candidate that its window keeps back."""
         document = rollout.models.get(model)
         candidate = document.candidate if document is not None else None
-        if candidate is not None and wish.rollout == candidate.id and state.phase is Phase.IDLE:
+        if candidate is not None and wish.rollout != candidate.id:
+            candidate = None
+        if candidate is not None and state.phase is Phase.IDLE:
             runs_it = state.active is not None and state.active.version == candidate.version
-            if not runs_it and not may_begin(candidate, self._local()):
-                return None
+            if not runs_it and not may_begin(candidate, local := self._local()):
+                text = f"{model}@{candidate.version} may begin at {candidate.window.partition('-')[0]}"
+                raise Deferred(text, opens_in_s(candidate.window, local))
         manifest, digest = await self._documents.release(model, wish.version)
         swap = document.swap if document is not None else "beside"
         release = accept(
@@ -122,4 +124,5 @@ class Planner:
             swap=swap,
             min_rate_Bps=rollout.min_rate_Bps,
             min_counter=manifest.min_counter,
+            urgent=candidate is not None and is_overdue(candidate, self._local()),
         )

@@ -81,10 +81,16 @@ class AdminSocket:
                 while not answer.content.at_eof() and len(body) <= MAX_STATUS_BYTES:
                     body += await answer.content.read(MAX_STATUS_BYTES + 1 - len(body))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ServerAbsent(f"{self._path}: {type(error).__name__}: {error}") from None
+            raise ServerAbsent(f"{self._path}: {_why(error)}") from None
         if answer.status != 200 or len(body) > MAX_STATUS_BYTES:
             raise ServerAbsent(f"{self._path}: GET {target}: want 200, got {answer.status}")
         return body
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _model(model: _Model) -> ModelHealth:

@@ -46,6 +46,10 @@ class Places:
     def journal(self) -> Path:
         return self.state_dir / "state.json"
 
+    @property
+    def situation(self) -> Path:
+        return self.state_dir / "situation.json"
+
     def blob(self, digest: Digest) -> Path:
         return self.blobs / hex_of(digest)
 
@@ -56,11 +60,16 @@ class Places:
 class Fetch(Protocol):
     """Where blobs come from."""
 
-    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int) -> None:
-        """The blob is whole, verified and durable in its place. Raises StoreError, HashMismatch, DiskFull, DiskError."""
+    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int, urgent: bool = False) -> None:
+        """The blob is whole, verified and durable in its place; what is urgent waits for no hour.
+
+        Raises StoreError, HashMismatch, Deferred, DiskFull, DiskError.
+        """
         ...
 
-    async def patched(self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int) -> None:
+    async def patched(
+        self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
         """The same, made of `base` by a patch. Raises DeltaError besides."""
         ...
 
@@ -79,19 +88,27 @@ class Staging:
     def __init__(self, files: Files, places: Places, fetch: Fetch, patches: Patches) -> None:
         self._files, self._places, self._fetch, self._patches = files, places, fetch, patches
 
-    async def bring(self, model: str, release: Installed, bases: Sequence[Installed], *, min_rate_Bps: int) -> None:
-        """Raises StoreError, HashMismatch, DiskFull, DiskError."""
+    async def bring(
+        self, model: str, release: Installed, bases: Sequence[Installed], *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
+        """Raises StoreError, HashMismatch, Deferred, DiskFull, DiskError."""
         missing = await asyncio.to_thread(self._missing, release.files)
         if missing:
             await asyncio.to_thread(self._need_room, missing)
             have = {file.digest: file for base in bases for file in base.files}
             patches = await self._patches.of(model, release.version) if have else ()
             for file in missing:
-                await self._get(file, release, have.keys(), patches, min_rate_Bps)
+                await self._get(file, release, have.keys(), patches, min_rate_Bps, urgent)
         await asyncio.to_thread(self.assemble, model, release)
 
     async def _get(
-        self, file: FileRef, release: Installed, have: Collection[Digest], patches: Sequence[Patch], min_rate_Bps: int
+        self,
+        file: FileRef,
+        release: Installed,
+        have: Collection[Digest],
+        patches: Sequence[Patch],
+        min_rate_Bps: int,
+        urgent: bool,
     ) -> None:
         """By the smallest patch that can be applied here, or else whole."""
         fitting = [
@@ -103,12 +120,13 @@ class Staging:
         ]
         for patch in sorted(fitting, key=lambda patch: patch.size)[:1]:
             try:
-                await self._fetch.patched(patch, self._places.blob(patch.source), file, min_rate_Bps=min_rate_Bps)
+                base = self._places.blob(patch.source)
+                await self._fetch.patched(patch, base, file, min_rate_Bps=min_rate_Bps, urgent=urgent)
             except (DeltaError, HashMismatch, StoreError) as error:
                 log.warning("%s: the patch does not do (%s); fetching all of it", file.path, error.message)
             else:
                 return
-        await self._fetch.blob(file.digest, file.size, share=release.share, min_rate_Bps=min_rate_Bps)
+        await self._fetch.blob(file.digest, file.size, share=release.share, min_rate_Bps=min_rate_Bps, urgent=urgent)
 
     def _missing(self, files: Iterable[FileRef]) -> list[FileRef]:
         """Each digest once. Raises DiskError."""

@@ -2,7 +2,7 @@
 
 Rule 1: `sync.domain.update` decides, this module does. Rule 2: every step may be done again: a crash anywhere leads back
 to the phase that the journal has. Rule 3: the order is blobs durable, version directory, journal, aspired file.
-Rule 4: what waits for the world (the network, room on the disk, the server) is no try, and waits for as long as it takes;
+Rule 4: what waits for the world (the network, its hour, room on the disk, the server) is no try, and waits for as long as it takes;
 what fails is one, and after MAX_TRIES the release is bad.
 """
 
@@ -21,7 +21,7 @@ from sync.agent.aspire import write_aspired
 from sync.agent.journal import JournalFile
 from sync.agent.witness import Seen, Witness, version_of, why_it_failed
 from sync.domain import update
-from sync.domain.errors import DiskFull, Reason, ServerAbsent, StoreError, SyncError
+from sync.domain.errors import Deferred, DiskFull, Reason, ServerAbsent, StoreError, SyncError
 from sync.domain.journal import Baseline, Installed, ModelState, Phase, aspired
 from sync.domain.judge import judge
 from sync.domain.ports import Clock, Files, ModelServer
@@ -49,10 +49,12 @@ class UpdateLimits:
 class Stage(Protocol):
     """Brings a release's files here."""
 
-    async def bring(self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int) -> None:
+    async def bring(
+        self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int, urgent: bool
+    ) -> None:
         """Every blob is durable, and the version's directory whole, when it returns; what is there already is kept.
 
-        Raises StoreError, HashMismatch, DiskFull, DiskError.
+        urgent: no window for downloads holds it back. Raises StoreError, HashMismatch, Deferred, DiskFull, DiskError.
         """
         ...
 
@@ -140,8 +142,17 @@ class Updater:
             return await self._fail(model, state, reason, state.detail or "given up", self._limits.cool_down_s)
         try:
             bases = [each for each in (state.active, state.previous) if each is not None]
-            await self._stage.bring(model, release, bases, min_rate_Bps=target.min_rate_Bps if target else 0)
+            await self._stage.bring(
+                model,
+                release,
+                bases,
+                min_rate_Bps=target.min_rate_Bps if target else 0,
+                urgent=state.active is None or (target is not None and target.urgent),
+            )
             health = await self._server.health()
+        except Deferred as error:
+            await self._note(model, state, error)
+            return min(error.wait_s, self._limits.max_retry_s)
         except (StoreError, DiskFull, ServerAbsent) as error:
             return await self._hold(model, state, error)
         except SyncError as error:
@@ -163,6 +174,7 @@ class Updater:
         seen = await self._look(model, state, state.candidate)
         if seen is None:
             return self._limits.watch_s
+        state = await self._answering(model, state)
         if seen.heard and seen.version is not None and seen.version.state == "ready":
             await self._move(model, update.swapped(state, seen.server.boot, self._clock.now()))
             return 0.0
@@ -180,6 +192,7 @@ class Updater:
         seen = await self._look(model, state, state.active)
         if seen is None:
             return self._limits.watch_s
+        state = await self._answering(model, state)
         witness = self._witness(model)
         watched = witness.watched(state.watched, seen.server, seen.version)
         if watched is not state.watched:
@@ -230,7 +243,8 @@ class Updater:
             server = await self._server.health()
         except ServerAbsent as error:
             self._witness(model).absent()
-            await self._note(model, state, error)
+            if state.phase is not Phase.ROLLING_BACK:  # whose reason is why the new version was given up
+                await self._note(model, state, error)
             return None
         self._witness(model).look(self._clock.monotonic())
         known = server.models.get(model)
@@ -241,6 +255,13 @@ class Updater:
             problem=known.problem if known is not None else "",
             version=version_of(server, model, release),
         )
+
+    async def _answering(self, model: str, state: ModelState) -> ModelState:
+        """The server answers: that it did not is over."""
+        if state.reason == Reason.NO_SERVER.value:
+            state = update.going_on(state)
+            await self._move(model, state)
+        return state
 
     def _witness(self, model: str) -> Witness:
         return self._witnesses.setdefault(model, Witness())

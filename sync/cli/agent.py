@@ -13,13 +13,12 @@ from typing import Any
 import click
 import msgspec
 
-from sync.agent.files import OsFiles
-from sync.agent.journal import JournalFile
-from sync.agent.status import tell
+from sync.agent.status import as_text, tell
 from sync.agent.updater import UpdateLimits
-from sync.cli.root import wait
+from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
-from sync.domain.journal import Journal
+from sync.doctor.look import look
+from sync.domain.errors import OperatorError
 
 ONCE_WITHIN_S = 3600.0
 
@@ -66,7 +65,7 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
-        task = asyncio.ensure_future(assembled.agent.run())
+        task = asyncio.ensure_future(assembled.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
@@ -93,6 +92,7 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
         try:
+            await assembled.start()
             return await assembled.agent.once(within_s=within)
         finally:
             await assembled.close()
@@ -106,10 +106,53 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
 def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """What runs, what is wanted, why not yet, and what happens next."""
     loaded = _load(config, settings)
-    state_dir = Path(loaded.paths.state_dir)
-    file = JournalFile(OsFiles(), state_dir / "state.json", Path(loaded.paths.models_dir))
-    journal: Journal = file.peek()
+    told = tell(wait(look(loaded)))
     if as_json:
-        print(json.dumps(msgspec.to_builtins(journal), indent=2))
+        print(
+            json.dumps(
+                {"device": loaded.device.id, "group": loaded.device.group, **msgspec.to_builtins(told)}, indent=2
+            )
+        )
     else:
-        print(tell(journal))
+        print(_plain(f"device  {loaded.device.id}, of the group {loaded.device.group}\n{as_text(told)}"))
+
+
+@agent.command()
+@_configured
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
+    """Check all that an update needs, and say what to do where it is not well. Changes nothing."""
+    from sync.doctor.examine import examine
+    from sync.doctor.finding import Level, fail
+
+    try:
+        loaded = _load(config, settings)
+    except OperatorError as error:
+        findings = [fail("configuration", error, "mend the file, the variable or the flag")]
+    else:
+        findings = wait(examine(loaded))
+    counts = {level.value: sum(each.level is level for each in findings) for level in Level}
+    if as_json:
+        rows = [
+            {
+                "check": each.check,
+                "level": each.level.value,
+                "text": each.text,
+                "do": each.do,
+                "reason": each.error.reason.value if each.error is not None else "",
+            }
+            for each in findings
+        ]
+        print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
+    else:
+        for each in findings:
+            print(_plain(f"{each.level.value:5} {each.check:14} {each.text}"))
+            if each.do:
+                print(_plain(f"{'':20} → {each.do}"))
+        print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
+    return next((exit_code(each.error) for each in findings if each.error is not None), 0)
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would act on: a store, or a server, may have said it."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

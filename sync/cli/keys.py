@@ -13,6 +13,7 @@ from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
 from sync.fleet.sign import Repository
+from sync.fleet.sign.repository import BINS
 from sync.stores.catalog import writing_to
 
 
@@ -30,8 +31,15 @@ def keys() -> None:
     show_default=True,
     help="Where to put what devices are provisioned with.",
 )
+@click.option(
+    "--bins",
+    type=click.Choice(["1", "4", "16", "64", "256"]),
+    default="16",
+    show_default=True,
+    help="Parts of the lists of rollouts and of releases, of which a device reads its own. From 500 groups on, 64.",
+)
 @json_option
-def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, json: bool) -> None:
+def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, bins: str, json: bool) -> None:
     """Make keys for every role, and an empty store that they sign."""
     made = ring(keys_dir, passphrase_file)
     if made.first_root() is not None and made.seen():
@@ -44,7 +52,7 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, j
 
     async def work() -> bytes:
         async with writing_to(store) as opened:
-            return await Repository(opened, made).create()
+            return await Repository(opened, made).create(bins=dict.fromkeys(BINS, int(bins).bit_length() - 1))
 
     data = wait(work())
     root.write_bytes(data)

@@ -15,6 +15,7 @@ from sync.domain.errors import (
     HashMismatch,
     Missing,
     OperatorError,
+    ServerAbsent,
     SyncError,
     TrustError,
     Unreachable,
@@ -86,7 +87,7 @@ def exit_code(error: SyncError) -> int:
         return 2
     if isinstance(error, Missing):
         return NOT_FOUND
-    if isinstance(error, Unreachable):
+    if isinstance(error, Unreachable | ServerAbsent):
         return UNREACHABLE
     if isinstance(error, TrustError | HashMismatch | DocumentError):
         return FAILED_CHECK

@@ -48,4 +48,4 @@ def parse_deltas(data: bytes) -> Deltas:
 
 
 def encode_deltas(document: Deltas) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+    return msgspec.json.encode(document, order="deterministic") + b"\n"

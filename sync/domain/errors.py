@@ -11,6 +11,7 @@ SyncError
 ├── DocumentError               signed, and yet not a document that this version understands
 ├── HashMismatch                bytes of another digest or length than was signed
 ├── DeltaError                  a patch that does not apply
+├── Deferred                    an update waits for its hour
 ├── DiskFull                    an update waits for room
 ├── DiskError                   the disk fails, or may not be written
 ├── Unsuitable                  no variant for this device, or a release that it must not run
@@ -40,6 +41,7 @@ class Reason(Enum):
     CLOCK_SUSPECT = "clock_suspect"
     HASH_MISMATCH = "hash_mismatch"
     DELTA_FAILED = "delta_failed"
+    DEFERRED = "deferred"
     BLOCKED_DISK = "blocked_disk"
     IO_ERROR = "io_error"
     INCOMPATIBLE = "incompatible"
@@ -115,6 +117,16 @@ class HashMismatch(SyncError):
 
 class DeltaError(SyncError):
     reason = Reason.DELTA_FAILED
+
+
+class Deferred(SyncError):
+    """`wait_s`: seconds until it may be."""
+
+    reason = Reason.DEFERRED
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class DiskFull(SyncError):

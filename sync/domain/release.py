@@ -87,7 +87,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Raises DocumentError where `parse_manifest` would."""
-    data = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
+    data = msgspec.json.encode(manifest, order="deterministic") + b"\n"
     parse_manifest(data)
     return data
 

@@ -141,7 +141,7 @@ def parse_pins(data: bytes) -> Pins:
 
 def encode(document: Rollout | Pins) -> bytes:
     """Raises DocumentError where parsing would."""
-    data = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+    data = msgspec.json.encode(document, order="deterministic") + b"\n"
     if isinstance(document, Rollout):
         parse_rollout(data)
     else:
@@ -177,6 +177,8 @@ def want(
 
     `active`: the version that it runs. Order: a pin; back to stable where the candidate is rolled back; the candidate
     for those that it is for, and for those that have it already while it is paused or done; stable.
+    Who goes forward waits for its moment in the spread, to a candidate and to what was promoted alike; who goes back goes
+    at once: what it goes back to is still there.
     """
     document = rollout.models.get(model)
     wishes: list[Wish] = []
@@ -188,8 +190,11 @@ def want(
     if candidate is not None and _is_for(candidate, device_id, rings, active):
         wait_s = 0.0 if active == candidate.version else rollout.spread_s * bucket(candidate.id + "/spread", device_id)
         wishes.append(Wish(candidate.version, candidate.id, wait_s))
-    if document.stable is not None:
-        wishes.append(Wish(document.stable))
+    if (stable := document.stable) is not None:
+        recalled = candidate is not None and candidate.state == "rolling_back"
+        forward = active is not None and active < stable and not recalled
+        wait_s = rollout.spread_s * bucket(f"{model}/{stable}/spread", device_id) if forward else 0.0
+        wishes.append(Wish(stable, wait_s=wait_s))
     return tuple(wishes)
 
 
@@ -205,21 +210,35 @@ def _is_for(candidate: Candidate, device_id: str, rings: frozenset[str], active:
 
 def may_begin(candidate: Candidate, local: datetime) -> bool:
     """Whether the maintenance window, or the deadline, lets a device begin. `local` is aware, in the device's zone."""
-    if not candidate.window:
-        return True
-    if candidate.deadline and local >= datetime.fromisoformat(candidate.deadline):
-        return True
-    return in_window(candidate.window, local)
+    return not candidate.window or is_overdue(candidate, local) or in_window(candidate.window, local)
+
+
+def is_overdue(candidate: Candidate, local: datetime) -> bool:
+    """Whether its deadline is over, from which on no window holds anybody back."""
+    return bool(candidate.deadline) and local >= datetime.fromisoformat(candidate.deadline)
 
 
 def in_window(window: str, local: datetime) -> bool:
     """`window`: "HH:MM-HH:MM", over midnight where the second is the smaller. Raises ValueError."""
+    start, end = _minutes(window)
+    now = local.hour * 60 + local.minute
+    return start <= now < end if start <= end else now >= start or now < end
+
+
+def opens_in_s(window: str, local: datetime) -> float:
+    """Seconds by the clock on the wall until the window opens; 0 within it. Raises ValueError."""
+    if in_window(window, local):
+        return 0.0
+    now_s = local.hour * 3600 + local.minute * 60 + local.second + local.microsecond / 1e6
+    return (_minutes(window)[0] * 60 - now_s) % 86400
+
+
+def _minutes(window: str) -> tuple[int, int]:
     match = _WINDOW.match(window)
     if match is None:
         raise ValueError(f"window: want HH:MM-HH:MM, got {window[:40]!r}")
     start_h, start_m, end_h, end_m = map(int, match.groups())
-    start, end, now = start_h * 60 + start_m, end_h * 60 + end_m, local.hour * 60 + local.minute
-    return start <= now < end if start <= end else now >= start or now < end
+    return start_h * 60 + start_m, end_h * 60 + end_m
 
 
 def _decode(data: bytes, kind: type[T], form: str) -> T:

@@ -36,7 +36,7 @@ MAX_TRIES = 3
 
 
 class Target(NamedTuple):
-    """A release that this device should go to, and how. `seq`: of the rollout document."""
+    """A release that this device should go to, and how. `seq`: of the rollout document. `urgent`: no window holds it back."""
 
     release: Installed
     wish: Wish
@@ -45,6 +45,7 @@ class Target(NamedTuple):
     swap: Literal["beside", "replace"]
     min_rate_Bps: int = 0
     min_counter: int = 0
+    urgent: bool = False
 
 
 def accept(
@@ -136,6 +137,11 @@ def retried(state: ModelState, reason: Reason | None = None, detail: str = "") -
 def held_up(state: ModelState, reason: Reason, detail: str) -> ModelState:
     """Nothing was tried: it waits for what `reason` says."""
     return msgspec.structs.replace(state, reason=reason.value, detail=detail)
+
+
+def going_on(state: ModelState) -> ModelState:
+    """What held it up is over."""
+    return msgspec.structs.replace(state, **_outcome())
 
 
 def staged(state: ModelState, baseline: Baseline, now: float) -> ModelState:

@@ -25,7 +25,7 @@ class HttpStore:
             raise OperatorError("store: want http://… or https://… with a host's name")
         self._url = url.rstrip("/")
         self._name = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl().rstrip("/")
-        self._reader = WebReader(self._name, self._address, token=token, ca_file=ca_file, limits=limits)
+        self._reader = WebReader(self._name, self._address, token=token, ca_file=ca_file, packed=True, limits=limits)
 
     @property
     def name(self) -> str:

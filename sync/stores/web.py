@@ -1,9 +1,10 @@
 """Objects read over HTTP, wherever a store says that they are.
 
-Rule 1: bytes come as they lie there (`Accept-Encoding: identity`), and never more than were asked for. Rule 2: a redirect to
-another host is refused: who may answer is the operator's to say. Rule 3: small objects that change are asked for with the
-tag of what came last, so that a poll with nothing new costs no body. Rule 4: the rest of an object is taken only from the
-object that the beginning is of. Rule 5: no URL is in a message, for it may hold a password or a signature.
+Rule 1: blobs come as they lie there (`Accept-Encoding: identity`), small objects packed where the server can, and never more
+than was asked for. Rule 2: a redirect to another host is refused: who may answer is the operator's to say. Rule 3: small
+objects that change are asked for with the tag of what came last, so that a poll with nothing new costs no body; and then as
+they lie there, for servers that pack an object may not know its tag again. Rule 4: the rest of an object is taken only from
+the object that the beginning is of. Rule 5: no URL is in a message, for it may hold a password or a signature.
 
 Source: RFC 9110, sections 13 (conditional requests) and 14 (ranges)
 """
@@ -26,7 +27,9 @@ from yarl import URL
 
 from sync.domain.errors import Missing, OperatorError, Refused, Unreachable
 from sync.domain.ports import Part
+from sync.stores.bodies import GZIP, OVERHEAD_BYTES, PLAIN, settled, whole
 
+USER_AGENT = "edge-sync"
 STEP_BYTES = 1 << 18
 MAX_REMEMBERED = 64
 MAX_REMEMBERED_BYTES = 1 << 20
@@ -56,7 +59,8 @@ _Asked = AbstractAsyncContextManager[aiohttp.ClientResponse]
 class WebReader:
     """name: the store's, without secrets. held_by: the header that holds a resumed read to the object that it began with.
 
-    token: shown as a bearer token. ca_file: trusted beside the system's.
+    token: shown as a bearer token. ca_file: trusted beside the system's. packed: from a web server, which may pack small
+    objects, and makes tags of their times.
     """
 
     def __init__(
@@ -67,9 +71,11 @@ class WebReader:
         held_by: str = "If-Range",
         token: str = "",
         ca_file: Path | None = None,
+        packed: bool = False,
         limits: HttpLimits | None = None,
     ) -> None:
         self._name, self._address, self._held_by = name, address, held_by
+        self._packed = packed
         self._token, self._ca_file = token, ca_file
         self._limits = limits or HttpLimits()
         self._session: aiohttp.ClientSession | None = None
@@ -83,22 +89,21 @@ class WebReader:
     async def whole(self, path: str, *, max_bytes: int) -> tuple[bytes, str]:
         """The object and its tag, "" for none. Raises Missing, Unreachable, Refused (also where it is longer)."""
         tag, known = self._remembered.get(path, ("", b""))
-        headers = {"If-None-Match": tag} if tag else {}
+        headers = {"If-None-Match": tag} if tag else {"Accept-Encoding": GZIP if self._packed else "identity"}
         async with self._asked(path, headers, total_s=self._limits.total_s) as answer:
             if answer.status == 304 and tag:
                 self._bound(path, len(known), max_bytes)
                 return known, tag
             if answer.status != 200:
                 raise await _refusal(self._name, path, answer)
-            _check_encoding(self._name, path, answer)
-            self._bound(path, answer.content_length or 0, max_bytes)
-            data = bytearray()
-            while chunk := await answer.content.read(STEP_BYTES):
-                data += chunk
-                self._bound(path, len(data), max_bytes)
+            self._bound(path, (answer.content_length or 0) - OVERHEAD_BYTES, max_bytes)
+            encoding = answer.headers.get("Content-Encoding", "")
+            chunks = answer.content.iter_chunked(STEP_BYTES)
+            data = await whole(f"{self._name}/{path}", encoding, chunks, max_bytes=max_bytes)
             tag = answer.headers.get("ETag", "")
-            self._remember(path, tag, bytes(data))
-            return bytes(data), tag
+            if not self._packed or settled(answer.headers):  # a bucket's tag is made of the bytes
+                self._remember(path, tag, data)
+            return data, tag
 
     async def part(self, path: str, *, start: int, etag: str) -> Part:
         """As `ReadStore.get_part`. Raises Missing, Unreachable, Refused."""
@@ -169,7 +174,11 @@ class WebReader:
                 except OSError as error:
                     raise OperatorError(f"{self._ca_file}: cannot be read: {error.strerror or error}") from None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=8), auto_decompress=False, trust_env=True
+                connector=aiohttp.TCPConnector(ssl=context, limit=8),
+                auto_decompress=False,
+                trust_env=True,
+                headers={"User-Agent": USER_AGENT},
+                skip_auto_headers=("Accept",),
             )
         return self._session
 
@@ -236,7 +245,7 @@ async def _what_came(name: str, path: str, answer: aiohttp.ClientResponse, start
 
 def _check_encoding(name: str, path: str, answer: aiohttp.ClientResponse) -> None:
     encoding = answer.headers.get("Content-Encoding", "identity")
-    if encoding not in ("", "identity", "aws-chunked"):  # the last is how some buckets call what was sent in chunks
+    if encoding not in PLAIN:
         raise Refused(f"{name}/{path}: want the bytes as they are, got {encoding}")
 
 

@@ -3,7 +3,10 @@
 Rule 1: metadata and small signed documents only; blobs are named by the documents and fetched elsewhere. Rule 2: whatever
 goes wrong comes out as TrustError, StoreError or DiskError. Rule 3: ed25519 only, unless `any_scheme`. Rule 4: nothing here
 stops a model from being served: who asks is told why there is nothing new. Rule 5: what was verified by the last good refresh
-holds until the next one. Rule 6: one thread at a time, and none outlives the call that started it.
+holds until the next one. Rule 6: one thread at a time, and none outlives the call that started it. Rule 7: a timestamp that
+is byte for byte the last good one, of roles none of which has expired, is the whole of a poll. The specification asks for a
+newer root first (5.3); but whatever a newer root revokes, nothing signed with it is taken before another timestamp names it,
+and that is read after the root. Who could hold that timestamp back could hold the root back, too.
 
 Without the package `cryptography` signatures are verified in Python: some milliseconds each, about a dozen to a poll.
 Source: https://theupdateframework.github.io/specification/latest/, section 5
@@ -25,6 +28,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from sync.domain.digests import Digest, as_digest, digest_of
 from sync.domain.errors import Missing, Reason, Refused, TooSlow, TrustError
+from sync.domain.layout import TIMESTAMP
 from sync.domain.ports import ReadStore
 from sync.trust.failures import translated
 from sync.trust.fetcher import BASE, StoreFetcher
@@ -77,6 +81,7 @@ class TrustClient:
         self._kept = KeptDocuments(cache / "targets")
         self._lock = asyncio.Lock()
         self._updater: Updater | None = None
+        self._timestamp = b""  # of the last refresh, while it was good
         self._swept = False
         self.versions: Mapping[str, int] = {}
 
@@ -88,6 +93,20 @@ class TrustClient:
     def problem(self) -> str:
         """What a person should know of the floor; "" for nothing."""
         return self._floor.problem
+
+    @property
+    def signed_until(self) -> float:
+        """When the first of what was verified ends, in seconds since the epoch; 0 before the first good refresh."""
+        return min(self.ends.values(), default=0.0)
+
+    @property
+    def ends(self) -> Mapping[str, float]:
+        """When what was verified ends, in seconds since the epoch, by type: the first of those that are delegated to."""
+        ends: dict[str, float] = {}
+        for signed in tuple(verified(self._updater)) if self._updater is not None else ():
+            end = signed.expires.timestamp()
+            ends[signed.type] = min(end, ends.get(signed.type, end))
+        return ends
 
     async def refresh(self) -> None:
         """Take in the newest metadata. Raises TrustError, StoreError, DiskError; what was known before is kept then."""
@@ -142,23 +161,59 @@ class TrustClient:
     def _refresh(self) -> None:
         floor = self._floor.load()
         reference = self._time.reference(floor.time)
+        updater = self._unchanged(reference) or self._renewed(reference)
         with translated(self._fetcher):
-            updater = self._begin(reference)
-        try:
-            with translated(self._fetcher):
-                updater.refresh()
-                self._check_schemes(updater)
-                seen = seen_by(updater, provisioned=digest_of(self._root), now=reference)
-        except TrustError as error:
-            raise self._time.judged(error, [signed.expires.timestamp() for signed in verified(updater)]) from None
+            seen = seen_by(updater, provisioned=digest_of(self._root), now=reference)
         check(floor, seen)
         fresh = raised(floor, seen)
         if fresh != floor:
             self._floor.write(fresh)
         self._time.right()
         self._updater = updater
+        self._timestamp = self._cached_timestamp()
         families = seen.families.items()
         self.versions = {"root": seen.root} | {name: family.versions.get(name, 0) for name, family in families}
+
+    def _unchanged(self, reference: float) -> Updater | None:
+        """The last good refresh's, if the store has nothing else, and all of it still holds."""
+        updater, known, self._timestamp = self._updater, self._timestamp, b""
+        if updater is None or not known:
+            return None
+        if any(signed.expires.timestamp() <= reference for signed in verified(updater)):
+            return None
+        with translated(self._fetcher):
+            data = self._fetcher.download_bytes(BASE + TIMESTAMP, self._limits.timestamp_bytes)
+        if data != known:
+            self._fetcher.hold(TIMESTAMP, data)
+            return None
+        set_reference_time(updater, reference)
+        return updater
+
+    def _renewed(self, reference: float) -> Updater:
+        held = self._fetcher.holds
+        try:
+            return self._refreshed(reference)
+        except TrustError:
+            if not held:
+                raise
+            return self._refreshed(reference)  # a root that revokes its keys may be newer than the one that was held
+
+    def _refreshed(self, reference: float) -> Updater:
+        with translated(self._fetcher):
+            updater = self._begin(reference)
+        try:
+            with translated(self._fetcher):
+                updater.refresh()
+                self._check_schemes(updater)
+        except TrustError as error:
+            raise self._time.judged(error, [signed.expires.timestamp() for signed in verified(updater)]) from None
+        return updater
+
+    def _cached_timestamp(self) -> bytes:
+        try:
+            return (self._cache / "timestamp.json").read_bytes()
+        except OSError:
+            return b""
 
     def _begin(self, reference: float) -> Updater:
         self._cache.mkdir(parents=True, exist_ok=True)

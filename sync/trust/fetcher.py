@@ -44,12 +44,22 @@ class StoreFetcher(FetcherInterface):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked: concurrent.futures.Future[bytes] | None = None
         self._lock = threading.Lock()
+        self._held: dict[str, bytes] = {}
         self.broken: Exception | None = None
+
+    @property
+    def holds(self) -> bool:
+        return bool(self._held)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """loop: the one that runs the store. Whoever calls the rest is in another thread."""
         with self._lock:
             self._loop, self.broken = loop, None
+            self._held.clear()
+
+    def hold(self, path: str, data: bytes) -> None:
+        """What was just read: the next who asks, until the next `begin`, has it from here, once."""
+        self._held[path] = data
 
     def give_up(self) -> None:
         """What is asked now, and until the next `begin`, is answered by Unreachable."""
@@ -60,6 +70,9 @@ class StoreFetcher(FetcherInterface):
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """Raises StoreFailure, NotThere."""
+        held = self._held.pop(url.removeprefix(BASE), None)
+        if held is not None and len(held) <= max_length:
+            return held
         with self._lock:
             if self._loop is None:
                 raise self._given_up()

@@ -12,12 +12,13 @@ STEP_BYTES = 1 << 16
 
 @dataclass(slots=True)
 class Wire:
-    """Bytes of all connections so far: `up` to the server, `down` from it."""
+    """Bytes of all connections so far: `up` to the server, `down` from it; and requests of HTTP."""
 
     port: int = 0
     up: int = 0
     down: int = 0
     connections: int = 0
+    requests: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def taken(self) -> tuple[int, int]:
@@ -42,6 +43,7 @@ async def wire_to(port: int) -> AsyncIterator[Wire]:
         async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, way: str) -> None:
             while data := await source.read(STEP_BYTES):
                 setattr(wire, way, getattr(wire, way) + len(data))
+                wire.requests += data.count(b" HTTP/1.1\r\n") if way == "up" else 0
                 target.write(data)
                 await target.drain()
             target.close()

@@ -60,7 +60,7 @@ class Fetch:
     def __init__(self, files: FaultyFiles, places: Places) -> None:
         self._files, self._places = files, places
 
-    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int) -> None:
+    async def blob(self, digest: Digest, size: int, *, share: bool, min_rate_Bps: int, urgent: bool = False) -> None:
         part, data = self._places.tmp / f"{hex_of(digest)}.part", BLOBS[digest]
         try:
             if (self._files.size(part) or 0) > 0:
@@ -71,7 +71,9 @@ class Fetch:
             raise (DiskFull(size, 0) if error.errno == errno.ENOSPC else DiskError(str(error))) from None
         install_blob(self._files, part, self._places.blob(digest), digest, size)
 
-    async def patched(self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int) -> None:
+    async def patched(
+        self, patch: Patch, base: Path, file: FileRef, *, min_rate_Bps: int, urgent: bool = False
+    ) -> None:
         raise NotImplementedError
 
 

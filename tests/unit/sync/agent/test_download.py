@@ -6,16 +6,17 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.files import OsFiles
-from sync.agent.pace import RateFloor, RateLimit
+from sync.agent.pace import Hours, RateFloor, RateLimit
 from sync.agent.staging import Places
 from sync.domain.digests import digest_of
-from sync.domain.errors import HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
+from sync.domain.errors import Deferred, HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
 from sync.domain.layout import blob_path
 from sync.stores.http import HttpLimits, HttpStore
 from tests.fakes.sync.origin import Origin, serving
@@ -34,9 +35,9 @@ class World:
     stores: list[HttpStore]
     limits: DownloadLimits
 
-    async def download(self, min_rate_Bps: int = 0) -> None:
-        downloader = Downloader(OsFiles(), self.places, self.time, self.limits)
-        await downloader.blob(DIGEST, len(DATA), self.stores, min_rate_Bps=min_rate_Bps)
+    async def download(self, min_rate_Bps: int = 0, *, hours: Hours | None = None, urgent: bool = False) -> None:
+        downloader = Downloader(OsFiles(), self.places, self.time, self.limits, hours=hours)
+        await downloader.blob(DIGEST, len(DATA), self.stores, min_rate_Bps=min_rate_Bps, urgent=urgent)
 
     @property
     def blob(self) -> bytes | None:
@@ -187,3 +188,57 @@ def test_the_limit_holds_on_average_and_lets_a_second_s_worth_come_at_once() -> 
         sent += 500
     assert sent / now == pytest.approx(1000, rel=0.05)
     assert RateLimit(0, 0.0).wait_s(10**9, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("what", ["", "break:200000"])
+async def test_a_limit_of_our_own_below_the_least_rate_blames_no_source_and_holds_across_resumes(
+    tmp_path: Path, what: str
+) -> None:
+    async with world(tmp_path, lambda number: what if number < 3 else "", limit_Bps=1000.0, source_s=60.0) as w:
+        before = w.time.seconds
+        await w.download(min_rate_Bps=2000)
+        assert w.blob == DATA
+        assert w.time.seconds - before == pytest.approx(len(DATA) / 1000, rel=0.05)
+
+
+async def test_outside_of_the_hours_nothing_is_asked_for_and_within_them_everything(tmp_path: Path) -> None:
+    async with world(tmp_path, always("")) as w:
+        with pytest.raises(Deferred, match="downloads wait for 22:00") as caught:
+            await w.download(hours=Hours("22:00-05:00", lambda: datetime(2026, 7, 1, 21, 59, 30)))
+        assert caught.value.wait_s == 30
+        assert w.origins[0].asked == []
+        await w.download(hours=Hours("22:00-05:00", lambda: datetime(2026, 7, 1, 22, 0)))
+        assert w.blob == DATA
+
+
+async def test_what_is_urgent_waits_for_no_hour(tmp_path: Path) -> None:
+    async with world(tmp_path, always("")) as w:
+        await w.download(hours=Hours("22:00-05:00", lambda: datetime(2026, 7, 1, 12, 0)), urgent=True)
+        assert w.blob == DATA
+
+
+async def test_a_window_that_closes_stops_the_download_and_the_next_one_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with world(tmp_path, always("")) as w:
+        asked = 0
+
+        def local() -> datetime:
+            nonlocal asked
+            asked += 1
+            return datetime(2026, 7, 1, 4 if asked < 3 else 5, 30)
+
+        with pytest.raises(Deferred):
+            await w.download(hours=Hours("22:00-05:00", local))
+        (part,) = w.places.tmp.glob("*.part")
+        have = part.stat().st_size
+        assert 0 < have < len(DATA)
+        await w.download()
+        assert w.blob == DATA
+        assert [range for _, range in w.origins[0].asked] == ["", f"bytes={have}-"]
+
+
+async def test_a_blob_that_is_all_here_is_installed_at_any_hour(tmp_path: Path) -> None:
+    async with world(tmp_path, always("")) as w:
+        w.places.tmp.mkdir(parents=True)
+        (w.places.tmp / f"{DIGEST.removeprefix('sha256:')}.part").write_bytes(DATA)
+        await w.download(hours=Hours("22:00-05:00", lambda: datetime(2026, 7, 1, 12, 0)))
+        assert w.blob == DATA

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.agent.witness import why_it_failed
-from sync.domain.errors import DiskError, DiskFull, HashMismatch, Reason, Unreachable
+from sync.domain.errors import Deferred, DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
 from sync.domain.ports import VersionHealth
 from tests.unit.sync.agent.world import MODELS, World
@@ -323,3 +323,79 @@ async def test_a_journal_that_was_lost_takes_what_the_server_was_told_for_what_i
     await w.until(Phase.STAGING)
     await w.until(Phase.IDLE)
     assert w.serving == (16,)
+
+
+async def test_a_download_that_waits_for_its_hour_is_no_try_and_begins_at_the_hour() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    w.stage.errors = [Deferred("downloads wait for 22:00", 1234.0), Deferred("downloads wait for 22:00", 99999.0)]
+    await w.updater.advance("m")
+    assert await w.updater.advance("m") == 1234
+    assert (w.state.phase, w.state.reason, w.state.tries) == (Phase.STAGING, "deferred", 0)
+    assert w.state.detail == "downloads wait for 22:00"
+    assert await w.updater.advance("m") == w.limits.max_retry_s, "a clock may be set meanwhile"
+    await w.until(Phase.PROBATION)
+
+
+async def test_a_first_version_and_a_rollout_that_is_overdue_wait_for_no_hour() -> None:
+    w = World()
+    await w.installed(16)
+    assert w.stage.urgent == [True], "nothing serves yet"
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    assert w.stage.urgent == [True, False]
+    await w.until(Phase.IDLE)
+    w.want(18)
+    w.updater.targets = {"m": w.updater.targets["m"]._replace(urgent=True)}
+    await w.until(Phase.PROBATION)
+    assert w.stage.urgent == [True, False, True]
+
+
+async def test_a_server_that_is_away_for_a_while_is_why_only_for_so_long() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    await w.until(Phase.SWAPPING)
+    w.server.absent = True
+    await w.run(5)
+    assert (w.state.phase, w.state.reason) == (Phase.SWAPPING, "no_server")
+    w.server.absent, w.server.never = False, {17}
+    await w.run(5)
+    assert (w.state.phase, w.state.reason, w.state.detail) == (Phase.SWAPPING, "", "")
+    w.server.never = set()
+    await w.until(Phase.PROBATION)
+    w.server.absent = True
+    await w.run(5)
+    assert (w.state.phase, w.state.reason) == (Phase.PROBATION, "no_server")
+    w.server.absent = False
+    await w.run(5)
+    assert (w.state.phase, w.state.reason, w.state.detail) == (Phase.PROBATION, "", "")
+
+
+async def test_what_the_swap_waited_for_is_not_why_the_probation_does() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    await w.until(Phase.SWAPPING)
+    w.server.absent = True
+    await w.run(5)
+    w.server.absent = False
+    await w.until(Phase.PROBATION)
+    assert w.state.reason == ""
+
+
+async def test_a_server_that_is_away_while_the_old_version_is_asked_for_hides_no_reason() -> None:
+    w = World()
+    await w.installed(16)
+    w.want(17)
+    await w.until(Phase.PROBATION)
+    w.server.restart()
+    await w.run(2)
+    w.server.restart()
+    await w.until(Phase.ROLLING_BACK)
+    w.server.absent = True
+    await w.run(30)
+    w.server.absent = False
+    await w.until(Phase.IDLE)
+    assert (w.state.outcome, w.state.reason) == ("rolled_back", "crash_loop")

@@ -133,8 +133,12 @@ class Stages:
 
     brought: list[int] = field(default_factory=list)
     errors: list[SyncError] = field(default_factory=list)
+    urgent: list[bool] = field(default_factory=list)
 
-    async def bring(self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int) -> None:
+    async def bring(
+        self, model: str, release: Installed, bases: list[Installed], *, min_rate_Bps: int, urgent: bool
+    ) -> None:
+        self.urgent.append(urgent)
         if self.errors:
             raise self.errors.pop(0)
         self.brought.append(release.version)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from sync.domain.rollout import (
     encode,
     in_window,
     may_begin,
+    opens_in_s,
     parse_pins,
     parse_rollout,
     pin_bin,
@@ -126,6 +127,24 @@ def test_who_runs_the_candidate_has_nothing_to_wait_for() -> None:
     assert want("d", frozenset(), document, "m", active=17)[0] == Wish(17, "r-1", 0.0)
 
 
+def test_what_was_promoted_is_spread_as_the_candidate_was() -> None:
+    document = rollout(spread_s=1000)
+    waits = [want(device, frozenset(), document, "m", active=15)[0].wait_s for device in DEVICES]
+    for tenth in range(10):
+        share = sum(tenth * 100 <= wait < tenth * 100 + 100 for wait in waits) / len(waits)
+        assert share == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("active", [None, 16, 17])
+def test_who_has_nothing_or_goes_back_goes_at_once(active: int | None) -> None:
+    assert want("d", frozenset(), rollout(spread_s=1000), "m", active=active) == (Wish(16),)
+
+
+def test_a_rollout_that_is_rolled_back_is_left_at_once_to_whichever_side() -> None:
+    document = rollout(candidate("rolling_back"), stable=18, spread_s=1000)
+    assert want("d", frozenset(), document, "m", active=17) == (Wish(18),)
+
+
 @pytest.mark.parametrize(
     ("window", "inside", "outside"),
     [("22:00-05:00", (23, 0), (12, 59)), ("22:00-05:00", (4, 59), (5, 0)), ("09:00-17:30", (17, 29), (17, 30))],
@@ -133,6 +152,23 @@ def test_who_runs_the_candidate_has_nothing_to_wait_for() -> None:
 def test_a_window_may_go_over_midnight(window: str, inside: tuple[int, int], outside: tuple[int, int]) -> None:
     assert in_window(window, datetime(2026, 1, 1, *inside, tzinfo=UTC))
     assert not in_window(window, datetime(2026, 1, 1, *outside, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds"),
+    [((21, 59, 30), 30), ((22, 0, 0), 0), ((4, 59, 59), 0), ((5, 0, 0), 17 * 3600), ((12, 0, 0), 10 * 3600)],
+)
+def test_how_long_it_is_until_a_window_opens(at: tuple[int, int, int], seconds: float) -> None:
+    assert opens_in_s("22:00-05:00", datetime(2026, 1, 1, *at)) == seconds
+
+
+@given(st.times(), st.times(), st.times())
+def test_when_the_wait_is_over_the_window_is_open(start: time, end: time, now: time) -> None:
+    window, local = f"{start:%H:%M}-{end:%H:%M}", datetime.combine(date(2026, 1, 1), now)
+    if window[:5] != window[6:]:
+        wait_s = opens_in_s(window, local)
+        assert 0 <= wait_s < 86400
+        assert in_window(window, local + timedelta(seconds=wait_s))
 
 
 def test_past_the_deadline_the_window_holds_nobody_back() -> None:

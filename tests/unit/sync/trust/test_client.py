@@ -35,6 +35,16 @@ async def test_versions_are_told_by_role(world: World) -> None:
     }  # fmt: skip
 
 
+async def test_when_what_was_verified_ends_is_told_by_type(world: World) -> None:
+    client, _ = world.device()
+    assert (dict(client.ends), client.signed_until) == ({}, 0.0)
+    await client.refresh()
+    assert set(client.ends) == {"root", "timestamp", "snapshot", "targets"}
+    assert client.signed_until == client.ends["timestamp"] > world.now.timestamp()
+    await client.target(ROLLOUT)
+    assert client.ends["targets"] < client.ends["root"], "the first of what is delegated to ends before the rest"
+
+
 async def test_a_poll_with_nothing_new_asks_twice_and_a_change_for_what_changed(world: World) -> None:
     await reads(world.device()[0])
     client, store = world.device()

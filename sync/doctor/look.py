@@ -1,0 +1,70 @@
+"""What is found on the device, by somebody who looks and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from sync.agent.board import is_running, read_situation
+from sync.agent.files import OsFiles
+from sync.agent.journal import JournalFile
+from sync.agent.reporter import Outbox
+from sync.agent.server import AdminSocket
+from sync.agent.staging import Places
+from sync.agent.status import View
+from sync.config import Config
+from sync.domain.digests import hex_of
+from sync.domain.errors import DiskError, ServerAbsent
+from sync.domain.journal import Installed, Journal
+from sync.domain.ports import Files, ServerHealth
+
+SERVER_TIMEOUT_S = 5.0
+
+
+async def look(config: Config) -> View:
+    """Raises DiskError, DocumentError where the journal cannot be read."""
+    files, places = OsFiles(), places_of(config)
+    server = await ask_server(config)
+    return await asyncio.to_thread(_look, files, places, server)
+
+
+def places_of(config: Config) -> Places:
+    return Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
+
+
+async def ask_server(config: Config) -> ServerHealth | str:
+    """What it says, or why it does not."""
+    try:
+        return await AdminSocket(Path(config.paths.admin_uds), timeout_s=SERVER_TIMEOUT_S).health()
+    except ServerAbsent as error:
+        return error.message
+
+
+def _look(files: Files, places: Places, server: ServerHealth | str) -> View:
+    journal: Journal = JournalFile(files, places.journal, places.models_dir).peek()
+    situation = read_situation(files, places.situation)
+    candidates = {name: state.candidate for name, state in journal.models.items() if state.candidate is not None}
+    return View(
+        journal=journal,
+        now=time.time(),
+        situation=situation,
+        running=situation is not None and is_running(situation.process),
+        server=server,
+        here={name: bytes_here(files, places, release) for name, release in candidates.items()},
+        waiting_reports=len(Outbox(files, places.state_dir / "outbox")),
+    )
+
+
+def bytes_here(files: Files, places: Places, release: Installed) -> int:
+    """Of a release's files, each counted once. Raises DiskError."""
+    here = 0
+    try:
+        for digest, size in {file.digest: file.size for file in release.files}.items():
+            found = files.size(places.blob(digest))
+            if found is None:
+                found = files.size(places.tmp / f"{hex_of(digest)}.part") or 0
+            here += min(found, size)
+    except OSError as error:
+        raise DiskError(f"{places.state_dir}: cannot be read: {error.strerror}") from None
+    return here

@@ -1,0 +1,76 @@
+"""What the agent's process is about right now: for a person who asks beside it, and for nobody else.
+
+Rule 1: nothing is decided by it; it may be missing, old or torn. Rule 2: it says what the journal does not: what was wished
+at the last poll, why it is not followed, and when something happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sync.domain.errors import DocumentError
+
+FORMAT = "edge-situation/1"
+MAX_SITUATION_BYTES = 4 << 20
+
+
+class Process(msgspec.Struct, frozen=True):
+    """Of the agent. `ticks`: of the kernel's clock when it began; `boot`: of the kernel. Together no other process has them."""
+
+    pid: int = 0
+    ticks: int = 0
+    boot: str = ""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """`reason`: one of `sync.domain.errors.Reason`."""
+
+    reason: str
+    detail: str = ""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """`rollout`: the candidate's id, "" for stable, "pin" for a pin."""
+
+    version: int
+    rollout: str = ""
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """Times are seconds since the epoch, 0 for never or not known.
+
+    `problem`: why the last poll failed. `signed_until`: when the first of the signatures ends that the last good poll took.
+    `wanted`: by model, as of the last good poll; `refused`: why a wish is not followed. `acts_at`: when the agent looks at a
+    model again; 0 while it is at work on it.
+    """
+
+    format: str = FORMAT
+    process: Process = Process()
+    written_at: float = 0.0
+    polled_at: float = 0.0
+    next_poll_at: float = 0.0
+    problem: Trouble | None = None
+    signed_until: float = 0.0
+    clock_ok: bool = True
+    wanted: Mapping[str, Wanted] = {}
+    refused: Mapping[str, Trouble] = {}
+    acts_at: Mapping[str, float] = {}
+
+
+def parse_situation(data: bytes) -> Situation:
+    """Raises DocumentError."""
+    try:
+        if len(data) > MAX_SITUATION_BYTES:
+            raise ValueError(f"want at most {MAX_SITUATION_BYTES} bytes, got {len(data)}")
+        situation = msgspec.json.decode(data, type=Situation)
+        if situation.format != FORMAT:
+            raise ValueError(f"format: want {FORMAT!r}, got {situation.format[:40]!r}")
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"situation: {error}") from None
+    return situation
+
+
+def encode_situation(situation: Situation) -> bytes:
+    return msgspec.json.encode(situation, order="deterministic")

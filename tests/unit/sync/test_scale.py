@@ -1,0 +1,302 @@
+"""A rollout over 10,000 devices, which a plant switched on at one moment: who takes it, when, and what the store sees of it.
+
+Bounds on shares and rates are what chance leaves, at five standard deviations; device ids and seeds are fixed, so that a run
+is as good as any other and the same as the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import random
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sync.agent.loop import LoopLimits
+from sync.agent.polls import Polls
+from sync.domain.errors import Refused, Unreachable
+from sync.domain.journal import ModelState, Phase
+from sync.domain.rollout import FORMAT, Candidate, ModelRollout, Probation, Rollout, State, want
+from tests.fakes.sync.jumping import JumpingClock, JumpingLoop
+from tests.unit.sync.simulation import (
+    GROUP,
+    MODEL,
+    NEW,
+    OLD,
+    AtOnce,
+    Fleet,
+    Signed,
+    Store,
+    agent_of,
+    signed,
+    updater,
+)
+
+DEVICES = 10_000
+LIMITS = LoopLimits()
+SHORTEST_S, LONGEST_S = LIMITS.poll_s * (1 - LIMITS.jitter), LIMITS.poll_s * (1 + LIMITS.jitter)
+POLLS_PER_S = DEVICES / LIMITS.poll_s
+
+TENTH, HALF, ALL, PAUSED, RECALLED, HUNDREDTH, OTHER = range(7)
+"""Numbers of the documents."""
+HALF_AT, ALL_AT, PAUSED_AT, RECALLED_AT, END = 1700.0, 4000.0, 4400.0, 5500.0, 6600.0
+
+
+def document(seq: int, percent: float, *, spread_s: float, state: State = "running", name: str = "r-1") -> Rollout:
+    candidate = Candidate(NEW, name, state, percent)
+    model = ModelRollout(OLD, candidate, Probation(seconds=0, min_requests=0))
+    return Rollout(FORMAT, GROUP, seq, {MODEL: model}, spread_s=spread_s)
+
+
+DOCUMENTS = [
+    document(1, 10, spread_s=600),
+    document(2, 50, spread_s=1200),
+    document(3, 100, spread_s=600),
+    document(4, 100, spread_s=600, state="paused"),
+    document(5, 100, spread_s=600, state="rolling_back"),
+    document(6, 1, spread_s=600),
+    document(7, 10, spread_s=600, name="r-2"),
+]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    return signed(tmp_path_factory.mktemp("store"), DOCUMENTS)
+
+
+@dataclass(slots=True)
+class Story:
+    """`had`: who ran the candidate when each document was followed by the next."""
+
+    fleet: Fleet
+    had: dict[int, set[str]]
+
+
+@pytest.fixture(scope="module")
+def story(documents: Signed) -> Story:
+    """10 %, 50 %, and all, paused before all have begun, and taken back."""
+    fleet = Fleet(documents, DEVICES)
+    had: dict[int, set[str]] = {}
+
+    def then(last: int, number: int) -> None:
+        had[last] = fleet.have(NEW)
+        fleet.publish(number)
+
+    fleet.run(
+        END,
+        {
+            HALF_AT: lambda: then(TENTH, HALF),
+            ALL_AT: lambda: then(HALF, ALL),
+            PAUSED_AT: lambda: then(ALL, PAUSED),
+            RECALLED_AT: lambda: then(PAUSED, RECALLED),
+        },
+    )
+    had[RECALLED] = fleet.have(NEW)
+    return Story(fleet, had)
+
+
+def by_chance(expected: float, *, share: float = 0.0) -> float:
+    """The most that `expected` of many may be; `share` of them all is what each is taken with."""
+    return expected + 5 * math.sqrt(expected * (1 - share)) + 1
+
+
+def peak(times: Sequence[float], window_s: float) -> int:
+    """The most in any stretch of time that long; sorted times."""
+    return max(bisect_right(times, start + window_s) - number for number, start in enumerate(times))
+
+
+def first_since(times: Sequence[float], when: float) -> float:
+    return times[bisect_left(times, when)]
+
+
+# -- who
+
+
+@pytest.mark.parametrize(("number", "percent"), [(HUNDREDTH, 1), (TENTH, 10), (HALF, 50), (ALL, 100)])
+def test_the_share_that_takes_a_candidate_is_the_documents(documents: Signed, number: int, percent: float) -> None:
+    expected = DEVICES * percent / 100
+    assert abs(len(cohort(documents, number)) - expected) < by_chance(expected, share=percent / 100) - expected
+
+
+def test_the_share_that_runs_it_is_the_documents_when_the_spread_is_over(story: Story, documents: Signed) -> None:
+    assert story.had[TENTH] == cohort(documents, TENTH)
+    assert story.had[HALF] == cohort(documents, HALF)
+
+
+def test_whoever_has_it_at_a_small_share_has_it_at_every_larger_one(story: Story, documents: Signed) -> None:
+    assert cohort(documents, HUNDREDTH) < story.had[TENTH] < story.had[HALF] < story.had[ALL]
+
+
+def test_another_rollout_begins_with_other_devices(documents: Signed) -> None:
+    both = len(cohort(documents, TENTH) & cohort(documents, OTHER))
+    assert DEVICES * 0.01 / 2 < both < by_chance(DEVICES * 0.01)
+
+
+def cohort(documents: Signed, number: int) -> set[str]:
+    """Who wants the candidate."""
+    rollout = documents.rollouts[number]
+    names = [f"camera-{each:05}" for each in range(DEVICES)]
+    return {name for name in names if want(name, frozenset(), rollout, MODEL, active=OLD)[0].version == NEW}
+
+
+# -- when
+
+
+def test_devices_that_start_at_one_moment_never_poll_at_one_moment(story: Story) -> None:
+    asked = story.fleet.store.asked
+    assert len(asked) == pytest.approx(END * POLLS_PER_S, rel=0.02)
+    for window_s in (1.0, 10.0, 60.0):
+        assert peak(asked, window_s) < 1.1 * by_chance(POLLS_PER_S * window_s), f"within {window_s} s"
+
+
+def test_every_device_hears_of_a_change_within_one_interval(story: Story) -> None:
+    for polls in story.fleet.store.polls.values():
+        assert polls[0] <= LONGEST_S
+        assert first_since(polls, HALF_AT) - HALF_AT <= LONGEST_S
+
+
+def test_a_device_begins_within_the_spread_after_it_heard_of_it(story: Story, documents: Signed) -> None:
+    began = story.fleet.began(NEW)
+    for name in story.had[HALF] - story.had[TENTH]:
+        heard = first_since(story.fleet.store.polls[name], HALF_AT)
+        wish = want(name, frozenset(), documents.rollouts[HALF], MODEL, active=OLD)[0]
+        assert began[name] == pytest.approx(heard + wish.wait_s, abs=1e-3)
+        assert began[name] - heard <= documents.rollouts[HALF].spread_s
+
+
+def test_downloads_begin_evenly_over_the_spread_and_not_with_the_polls(story: Story, documents: Signed) -> None:
+    began = story.fleet.began(NEW)
+    newcomers = story.had[HALF] - story.had[TENTH]
+    times = sorted(began[name] for name in newcomers)
+    per_s = len(newcomers) / documents.rollouts[HALF].spread_s
+    assert peak(times, 10.0) < by_chance(per_s * 10)
+    assert peak(times, 60.0) < by_chance(per_s * 60)
+
+
+# -- pause and rollback
+
+
+def test_a_pause_reaches_everybody_at_the_first_poll_and_keeps_those_that_have_it(story: Story) -> None:
+    began = story.fleet.began(NEW)
+    late = {name for name, when in began.items() if when > PAUSED_AT}
+    assert late, "some begin who have not heard of the pause yet"
+    for name in late:
+        assert began[name] <= first_since(story.fleet.store.polls[name], PAUSED_AT)
+    assert story.had[HALF] < story.had[PAUSED] == story.had[ALL] | late
+    assert len(story.had[PAUSED]) < DEVICES, "the pause came in time for some"
+
+
+def test_a_rollback_reaches_everybody_at_the_first_poll(story: Story) -> None:
+    back = story.fleet.began(OLD)
+    assert set(back) == story.had[PAUSED]
+    for name, when in back.items():
+        assert when == pytest.approx(first_since(story.fleet.store.polls[name], RECALLED_AT), abs=1e-3)
+    assert max(back.values()) - RECALLED_AT <= LONGEST_S
+    assert story.had[RECALLED] == set()
+
+
+# -- an outage of the store
+
+
+def test_after_an_outage_devices_come_back_one_after_the_other() -> None:
+    began, ended, until = 3600.0, 3600.0 + 7200.0, 28_800.0
+    times = [when for when, _ in polled(DEVICES, until, lambda now: began <= now < ended)]
+    during = times[bisect_left(times, began + LONGEST_S) : bisect_left(times, ended)]
+    assert len(during) < 0.4 * POLLS_PER_S * (ended - began - LONGEST_S), "fewer polls while there is no answer"
+    after = times[bisect_left(times, ended) :]
+    for window_s in (1.0, 10.0, 60.0):
+        assert peak(after, window_s) < 1.15 * by_chance(POLLS_PER_S * window_s), f"within {window_s} s"
+    last = len(times) - bisect_left(times, until - LIMITS.poll_s)
+    assert last == pytest.approx(DEVICES, rel=0.02), "all are back to their interval"
+
+
+def test_after_an_outage_of_days_everybody_is_back_within_the_longest_pause() -> None:
+    ended = 3 * 86_400.0
+    until = ended + LIMITS.max_poll_s * (1 + LIMITS.jitter)
+    back = {device for when, device in polled(1000, until, lambda now: now < ended) if when >= ended}
+    assert len(back) == 1000
+
+
+def test_the_loop_polls_when_the_pauses_say(documents: Signed) -> None:
+    fleet = Fleet(documents, 200)
+    store = fleet.store
+
+    def answers(error: Unreachable | None) -> None:
+        store.down = error
+
+    down, up = 2000.0, 8000.0
+    fleet.run(16_000.0, {down: lambda: answers(Unreachable("no route to host")), up: lambda: answers(None)})
+    for polls in store.polls.values():
+        expected_s = LIMITS.poll_s
+        for when, after in itertools.pairwise(polls):
+            expected_s = expected_s * 2 if down <= when < up else LIMITS.poll_s
+            assert (1 - LIMITS.jitter) * expected_s <= after - when <= (1 + LIMITS.jitter) * expected_s
+
+
+def test_the_loop_comes_back_when_the_store_wishes_and_not_before(documents: Signed) -> None:
+    fleet = Fleet(documents, 50)
+    fleet.store.down = Refused("503 Service Unavailable", retry_after_s=10_000)
+    fleet.run(12_000.0, {})
+    for first, second, *more in fleet.store.polls.values():
+        assert 10_000 <= second - first <= 10_000 + LONGEST_S
+        assert not more
+
+
+def test_reports_of_devices_that_start_at_one_moment_never_come_at_one_moment(documents: Signed) -> None:
+    fleet = Fleet(documents, 200)
+    fleet.publish(PAUSED)
+    fleet.run(LIMITS.heartbeat_s * 1.1 + LONGEST_S, {})
+    reports = fleet.store.reports.values()
+    assert {len(each) for each in reports} <= {1, 2}
+    first = sorted(each[0] for each in reports)
+    assert peak(first, 60.0) < by_chance(200 * 60 / LIMITS.poll_s)
+    second = sorted(each[1] for each in reports if len(each) > 1)
+    assert second[-1] - second[0] > LIMITS.heartbeat_s * LIMITS.jitter
+
+
+def polled(count: int, until: float, down: Any) -> Iterator[tuple[float, int]]:
+    """Times in order, and devices, by the pauses of the agent's loop. down: whether the store is, at a time."""
+    pauses = [Polls(LIMITS, random.Random(device)) for device in range(count)]
+    due = [(each.first_s(serves=True), device) for device, each in enumerate(pauses)]
+    heapq.heapify(due)
+    while due[0][0] < until:
+        now, device = due[0]
+        yield now, device
+        pause = pauses[device].failed_s() if down(now) else pauses[device].good_s()
+        heapq.heapreplace(due, (now + pause, device))
+
+
+# -- the simulation itself
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_an_agent_with_its_updater_begins_when_a_simulated_one_does(documents: Signed, number: int) -> None:
+    fleet = Fleet(documents, 5)
+    fleet.publish(ALL)
+    fleet.run(2000.0, {})
+    name = f"camera-{number:05}"
+
+    async def work() -> list[float]:
+        asyncio.get_running_loop().set_default_executor(AtOnce())
+        store = Store(documents, documents.rollouts[ALL])
+        clock, begun = JumpingClock(), []
+
+        def changed(model: str, state: ModelState) -> None:
+            if state.phase is Phase.STAGING:
+                begun.append(clock.monotonic())
+
+        agent = agent_of(name, store, clock, updater(documents, clock, changed))
+        running = asyncio.ensure_future(agent.run())
+        await asyncio.sleep(2000.0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return begun
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        assert runner.run(work()) == pytest.approx([fleet.began(NEW)[name]], abs=1e-3)
