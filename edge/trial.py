@@ -84,7 +84,7 @@ def _full(job: TrialJob, backend: Backend) -> TrialReport:
     peak = _memory("VmHWM")
     return TrialReport(
         test.ok,
-        test.reason,
+        f"self-test: {test.reason}" if test.reason else "",
         load_s=load_s,
         run_s=test.run_s,
         first_run_s=test.first_run_s,

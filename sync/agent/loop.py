@@ -125,9 +125,10 @@ class Agent:
                 log.warning("poll: %s", error.message)
             self.problem = error
             return False
-        self.problem, self.refusals, self.polled_at = None, plan.refusals, self._clock.now()
         for model, refusal in plan.refusals.items():
-            log.info("%s: %s", model, refusal.message)
+            if model not in self.refusals or self.refusals[model].message != refusal.message:
+                log.info("%s: %s", model, refusal.message)
+        self.problem, self.refusals, self.polled_at = None, plan.refusals, self._clock.now()
         self._updater.targets = plan.targets
         return True
 

@@ -58,7 +58,7 @@ class AdminSocket:
 
     async def health(self) -> ServerHealth:
         """Raises ServerAbsent."""
-        body = await self._ask("GET", "/v1/status")
+        body = await self._ask("/v1/status")
         try:
             status = msgspec.json.decode(body, type=_Status)
         except (ValueError, RecursionError) as error:
@@ -70,16 +70,12 @@ class AdminSocket:
             models={name: _model(model) for name, model in status.models.items()},
         )
 
-    async def nudge(self) -> None:
-        """Raises ServerAbsent."""
-        await self._ask("POST", "/v1/reload")
-
-    async def _ask(self, method: str, target: str) -> bytes:
+    async def _ask(self, target: str) -> bytes:
         connector = aiohttp.UnixConnector(path=str(self._path), force_close=True)
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
-                session.request(method, f"http://localhost{target}") as answer,
+                session.get(f"http://localhost{target}") as answer,
             ):
                 body = await answer.content.read(MAX_STATUS_BYTES + 1)
                 while not answer.content.at_eof() and len(body) <= MAX_STATUS_BYTES:
@@ -87,7 +83,7 @@ class AdminSocket:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ServerAbsent(f"{self._path}: {_why(error)}") from None
         if answer.status != 200 or len(body) > MAX_STATUS_BYTES:
-            raise ServerAbsent(f"{self._path}: {method} {target}: want 200, got {answer.status}")
+            raise ServerAbsent(f"{self._path}: GET {target}: want 200, got {answer.status}")
         return body
 
 

@@ -9,7 +9,6 @@ what fails is one, and after MAX_TRIES the release is bad.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -325,8 +324,6 @@ class Updater:
             self._witnesses.pop(model, None)
         if state.generation != before.generation:
             await self._tell(model, state)
-            with contextlib.suppress(ServerAbsent):
-                await self._server.nudge()
         self._changed(model, state)
 
     async def _write(self, model: str, state: ModelState, *, reports: int = 0) -> None:

@@ -85,4 +85,4 @@ def why_it_failed(reason: str) -> Reason:
         return Reason.SELFTEST_TIMEOUT
     if "self-test" in reason or "golden" in reason:
         return Reason.SELFTEST_FAILED
-    return Reason.LOW_MEMORY if "not enough memory" in reason else Reason.LOAD_FAILED
+    return Reason.LOW_MEMORY if "out of memory" in reason or "not enough memory" in reason else Reason.LOAD_FAILED

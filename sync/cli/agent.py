@@ -31,7 +31,13 @@ def agent() -> None:
 def _configured(command: Any) -> Any:
     for option in (
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration."),
-        click.option("--config", type=click.Path(path_type=Path), envvar="EDGE_SYNC_CONFIG", help="A TOML file."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            envvar="EDGE_SYNC_CONFIG",
+            show_envvar=True,
+            help="A TOML file.",
+        ),
     ):
         command = option(command)
     return command

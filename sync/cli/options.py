@@ -15,7 +15,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_ROOT_BYTES = 512_000
 
-store_option = click.option("--store", required=True, envvar="EDGE_SYNC_STORE", help="A directory or a URL.")
+store_option = click.option(
+    "--store", required=True, envvar="EDGE_SYNC_STORE", show_envvar=True, help="A directory or a URL."
+)
 json_option = click.option("--json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 root_option = click.option(
@@ -56,6 +58,7 @@ def operator(command: F) -> F:
             type=click.Path(path_type=Path),
             required=True,
             envvar="EDGE_SYNC_KEYS",
+            show_envvar=True,
             help="Where the private keys are.",
         ),
         store_option,

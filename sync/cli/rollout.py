@@ -87,7 +87,13 @@ def _change(
 @click.option("--spread", type=duration(bare=True), help="Over which devices begin: 1h; a bare number is seconds.")
 @click.option("--probation", type=duration(bare=True), help="For which the new version is watched: 10m.")
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
-@click.option("--swap", type=click.Choice(["beside", "replace"]))
+@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A share of failures above the old version's.")
+@click.option(
+    "--max-p99-ratio", type=click.FloatRange(min=0), help="Of a run's time to the old version's; 0: it is not judged."
+)
+@click.option(
+    "--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile."
+)
 def start(
     store: str,
     keys_dir: Path,
@@ -101,6 +107,8 @@ def start(
     spread: float | None,
     probation: float | None,
     min_requests: int | None,
+    max_error_rate: float | None,
+    max_p99_ratio: float | None,
     swap: str | None,
     json: bool,
 ) -> None:
@@ -110,7 +118,12 @@ def start(
         document = before
         if spread is not None:
             document = rollouts.settings(document, spread_s=spread)
-        judged = {"seconds": probation, "min_requests": min_requests}
+        judged = {
+            "seconds": probation,
+            "min_requests": min_requests,
+            "max_error_rate": max_error_rate,
+            "max_p99_ratio": max_p99_ratio,
+        }
         given = {key: value for key, value in judged.items() if value is not None}
         if given:
             known = document.models[model].probation if model in document.models else Probation()
@@ -194,10 +207,11 @@ def _pin(
             path = PINS.replace("<bin>", pin_bin(device))
             data = await repository.read("rollouts", path)
             before: Pins | None = parse_pins(data) if data is not None else None
-            transaction = Transaction()
-            transaction.put("rollouts", path, encode(rollouts.pinned(before, device, model, version)))
             data = await repository.read("rollouts", rollout_name(group))
             document = parse_rollout(data) if data is not None else rollouts.empty(group)
+            transaction = Transaction()
+            after = rollouts.pinned(before, device, model, version, after=document.seq)
+            transaction.put("rollouts", path, encode(after))
             if document.pins_ref != PINS:
                 transaction.put("rollouts", rollout_name(group), encode(rollouts.settings(document, pins_ref=PINS)))
             await repository.commit(transaction)

@@ -43,21 +43,26 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in GROUPS:
             return None
-        found: click.Command = getattr(importlib.import_module(GROUPS[name]), name)
-        return found
+        from sync.cli.examples import with_examples
+
+        return with_examples(getattr(importlib.import_module(GROUPS[name]), name), name)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """\b
     Examples:
-      edge-sync keys init --store /srv/models --keys ~/edge-keys
-      edge-sync publish models/detector/17 --name detector --version 17 --store /srv/models --keys ~/edge-keys
-      edge-sync rollout start detector 17 --group line-3 --percent 10 --store /srv/models --keys ~/edge-keys
+      export EDGE_SYNC_STORE=/srv/models EDGE_SYNC_KEYS=~/edge-keys
+      edge-sync keys init --root root.json
+      edge-sync publish models/detector/17 --name detector --version 17
+      edge-sync rollout start detector 17 --group line-3 --percent 10
       edge-sync verify https://models.example/ --root root.json
-      edge-sync mirror https://models.example/ /media/stick
       edge-sync agent run --config /etc/edge/edge-sync.toml
-      edge-sync agent status
+      edge-sync agent status --config /etc/edge/edge-sync.toml
+
+    \b
+    Exit codes: 0 ok, 1 failure, 2 wrong arguments or configuration, 3 not found,
+    4 unreachable, 5 verification failed, 130 interrupted.
 
     Signed model versions: the store's commands, and the agent's.
     """
@@ -66,7 +71,7 @@ def cli() -> None:
 def run() -> int:
     """The exit code."""
     try:
-        return int(cli.main(standalone_mode=False) or 0)
+        return int(cli.main(prog_name="edge-sync", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         return 2

@@ -75,7 +75,7 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """A release that failed here. `seq`: of the rollout document under which it did; a newer pin clears it.
+    """A release that failed here. `seq`: of the rollout document, or the pin, under which it did; a newer pin clears it.
 
     `until`: seconds since the epoch when it may be tried again; 0 for never. `at`: when it failed, by the same clock.
     """

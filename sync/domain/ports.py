@@ -183,14 +183,13 @@ class ServerHealth:
 
 
 class ModelServer(Protocol):
-    """The server beside the agent, by its admin socket."""
+    """The server beside the agent, by its admin socket. It is asked and never told: what it is to do, the model directory says.
+
+    (`POST /v1/reload` would have it try what has failed once more, and forget which versions brought it down.)
+    """
 
     async def health(self) -> ServerHealth:
         """Raises ServerAbsent."""
-        ...
-
-    async def nudge(self) -> None:
-        """Look at the model directory now. Raises ServerAbsent."""
         ...
 
 

@@ -81,7 +81,7 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """`seq`: of the document that set it; a pin newer than a failure clears the failure."""
+    """`seq`: above that of every rollout document before it; a pin newer than a failure clears the failure."""
 
     version: int
     seq: int

@@ -118,7 +118,7 @@ def begin(state: ModelState, target: Target, now: float) -> ModelState:
         phase=step(state.phase, Step.BEGIN),
         candidate=target.release,
         rollout=target.wish.rollout,
-        seq=target.seq,
+        seq=max(target.seq, target.wish.pin_seq or 0),  # a pin does not clear what failed under it
         first_seen=0.0,
         tries=0,
         since=now,

@@ -32,8 +32,10 @@ def started(
     """A candidate for a share of the group. today: a date, for its id. Raises OperatorError while another is under way."""
     before = document.models.get(model, ModelRollout())
     other = before.candidate
-    if other is not None and other.version != version and other.state in ("running", "paused", "rolling_back"):
+    if other is not None and other.version != version and other.state in ("running", "paused"):
         raise OperatorError(f"{model}: version {other.version} is {other.state}; promote it or roll it back first")
+    if other is not None and other.version == version and other.state == "paused":
+        raise OperatorError(f"{model}: version {version} is paused; resume it first")
     if before.stable == version:
         raise OperatorError(f"{model}: version {version} is what the whole group runs")
     number = document.seq + 1
@@ -50,7 +52,7 @@ def widened(document: Rollout, model: str, percent: float) -> Rollout:
         raise OperatorError(f"{model}: version {candidate.version} is {candidate.state}; resume it first")
     if percent < candidate.percent:
         raise OperatorError(
-            f"{model}: want more than {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
+            f"{model}: want at least {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
         )
     return _changed(document, model, percent=percent)
 
@@ -87,10 +89,13 @@ def settings(document: Rollout, model: str | None = None, **changes: Any) -> Rol
     return _with(document, model, msgspec.structs.replace(before, **changes))
 
 
-def pinned(pins: Pins | None, device: str, model: str, version: int | None) -> Pins:
-    """One device to one version; None takes the pin out. Raises OperatorError where there is none to take out."""
+def pinned(pins: Pins | None, device: str, model: str, version: int | None, *, after: int = 0) -> Pins:
+    """One device to one version; None takes the pin out. Raises OperatorError where there is none to take out.
+
+    after: the number of the rollout document in force: what failed under that, or before, is tried again.
+    """
     pins = pins or Pins(PINS_FORMAT, 0, {})
-    seq = pins.seq + 1
+    seq = max(pins.seq, after) + 1
     mine = dict(pins.devices.get(device, {}))
     if version is not None:
         mine[model] = Pin(version, seq)

@@ -91,7 +91,7 @@ async def test_a_version_that_computes_something_else_fails_with_the_numbers(ver
     golden(version, 3.0)
     report = await run_trial(version, CPU)
     assert not report.ok
-    assert "output y: 8 of 8 elements are not within" in report.reason
+    assert report.reason.startswith("self-test: output y: 8 of 8 elements are not within")
 
 
 async def test_a_golden_file_that_makes_no_sense_fails_the_version(version: Artifact) -> None:
@@ -238,7 +238,7 @@ async def test_the_cpu_twin_of_a_model_for_the_edge_tpu_is_run(version: Artifact
     assert report.run_s == 0
     save(version, x, x + 1)
     report = await run_trial(version, ModelOptions(device="usb:0"))
-    assert report.reason.startswith("the CPU twin: output y: 4 of 4")
+    assert report.reason.startswith("the CPU twin: self-test: output y: 4 of 4")
 
 
 def test_a_job_and_a_report_survive_the_pipe() -> None:

@@ -17,6 +17,10 @@ from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
 from edge.telemetry.metrics import Metrics
 from edge.wire.status import HTTP_STATUS
+from sync import config as agent
+from sync.domain.errors import Reason
+from sync.domain.rollout import ModelRollout, Probation, Rollout
+from sync.fleet.keys import ROLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -94,3 +98,59 @@ def families(text: str) -> dict[str, set[str]]:
 def test_every_code_is_documented_with_its_status() -> None:
     documented = {code: cells[0] for code, cells in rows((DOCS / "errors.md").read_text()).items()}
     assert documented == {code.value: str(HTTP_STATUS[code]) for code in Code}
+
+
+def fleet(heading: str) -> dict[str, list[str]]:
+    """The rows of one section of the guide for fleets, up to the next heading of its kind."""
+    text = (DOCS / "fleet.md").read_text()
+    level = heading.split(" ")[0]
+    return rows(text.split(f"\n{heading}\n")[1].split(f"\n{level} ")[0].split("\n## ")[0])
+
+
+AGENT_KEYS = {
+    (section.name, key.name): key.default
+    for section in msgspec.structs.fields(agent.Config)
+    for key in msgspec.structs.fields(section.type)
+}
+OF_THE_HOST = {("device", "id")}
+
+
+def test_every_key_of_the_agent_is_documented_and_no_other() -> None:
+    text = (DOCS / "fleet.md").read_text()
+    sections = re.findall(r"^### \[(\w+)\]$", text, flags=re.MULTILINE)
+    assert {(section, key) for section in sections for key in fleet(f"### [{section}]")} == AGENT_KEYS.keys()
+
+
+@pytest.mark.parametrize(("section", "key"), AGENT_KEYS.keys() - OF_THE_HOST)
+def test_the_default_of_the_agent_that_is_documented_is_the_one_there_is(section: str, key: str) -> None:
+    kind, said, meaning = fleet(f"### [{section}]")[key]
+    assert kind
+    assert meaning
+    assert said == f"`{json.dumps(AGENT_KEYS[section, key])}`"
+
+
+def test_every_reason_and_outcome_of_a_report_is_documented_and_no_other() -> None:
+    documented = fleet("## Status and reports").keys()
+    reasons = {each.value for each in Reason}
+    assert documented >= reasons
+    assert documented - reasons == {"committed", "committed_idle", "failed", "rolled_back"}
+
+
+def test_every_role_is_documented_as_it_signs() -> None:
+    said = {name: cells[:4] for name, cells in fleet("## Keys").items()}
+    assert said == {
+        name: [role.place, str(role.keys), str(role.threshold), f"{role.expiry.days} d"] for name, role in ROLES.items()
+    }
+
+
+def test_how_a_version_is_judged_is_documented_with_its_defaults() -> None:
+    said = {name: cells[0] for name, cells in fleet("## Roll out").items() if name.startswith("--")}
+    document, judged, model = Rollout("", "", 0, {}), Probation(), ModelRollout()
+    assert said == {
+        "--spread": f"{document.spread_s:g} s",
+        "--probation": f"{judged.seconds:g} s",
+        "--min-requests": str(judged.min_requests),
+        "--max-error-rate": str(judged.max_error_rate),
+        "--max-p99-ratio": str(judged.max_p99_ratio),
+        "--swap": model.swap,
+    }

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from edge.cli.root import cli
+from sync.cli.root import cli as edge_sync
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
-TREES = ("benchmarks", "docs", "edge", "examples", "tests")
+FLEET = (ROOT / "docs" / "fleet.md").read_text()
+TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
 
 
-def commands(text: str) -> list[str]:
+def commands(text: str, program: str = "edge") -> list[str]:
     """Every `edge …`, in blocks and in backticks, without comments."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines += re.findall(r"`([^`\n]+)`", text)
     parts = [part for line in lines for part in re.split(r"&&", line)]
     found = [part.strip().removeprefix(".uv/bin/uv run ").removeprefix("--no-dev ") for part in parts]
-    return [part for part in found if part.startswith("edge ")]
+    return [part for part in found if part.startswith(f"{program} ")]
 
 
 def known_options(command: click.Command) -> set[str]:
@@ -38,14 +41,45 @@ def known_options(command: click.Command) -> set[str]:
 
 @pytest.mark.parametrize("line", commands(README))
 def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
-    command: click.Command = cli
+    parse(cli, line)
+
+
+@pytest.mark.parametrize("line", sorted({*commands(README, "edge-sync"), *commands(FLEET, "edge-sync")}))
+def test_a_command_for_fleets_is_one_that_there_is(line: str) -> None:
+    parse(edge_sync, line)
+
+
+@pytest.mark.parametrize("line", commands(FLEET))
+def test_a_command_of_the_server_that_the_guide_for_fleets_names_is_one_that_there_is(line: str) -> None:
+    parse(cli, line)
+
+
+def parse(command: click.Command, line: str) -> None:
+    """Raises for an option that is not there."""
     words = shlex.split(line, comments=True)[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         context = click.Context(command)
         inner = command.get_command(context, words[0])
         assert inner is not None, f"{line}: no command {words[0]}"
         command, words = inner, words[1:]
-    command.make_parser(click.Context(command)).parse_args(list(words))  # raises for an option that is not
+    command.make_parser(click.Context(command)).parse_args(list(words))
+
+
+def leaves(command: click.Command, path: str = "") -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield path.strip()
+        return
+    for name in command.list_commands(click.Context(command)):
+        inner = command.get_command(click.Context(command), name)
+        assert inner is not None
+        yield from leaves(inner, f"{path} {name}")
+
+
+def test_the_guide_for_fleets_names_every_command_of_edge_sync() -> None:
+    named = commands(FLEET, "edge-sync")
+    assert [
+        each for each in leaves(edge_sync) if not any(f"{line} ".startswith(f"edge-sync {each} ") for line in named)
+    ] == []
 
 
 def test_the_readme_names_every_command() -> None:
@@ -54,7 +88,7 @@ def test_the_readme_names_every_command() -> None:
 
 
 def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
-    known = known_options(cli)
+    known = known_options(cli) | known_options(edge_sync)
     mentioned = {
         word for line in commands(README) for word in shlex.split(line, comments=True) if word.startswith("--")
     }
@@ -64,7 +98,8 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md"]
+    "name",
+    ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md", "docs/fleet.md"],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name

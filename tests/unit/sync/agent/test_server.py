@@ -78,7 +78,7 @@ async def test_nobody_there_is_absent(tmp_path: Path) -> None:
         await AdminSocket(tmp_path / "admin.sock").health()
     await asyncio.to_thread((tmp_path / "admin.sock").write_bytes, b"")
     with pytest.raises(ServerAbsent, match=r"admin\.sock"):
-        await AdminSocket(tmp_path / "admin.sock").nudge()
+        await AdminSocket(tmp_path / "admin.sock").health()
 
 
 async def test_a_status_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,4 +103,3 @@ async def test_what_the_server_says_is_taken(tmp_path: Path) -> None:
     async with behind(tmp_path, saying(json.dumps(status).encode())) as socket:
         health = VersionHealth("ready", "", 3, 1, 2, 0.5)
         assert await socket.health() == ServerHealth("b", "1.0", "clean", {"m": ModelHealth(4, "p", {17: health})})
-        await socket.nudge()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.agent.witness import why_it_failed
 from sync.domain.errors import Deferred, DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
 from sync.domain.ports import ModelHealth, VersionHealth
@@ -115,6 +116,35 @@ async def test_a_version_that_fails_its_trial_is_bad_and_the_old_one_serves_on()
     assert (w.state.outcome, w.state.reason) == ("failed", "selftest_failed")
     assert "3 of 8 runs differ" in w.state.detail
     assert [(bad.version, bad.until) for bad in w.state.bad] == [(17, 0.0)]
+
+
+async def test_a_version_that_failed_is_not_tried_again_by_a_plan_from_before_it_failed() -> None:
+    w = World()
+    await w.installed(16)
+    w.server.broken[17] = "self-test: scores: 3 of 8 runs differ"
+    w.want(17)
+    await w.run(4 * 3600)
+    assert w.stage.brought == [16, 17]
+    w.want(17, pin_seq=8)
+    await w.run(60)
+    assert w.stage.brought == [16, 17, 17], "a pin asks for it anew"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("self-test: output y: 8 of 8 elements are not within 4", Reason.SELFTEST_FAILED),
+        ("golden.npz: not a zip file", Reason.SELFTEST_FAILED),
+        ("timed out: not done after 60 s", Reason.SELFTEST_TIMEOUT),
+        ("out of memory: want at most 1024 MiB", Reason.LOW_MEMORY),
+        ("crashed (SIGKILL): most likely the system ran out of memory", Reason.LOW_MEMORY),
+        ("model.tflite: not enough memory", Reason.LOW_MEMORY),
+        ("crashed (SIGSEGV)", Reason.LOAD_FAILED),
+        ("output of the converter is no model", Reason.LOAD_FAILED),
+    ],
+)
+def test_what_the_server_says_of_a_version_that_failed_has_a_reason(said: str, reason: Reason) -> None:
+    assert why_it_failed(said) is reason
 
 
 async def test_a_version_that_never_gets_ready_is_given_up() -> None:
@@ -250,7 +280,7 @@ async def test_crashes_of_the_agent_in_one_phase_are_bounded(phase: Phase) -> No
         await w.updater.recover()
     w.want(17)
     await w.until(Phase.IDLE)
-    assert w.state.outcome == "failed"
+    assert (w.state.outcome, w.stage.brought[1:]) == ("failed", [17] if phase is Phase.SWAPPING else [])
     assert w.serving == (16,)
 
 

@@ -135,10 +135,6 @@ class Server:
             return VersionHealth("failed", self.broken[version])
         return VersionHealth("loading") if version in self.never else self.figures.get(version, VersionHealth("ready"))
 
-    async def nudge(self) -> None:
-        if self.absent:
-            raise ServerAbsent("/run/edge/admin.sock: no such file")
-
 
 @dataclass
 class Stages:

@@ -1,0 +1,1 @@
+"""What the demo of a fleet is made of."""
