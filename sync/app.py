@@ -19,6 +19,7 @@ from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
+from sync.agent.mounts import in_memory
 from sync.agent.pace import Hours
 from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
@@ -92,6 +93,11 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     """Blocks. Raises OperatorError, DiskError; while another agent uses the directory too."""
     files, clock = OsFiles(), SystemClock()
     places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
+    if not config.paths.ephemeral and (kind := in_memory(places.state_dir)):
+        wanted = (
+            "want it on a disk; with paths.ephemeral the agent takes it, and forgets with the power what it has seen"
+        )
+        raise OperatorError(f"paths.state_dir: {places.state_dir} is on a {kind}: {wanted}")
     try:
         files.make(places.state_dir)
         files.make(places.models_dir)

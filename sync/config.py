@@ -48,11 +48,15 @@ class StoreSection(Section, frozen=True):
 
 
 class PathsSection(Section, frozen=True):
-    """On one file system: `state_dir` holds the blobs that the versions in `models_dir` are links to."""
+    """On one file system: `state_dir` holds the blobs that the versions in `models_dir` are links to.
+
+    `ephemeral`: that they may be in memory, where the power takes along what protects from old metadata.
+    """
 
     state_dir: str = "/var/lib/edge/sync"
     models_dir: str = "/var/lib/edge/models"
     admin_uds: str = "/run/edge/admin.sock"
+    ephemeral: bool = False
 
 
 class PollSection(Section, frozen=True):

@@ -33,6 +33,7 @@ root = "{room}/root.json"
 state_dir = "{room}/device/sync"
 models_dir = "{room}/device/models"
 admin_uds = "{room}/device/admin.sock"
+ephemeral = true
 
 [poll]
 every_s = 1.0

@@ -92,7 +92,8 @@ def as_text(told: Told) -> str:
         lines.append(f"reports {told.waiting_reports} wait to be sent")
     for name, model in told.models.items():
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
-        wanted = f"version {model.wanted}" if model.wanted is not None else "not known"
+        unknown = "nothing" if told.polled_at else "not known yet"
+        wanted = f"version {model.wanted}" if model.wanted is not None else unknown
         lines += [name, f"  runs    {runs}", f"  wanted  {wanted}" + _of_rollout(model.rollout)]
         lines += [f"  {key:7} {text}" for key in ("now", "last", "why", "next") if (text := getattr(model, key))]
     if not told.models:
@@ -112,7 +113,8 @@ def _agent(view: View, situation: Situation) -> str:
             f"; {do}" if do else ""
         )
     if not situation.polled_at:
-        return "runs, and has not asked the store yet"
+        first = f", which it does at {_at(view, situation.next_poll_at)}" if situation.next_poll_at > view.now else ""
+        return f"runs, and has not asked the store yet{first}"
     text = f"runs; it asked the store at {_at(view, situation.polled_at)}"
     if situation.next_poll_at > view.now:
         text += f", and asks again at {_at(view, situation.next_poll_at)}"
@@ -134,7 +136,9 @@ def _model(name: str, view: View, situation: Situation) -> ModelTold:
     state = view.journal.models.get(name, ModelState())
     wanted = situation.wanted.get(name)
     said = PHASES[state.phase](name, state, view, situation)
-    under_way = state.candidate if state.phase in (Phase.STAGING, Phase.SWAPPING) else state.active
+    under_way = {Phase.IDLE: None, Phase.STAGING: state.candidate, Phase.SWAPPING: state.candidate}.get(
+        state.phase, state.active
+    )
     version = wanted.version if wanted is not None else under_way.version if under_way is not None else None
     return ModelTold(
         runs=state.active.version if state.active is not None else None,
@@ -194,7 +198,8 @@ def _staging(name: str, state: ModelState, view: View, situation: Situation) -> 
     if not state.reason:
         return _Said(now, then)
     tries = f"; try {min(state.tries + 1, MAX_TRIES)} of {MAX_TRIES}" if state.tries else ""
-    again = f"the download goes on {_again(name, view, situation)}{tries}, then {then}"
+    when = "at that hour" if state.reason == Reason.DEFERRED.value else _again(name, view, situation)
+    again = f"the download goes on {when}{tries}, then {then}"
     return _Said(now, again, _why(state))
 
 

@@ -125,6 +125,7 @@ def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int
     from sync.doctor.examine import examine
     from sync.doctor.finding import Level, fail
 
+    _log("CRITICAL")  # what is found is said once
     try:
         loaded = _load(config, settings)
     except OperatorError as error:

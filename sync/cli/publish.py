@@ -25,6 +25,7 @@ from sync.stores.catalog import writing_to
 @click.option("--priority", default=10, show_default=True, help="Of the variants that fit, the highest is taken.")
 @click.option("--min-counter", type=int, help="Devices run nothing below this from now on.")
 @click.option("--breaking", is_flag=True, help="Its inputs and outputs are meant to differ from the last version's.")
+@click.option("--private", is_flag=True, help="Devices must not share its files with their neighbours.")
 @click.option("--dry-run", is_flag=True, help="Write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def publish(
@@ -39,11 +40,22 @@ def publish(
     priority: int,
     min_counter: int | None,
     breaking: bool,
+    private: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Check the version in DIRECTORY, and put it into the store. No device takes it before a rollout says so."""
-    wanted = Wanted(name, version, directory, variant, accel, priority, min_counter=min_counter, breaking=breaking)
+    wanted = Wanted(
+        name,
+        version,
+        directory,
+        variant,
+        accel,
+        priority,
+        min_counter=min_counter,
+        breaking=breaking,
+        share=not private,
+    )
 
     async def work() -> Published:
         async with writing_to(store) as opened:

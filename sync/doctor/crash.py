@@ -82,7 +82,7 @@ def check_crash(config: Config, journal: Journal) -> Iterator[Finding]:
         text = f"{name}: {after_a_crash(state)}"
         file = aspired(state)
         if missing:
-            do = "the version is fetched again when the agent starts anew, or a newer one is published"
+            do = "start the agent anew: it looks at what is installed, and brings again what is not as it was"
             yield fail("crash", DiskError(f"{text}; but {missing}"), do)
         elif file is not None and told != encode_aspired(file):
             do = "nothing, if an update is under way; else start the agent, which writes it again"

@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from sync.agent.files import OsFiles
+from sync.agent.mounts import IN_MEMORY, MOUNTINFO, Mount, mount_of
 from sync.agent.reporter import MAX_OUTBOX
 from sync.agent.staging import MIN_FREE_BYTES, MIN_FREE_SHARE
 from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
 from sync.doctor.look import places_of
-from sync.doctor.mounts import IN_MEMORY, Mount, mount_of
-from sync.domain.errors import DiskError, DiskFull, DocumentError
+from sync.domain.errors import DiskError, DiskFull, DocumentError, OperatorError
 from sync.domain.journal import Journal
 from sync.trust.floor import FloorFile
 
 LATE_S = 3600.0
 """Reports that have waited for longer are worth a word."""
-MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 def check_room(config: Config, journal: Journal | None) -> Finding:
@@ -61,10 +60,10 @@ def check_places(config: Config) -> Finding:
         where = ", ".join(f"{path} on {mount.point}" for path, mount in mounts.items() if mount is not None)
         apart = DiskError(f"want all on one file system, got {where}: files cannot be linked between them")
         return fail("places", apart, "put paths.state_dir and paths.models_dir on one file system, mounted once")
-    return _of_mount(next(iter(found), None))
+    return _of_mount(next(iter(found), None), config.paths.ephemeral)
 
 
-def _of_mount(mount: Mount | None) -> Finding:
+def _of_mount(mount: Mount | None, ephemeral: bool) -> Finding:
     if mount is None:
         return warn("places", "which file systems there are cannot be told")
     if mount.read_only:
@@ -73,7 +72,8 @@ def _of_mount(mount: Mount | None) -> Finding:
         )
     if mount.kind in IN_MEMORY:
         text = f"{mount.point} is a {mount.kind}: with the power go the models, and what protects from old metadata"
-        return warn("places", text, "put paths.state_dir and paths.models_dir on a disk")
+        do = "put paths.state_dir and paths.models_dir on a disk, or set paths.ephemeral"
+        return warn("places", text) if ephemeral else fail("places", OperatorError(text), do)
     return ok("places", f"all on {mount.point} ({mount.kind})")
 
 

@@ -10,11 +10,13 @@ import asyncio
 import stat
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
 from sync.agent.status import View, tell
+from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.access import check_access
 from sync.doctor.crash import check_crash
@@ -26,6 +28,7 @@ from sync.doctor.store import Asked, check_clock, check_root, check_store
 from sync.domain.errors import DiskError, DocumentError, OperatorError
 from sync.domain.journal import Journal
 from sync.domain.ports import ServerHealth
+from sync.domain.rollout import opens_in_s
 
 
 async def examine(config: Config, *, now: Callable[[], float] = time.time) -> list[Finding]:
@@ -69,7 +72,8 @@ def _all(
     if view is not None:
         findings += check_told(view)
     findings += [*check_journal(config, broken or journal or Journal()), floor, check_outbox(config)]
-    findings += [_agent(config, view), check_peers(config)]
+    local = datetime.fromtimestamp(now).astimezone()
+    findings += [_agent(config, view), check_network(config, local), check_peers(config)]
     findings += check_crash(config, journal) if journal is not None else ()
     return findings
 
@@ -107,6 +111,17 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         yield ok(
             "configuration", f"device {device.id} of the group {device.group}, with {', '.join(device.accelerators)}"
         )
+
+
+def check_network(config: Config, local: datetime) -> Finding:
+    """local: the time in the device's zone."""
+    limit, window = config.network.limit_Bps, config.network.window
+    text = f"downloads take at most {amount(limit)} a second" if limit else "downloads take what the network has"
+    if not window:
+        return ok("network", f"{text}, at any time")
+    opens_s = opens_in_s(window, local)
+    now = f"it opens in {lasting(opens_s)}" if opens_s else "it is open"
+    return ok("network", f"{text}, in the window {window}: by this clock it is {local:%H:%M %Z}, and {now}")
 
 
 def check_peers(config: Config) -> Finding:

@@ -99,7 +99,7 @@ def test_nothing_of_it_is_imported_unless_it_is_on(tmp_path: Path) -> None:
         "import sys; from sync.app import assemble; from sync.config import load_config; import pathlib\n"
         "root = pathlib.Path(sys.argv[1]); (root / 'root.json').write_bytes(b'{}')\n"
         "flags = {'store.url': str(root), 'store.root': str(root / 'root.json'), 'paths.state_dir': str(root / 's'),\n"
-        "         'paths.models_dir': str(root / 'm'), 'network.peers': sys.argv[2]}\n"
+        "         'paths.models_dir': str(root / 'm'), 'network.peers': sys.argv[2], 'paths.ephemeral': 'true'}\n"
         "assemble(load_config(None, {}, flags))\n"
         "names = 'zeroconf', 'ifaddr', 'sync.agent.sharing', 'sync.agent.discovery', 'sync.stores.peer'\n"
         "print([name for name in names if name in sys.modules])"

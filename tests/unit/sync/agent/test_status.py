@@ -76,7 +76,10 @@ def test_a_download_that_waits_for_its_hour_says_the_hour_and_how_much_is_here()
     model = told(state, msgspec.structs.replace(POLLED, acts_at={"m": NOW + 3600}), here={"m": size - 1})
     assert "downloads wait for 22:00" in model.why
     assert f"{size - 1} B of {size} B are here" in model.now
-    assert f"goes on at {moment(NOW + 3600, NOW, UTC)}" in model.next
+    assert "the download goes on at that hour" in model.next, "which is not when the agent looks at its clock again"
+    unreachable = state_in(Phase.STAGING, reason="net_unreachable", detail="no route")
+    again = told(unreachable, msgspec.structs.replace(POLLED, acts_at={"m": NOW + 3600})).next
+    assert f"the download goes on at {moment(NOW + 3600, NOW, UTC)}" in again
 
 
 def test_a_version_whose_turn_has_not_come_says_when_it_does() -> None:
@@ -155,3 +158,16 @@ def test_instants_and_durations_are_said_as_people_say_them() -> None:
     assert moment(1e300, NOW, UTC)
     assert [lasting(each) for each in (-1, 45, 130, 7300, 3 * 86400)] == ["0 s", "45 s", "2 min", "2 h", "3 days"]
     assert because("", "detail") == "detail"
+
+
+def test_what_is_wanted_is_said_only_where_it_is_known() -> None:
+    state = state_in(Phase.IDLE)
+    for situation, said in (
+        (None, "wanted  not known yet"),
+        (Situation(next_poll_at=NOW + 60), "wanted  not known yet"),
+        (Situation(polled_at=NOW), "wanted  nothing"),
+        (POLLED, "wanted  version 17, by the rollout r-1"),
+    ):
+        assert said in as_text(tell(View(Journal(models={"m": state}), NOW, situation, running=True, zone=UTC)))
+    view = View(Journal(), NOW, Situation(next_poll_at=NOW + 60), running=True, zone=UTC)
+    assert f"has not asked the store yet, which it does at {moment(NOW + 60, NOW, UTC)}" in tell(view).agent

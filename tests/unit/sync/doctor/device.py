@@ -41,6 +41,7 @@ class Device:
             "paths.state_dir": str(path / "state"),
             "paths.models_dir": str(path / "models"),
             "paths.admin_uds": str(path / "admin.sock"),
+            "paths.ephemeral": "true",  # for tests that run in memory
         }
 
     @property

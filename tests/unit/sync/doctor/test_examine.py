@@ -15,15 +15,17 @@ import msgspec
 import pytest
 
 from sync.agent.board import this_process
+from sync.agent.files import OsFiles
 from sync.cli.root import exit_code, run
 from sync.doctor.examine import examine
 from sync.doctor.finding import Finding, Level
 from sync.domain.situation import Process, encode_situation, parse_situation
+from sync.trust.floor import FloorFile
 from tests.unit.sync.doctor.device import GROUP, Device, device
 
 CHECKS = {
     "configuration", "root", "store", "rollout", "clock", "disk", "places", "access", "socket", "server", "told", "journal",
-    "floor", "outbox", "agent", "peers", "crash",
+    "floor", "outbox", "agent", "network", "peers", "crash",
 }  # fmt: skip
 
 
@@ -250,9 +252,8 @@ async def test_signatures_that_ended_fail_with_who_can_help(d: Device) -> None:
 
 
 async def test_a_clock_behind_what_was_signed_and_seen_is_suspect(d: Device) -> None:
-    floor = json.loads((d.path / "state/floor.json").read_bytes())
-    floor["time"] = time.time() + 86400
-    (d.path / "state/floor.json").write_text(json.dumps(floor))
+    file = FloorFile(OsFiles(), d.path / "state/floor.json")
+    file.write(msgspec.structs.replace(file.load(), time=time.time() + 86400))
     found = await d.worst("clock")
     assert (found.level, found.do) == (Level.FAIL, "set the clock")
     assert "by a clock that signed metadata agreed with" in found.text

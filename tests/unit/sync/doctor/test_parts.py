@@ -7,21 +7,24 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import msgspec
 import pytest
 
+from sync.agent.mounts import in_memory, mount_of, parse_mounts
 from sync.agent.status import View
+from sync.app import assemble
 from sync.config import load_config
 from sync.doctor import disk
 from sync.doctor.access import ENTER, READ, WRITE, Who, check_access, kept_from, may
 from sync.doctor.crash import AFTER, after_a_crash
 from sync.doctor.disk import check_places, check_room
+from sync.doctor.examine import check_network
 from sync.doctor.finding import Level
-from sync.doctor.mounts import mount_of, parse_mounts
 from sync.doctor.store import check_clock
-from sync.domain.errors import Reason, TrustError, Unreachable
+from sync.domain.errors import OperatorError, Reason, TrustError, Unreachable
 from sync.domain.journal import Journal, ModelState, Phase, Watched
 from tests.unit.sync.agent.test_status import state_in
 from tests.unit.sync.agent.world import release
@@ -82,7 +85,7 @@ def test_one_device_that_is_mounted_twice_is_no_one_file_system(
 @pytest.mark.parametrize(
     ("kind", "options", "level", "text"),
     [
-        ("tmpfs", "rw", Level.WARN, "is a tmpfs"),
+        ("tmpfs", "rw", Level.FAIL, "is a tmpfs"),
         ("ext4", "ro", Level.FAIL, "read-only"),
         ("ext4", "rw", Level.OK, "ext4"),
     ],
@@ -217,3 +220,29 @@ def test_the_clock_is_held_against_all_that_is_signed(reason: Reason | None, flo
         None if reason is None else Unreachable("x") if reason is Reason.NET_UNREACHABLE else TrustError("x", reason)
     )
     assert check_clock(error, floor, 1_000_000.0).level is level
+
+
+def test_the_hours_and_the_rate_of_downloads_are_told() -> None:
+    noon = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+    config = load_config(None, {}, {"network.window": "22:00-05:00", "network.limit_Bps": "2048"})
+    text = check_network(config, noon).text
+    assert text == (
+        "downloads take at most 2.0 KiB a second, in the window 22:00-05:00: by this clock it is 12:00 UTC, and it opens in 10 h"
+    )
+    assert check_network(config, noon.replace(hour=23)).text.endswith("it is open")
+    assert "at any time" in check_network(load_config(None, {}, {}), noon).text
+
+
+def test_an_agent_in_memory_wants_it_to_be_said(tmp_path: Path) -> None:
+    (tmp_path / "mountinfo").write_text("22 1 0:1 / / rw - tmpfs x rw\n")
+    assert in_memory(tmp_path / "not/there", tmp_path / "mountinfo") == "tmpfs"
+    assert in_memory(tmp_path, tmp_path / "none") == ""
+    memory = Path("/dev/shm")
+    if in_memory(memory) == "":
+        pytest.skip("no file system in memory: nothing was tested of an agent on one")
+    flags = {"paths.state_dir": str(memory / "edge-none"), "paths.models_dir": str(memory / "edge-none")}
+    with pytest.raises(OperatorError, match="is on a tmpfs: want it on a disk"):
+        assemble(load_config(None, {}, {**flags, "store.url": str(tmp_path)}))
+    assert not (memory / "edge-none").exists()
+    said = check_places(load_config(None, {}, {**flags, "paths.ephemeral": "true"}))
+    assert (said.level, "with the power go the models" in said.text) == (Level.WARN, True)

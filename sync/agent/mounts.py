@@ -1,4 +1,4 @@
-"""Which file system a path is on. Pure: reads what the kernel says of its mounts.
+"""Which file system a path is on, from what the kernel says of its mounts.
 
 Two paths on one device may still not be linked or renamed between, where it is mounted twice.
 Source: proc_pid_mountinfo(5)
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+MOUNTINFO = Path("/proc/self/mountinfo")
 IN_MEMORY = ("tmpfs", "ramfs")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -43,3 +44,14 @@ def parse_mounts(mountinfo: str) -> Iterator[Mount]:
         point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
         options = {*fields[5].split(","), *(kinds[2].split(",") if len(kinds) > 2 else ())}
         yield Mount(int(fields[0]), PurePosixPath(point), kinds[0], "ro" in options)
+
+
+def in_memory(path: Path, mountinfo: Path = MOUNTINFO) -> str:
+    """The kind of file system that a path is on, if the power takes it along; else "". Blocks."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        mount = mount_of(PurePosixPath(path.resolve()), mountinfo.read_text())
+    except OSError:
+        return ""
+    return mount.kind if mount is not None and mount.kind in IN_MEMORY else ""
