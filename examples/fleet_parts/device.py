@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import sync
+
 START_WITHIN_S = 30.0
 END_WITHIN_S = 20.0
 LAST_LINES = 15
-ROOT = Path(__file__).parents[2]
+HOME = Path(sync.__file__).parents[1]
+"""What is started is of the same installation as this program."""
 RUN = """
 import ctypes, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -51,7 +54,7 @@ def environment() -> dict[str, str]:
     """Of every process that is started: nothing of edge's own, and no proxy between the device and loopback."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("EDGE_", "EDGE_SYNC_"))}
     kept |= {name: os.environ[name] for name in ("EDGE_RUNTIME",) if name in os.environ}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    path = os.pathsep.join(filter(None, (str(HOME), os.environ.get("PYTHONPATH", ""))))
     return kept | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 

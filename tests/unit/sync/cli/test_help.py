@@ -34,7 +34,7 @@ def test_every_command_has_examples_on_top_of_its_help(path: str) -> None:
     assert (command.short_help or "").strip(), "the list of commands says what each is for"
 
 
-@pytest.mark.parametrize("line", [line for path, lines in EXAMPLES.items() if path in COMMANDS for line in lines])
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_an_example_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_SYNC_STORE", "/srv/models")
     monkeypatch.setenv("EDGE_SYNC_KEYS", "/keys")
@@ -54,4 +54,4 @@ def test_an_example_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_examples_are_of_commands_that_there_are() -> None:
-    assert set(EXAMPLES) - {"agent doctor"} <= COMMANDS.keys()
+    assert EXAMPLES.keys() == COMMANDS.keys()

@@ -86,7 +86,7 @@ async def test_a_mirror_that_dies_between_any_two_writes_leaves_the_old_state_or
             assert await site.polled() == before
             assert await site.is_whole(), writes
             assert (await site.copy()).ok
-            assert b'"version": 3' in await site.polled()
+            assert b'"version":3' in await site.polled()
         else:
             break
     assert done.ok
