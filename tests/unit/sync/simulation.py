@@ -130,6 +130,7 @@ class Updates:
         return self._state
 
     async def recover(self) -> None: ...
+    async def stop(self) -> None: ...
 
     async def advance(self, model: str) -> float:
         target, now = self.targets.get(model), self._clock.now()
@@ -190,6 +191,7 @@ class Fleet:
         return {member.name: when for member in self.members for when, what in member.updates.began if what == version}
 
     async def _run(self, until_s: float, at: Mapping[float, Callable[[], None]]) -> None:
+        asyncio.get_running_loop().set_default_executor(AtOnce())
         for when, what in at.items():
             asyncio.get_running_loop().call_at(when, what)
         running = [asyncio.ensure_future(member.agent.run()) for member in self.members]

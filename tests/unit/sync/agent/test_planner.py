@@ -1,87 +1,68 @@
-"""From documents to targets: what pins do beside a rollout."""
+"""From documents to where a model should go, and when: windows and deadlines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from sync.agent.planner import Device, Planner
-from sync.domain import update
+import pytest
+
+from sync.agent.planner import Device, Plan, Planner
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest, digest_of
-from sync.domain.errors import Reason, Unsuitable
-from sync.domain.journal import Baseline, ModelState
-from sync.domain.release import FORMAT, File, Manifest, Variant, encode_manifest
-from sync.domain.rollout import Pin, Pins, Rollout
-from sync.fleet import rollouts
+from sync.domain.journal import ModelState
+from sync.domain.release import File, Manifest, Variant
+from sync.domain.rollout import Candidate, ModelRollout, Pin, Rollout
+from tests.unit.sync.agent.world import release
 
-DEVICE = "dev-1"
+NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
 
-class Signed:
-    """Documents as they lie in a store: versions of model `m`, each of one file."""
-
-    def __init__(self) -> None:
-        self.document = rollouts.promoted(
-            rollouts.started(rollouts.empty("g"), "m", 1, percent=100, today="2026-11-20"), "m"
-        )
-        self.pinned: Pins | None = None
-
-    def pin(self, version: int) -> None:
-        self.pinned = rollouts.pinned(self.pinned, DEVICE, "m", version, after=self.document.seq)
-        if not self.document.pins_ref:
-            self.document = rollouts.settings(self.document, pins_ref="rollouts/pins/<bin>.json")
+class Documents:
+    def __init__(self, rollout: Rollout, pins: Mapping[str, Pin] | None = None) -> None:
+        self._rollout, self._pins = rollout, pins or {}
 
     async def refresh(self) -> None: ...
-
     async def rollout(self, group: str) -> Rollout:
-        return self.document
+        return self._rollout
 
     async def pins(self, rollout: Rollout, device_id: str) -> Mapping[str, Pin]:
-        return self.pinned.devices.get(device_id, {}) if self.pinned else {}
+        return self._pins
 
     async def release(self, model: str, version: int) -> tuple[Manifest, Digest]:
-        files = (File("model.tflite", digest_of(str(version).encode()), 1),)
-        manifest = Manifest(FORMAT, model, version, version, (Variant("cpu", files),))
-        return manifest, digest_of(encode_manifest(manifest))
+        file = File("model.tflite", digest_of(b"%d" % version), 1)
+        manifest = Manifest("edge-model/1", model, version, version, (Variant("cpu", (file,)),))
+        return manifest, digest_of(b"manifest%d" % version)
 
     async def patches(self, model: str, version: int) -> Sequence[Patch]:
         return ()
 
 
-def planner(signed: Signed) -> Planner:
-    return Planner(
-        Device(DEVICE, "g"), signed, memory_mb=lambda: None, now=lambda: 0.0, local=lambda: datetime.now(UTC)
-    )
+async def plan(candidate: Candidate, *, pins: Mapping[str, Pin] | None = None) -> Plan:
+    pins_ref = "rollouts/pins/<bin>.json" if pins else ""
+    rollout = Rollout("edge-rollout/1", "g", 1, {"m": ModelRollout(16, candidate)}, pins_ref=pins_ref)
+    documents = Documents(rollout, pins)
+    planner = Planner(Device("d", "g"), documents, memory_mb=lambda: None, now=NOON.timestamp, local=lambda: NOON)
+    return await planner.plan({"m": ModelState(active=release(16))})
 
 
-async def failing(signed: Signed, state: ModelState) -> ModelState:
-    """The state after the planned version was tried, and failed."""
-    target = (await planner(signed).plan({"m": state})).targets["m"]
-    tried = update.staged(update.begin(state, target, 0.0), Baseline(), 0.0)
-    return update.back(update.failed(tried, Reason.SELFTEST_FAILED, "", 0.0), 0.0)
+@pytest.mark.parametrize(
+    ("deadline", "urgent"), [("", False), ("2026-07-01T12:00:01Z", False), ("2026-07-01T12:00:00Z", True)]
+)
+async def test_a_rollout_is_urgent_from_its_deadline_on(deadline: str, urgent: bool) -> None:
+    planned = await plan(Candidate(17, "r", "running", percent=100, deadline=deadline))
+    target = planned.targets["m"]
+    assert (target.wish.version, target.urgent) == (17, urgent)
 
 
-async def goes_to(signed: Signed, state: ModelState) -> int:
-    return (await planner(signed).plan({"m": state})).targets["m"].release.version
+async def test_a_deadline_of_one_version_makes_no_other_urgent() -> None:
+    candidate = Candidate(17, "r", "running", percent=100, deadline="2026-07-01T00:00:00Z")
+    planned = await plan(candidate, pins={"m": Pin(15, 1)})
+    assert (planned.targets["m"].wish.version, planned.targets["m"].urgent) == (15, False)
 
 
-async def test_a_pin_that_is_set_after_a_version_failed_has_it_tried_again() -> None:
-    signed = Signed()
-    signed.document = rollouts.started(signed.document, "m", 2, percent=100, today="2026-11-20")
-    state = await failing(signed, ModelState())
-    assert await goes_to(signed, state) == 1
-    signed.pin(2)
-    assert await goes_to(signed, state) == 2
-
-
-async def test_a_pinned_version_that_failed_is_not_tried_again_before_it_is_pinned_anew() -> None:
-    signed = Signed()
-    signed.pin(1)
-    signed.pin(2)
-    state = await failing(signed, ModelState())
-    assert await goes_to(signed, state) == 1
-    plan = await planner(signed).plan({"m": state})
-    assert isinstance(plan.refusals["m"], Unsuitable)
-    signed.pin(2)
-    assert await goes_to(signed, state) == 2
+async def test_a_candidate_that_its_window_keeps_back_is_told_with_its_hour_and_stable_is_the_target() -> None:
+    planned = await plan(Candidate(17, "r", "running", percent=100, window="22:00-05:00"))
+    assert planned.targets["m"].wish.version == 16
+    refusal = planned.refusals["m"]
+    assert (refusal.reason.value, refusal.message) == ("deferred", "m@17 may begin at 22:00")
