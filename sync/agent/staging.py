@@ -237,9 +237,15 @@ class Staging:
             raise DiskError(f"{places.state_dir}: cannot be cleaned up: {error.strerror}") from None
 
     def _collect_versions(self, directory: Path, versions: set[str]) -> None:
+        """A version goes whole, too: by rename, before its first file does."""
         for name in self._files.names(directory):
-            if (name.isdigit() and name not in versions) or (name.startswith(".") and name.endswith(".new")):
+            if name.startswith(".") and name.endswith(".new"):
                 self._files.remove(directory / name)
+            elif name.isdigit() and name not in versions:
+                gone = directory / f".{name}.new"
+                self._files.remove(gone)
+                self._files.rename(directory / name, gone)
+                self._files.remove(gone)
 
 
 def _smallest(
