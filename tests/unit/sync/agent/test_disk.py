@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from sync.agent.files import OsFiles
-from sync.agent.staging import MIN_FREE_BYTES, MIN_FREE_SHARE, Places, Staging
+from sync.agent.staging import MIN_FREE_BYTES, MIN_FREE_SHARE
 from sync.domain.digests import Digest, digest_of, hex_of
-from sync.domain.errors import DiskError, DiskFull, Unreachable
+from sync.domain.errors import DiskFull, Unreachable
 from sync.domain.journal import Phase
 from sync.domain.layout import blob_path
 from sync.domain.ports import Part
@@ -280,25 +279,3 @@ async def test_a_collection_in_the_midst_of_an_update_takes_nothing_of_it() -> N
     rig.want(17)
     await rig.until(17)
     assert rig.blobs_asked() == [blob_path(PATCH.digest)]
-
-
-def test_a_version_that_is_taken_away_is_whole_or_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at the directory meanwhile, or after a crash, would take half of one for a version."""
-    rig, places = Rig(), Places(tmp_path / "state", tmp_path / "models")
-    for version in (16, 17):
-        (tmp_path / "models" / "m" / str(version)).mkdir(parents=True)
-        (tmp_path / "models" / "m" / str(version) / "model.tflite").touch()
-    staging = Staging(OsFiles(), places, rig.fetch, rig)
-
-    def cut_short(path: Path) -> None:
-        (path / "model.tflite").unlink()
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as broken:
-        broken.setattr("sync.agent.files.shutil.rmtree", cut_short)
-        with pytest.raises(DiskError):
-            staging.collect(lambda: {"m": [release(17)]})
-    versions = [each for each in (tmp_path / "models" / "m").iterdir() if each.name.isdigit()]
-    assert all((each / "model.tflite").exists() for each in versions)
-    staging.collect(lambda: {"m": [release(17)]})
-    assert [each.name for each in (tmp_path / "models" / "m").iterdir()] == ["17"]

@@ -34,6 +34,6 @@ def test_a_version_that_is_no_longer_needed_is_never_half_there(tmp_path: Path) 
     for version in (1, 2):
         directory = places.version("m", version)
         assert not directory.exists() or len([each for each in directory.rglob("*") if each.is_file()]) == 2
-    assert (places.models_dir / "m" / ".1.new").is_dir(), "what is left of the first is garbage"
+    assert (places.models_dir / "m" / ".1.gone").is_dir(), "what is left of the first is garbage"
     Staging(OsFiles(), places, nobody, nobody).collect(lambda: {"m": []})  # type: ignore[arg-type]
     assert list((places.models_dir / "m").iterdir()) == []
