@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from edge.cli import exits
+from edge.cli.stack import on_one_chunk
 
 COMMANDS = {
     "serve": "edge.cli.serve:serve",
@@ -80,6 +81,7 @@ def cli() -> None:
     pass
 
 
+@on_one_chunk
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and leave with one of `edge.cli.exits`."""
     try:
