@@ -25,6 +25,7 @@ import msgspec
 from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
 from edge.core import lastwords
+from edge.core.callers import Callers
 from edge.core.catalog import Catalog
 from edge.core.claim import claim
 from edge.core.control import Controls
@@ -151,6 +152,7 @@ class Server:
         config, server = self._config, self._config.server
         self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
         self._registry = Registry()
+        self._callers = Callers()
         trial_limits = TrialLimits(timeout_s=server.trial_timeout_s, max_memory_bytes=server.trial_max_memory_bytes)
 
         async def trial(artifact: Artifact, options: ModelOptions) -> str:
@@ -161,7 +163,11 @@ class Server:
             backend_for=backend_for,
             trial=trial,
             deaths=self._deaths,
-            limits=LoaderLimits(load_timeout_s=server.trial_timeout_s, inline_run_s=server.inline_run_s),
+            limits=LoaderLimits(
+                load_timeout_s=server.trial_timeout_s,
+                inline_run_s=server.inline_run_s,
+                alone_run_s=server.alone_run_s,
+            ),
         )
         self._manager = Manager(
             registry=self._registry,
@@ -245,7 +251,7 @@ class Server:
             request_timeout_s=config.server.request_timeout_s,
             offload=offload,
         )
-        predictor = Predict(self._registry, offload=offload)
+        predictor = Predict(self._registry, offload=offload, callers=self._callers)
         return Site(
             guard=self._guard,
             v1=V1(

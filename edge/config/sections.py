@@ -49,6 +49,7 @@ class Server(Struct, frozen=True, kw_only=True):
     max_load_retries: Count = 5
     load_retry_s: Seconds = 60.0
     inline_run_s: Seconds = 0.0003
+    alone_run_s: Seconds = 0.01
     poll_s: SomeSeconds = 1.0
 
 

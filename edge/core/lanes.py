@@ -1,4 +1,4 @@
-"""Where a model's code runs: on the event loop for the tiniest, on threads of its own otherwise.
+"""Where a model's code runs: on the event loop for the tiniest and for a lone client, on threads of its own otherwise.
 
 Rule 1: an instance has one caller at a time; a lane owns its instance.
 Rule 2: the queue before the lanes is bounded; a full one refuses at once.
@@ -18,20 +18,11 @@ from time import monotonic
 
 from edge.core.handoff import Handoff, Worker
 from edge.core.instance import Instance
+from edge.core.job import Job, Ran
 from edge.core.rows import Work
-from edge.domain.errors import DeadlineExceeded, InferenceFailed, LoadError, NotReady, Overloaded
-from edge.domain.tensors import Tensors
+from edge.domain.errors import InferenceFailed, LoadError, NotReady, Overloaded
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Ran:
-    """Outputs of one request, the time that it waited and the time that it ran, in seconds."""
-
-    outputs: Tensors
-    queue_s: float
-    run_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,65 +30,40 @@ class LanePlan:
     """What was decided from the measured run time.
 
     A request of at most `inline_elements` input elements runs on the event loop when nothing else of its
-    model is under way, or always when `inline_always`; 0 keeps everything off the loop.
+    model is under way, or always when `inline_always`; 0 keeps everything off the loop. One of at most
+    `alone_elements` runs there, on an idle thread's instance, for a client that is the only one.
     """
 
     threads: int
     inline_elements: int = 0
     inline_always: bool = False
+    alone_elements: int = 0
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
-        return f"on the event loop and {threads}" if self.inline_elements else f"on {threads}"
+        if self.inline_elements:
+            return f"on the event loop and {threads}"
+        return f"on {threads}" + (", on the event loop for a client that is alone" if self.alone_elements else "")
 
 
-class _Job:
-    __slots__ = ("abandoned", "deadline", "future", "queued", "started", "work")
-
-    def __init__(self, work: Work, deadline: float | None, future: asyncio.Future[Ran]) -> None:
-        self.work: Work | None = work
-        self.deadline = deadline
-        self.future = future
-        self.queued = monotonic()
-        self.started = 0.0
-        self.abandoned = False
-
-    def abandon(self) -> None:
-        """Nobody waits any more. An error knows frames that know this: in a circle, the inputs would stay for long."""
-        self.abandoned = True
-        self.work = None
-        del self.future
-
-    def resolve(self, outputs: Tensors, ended: float) -> None:
-        if not (self.abandoned or self.future.done()):
-            self.future.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
-
-    def fail(self, error: BaseException) -> None:
-        if not (self.abandoned or self.future.done()):
-            self.future.set_exception(error)
-
-    def expire(self) -> None:
-        where = "in the queue" if not self.started else "while the model ran"
-        self.fail(DeadlineExceeded(f"the request's time was up {where}"))
-
-
-class _ThreadLane:
+class _ThreadLane(Worker[Job]):
     """One instance on one thread. `job` is what runs now; `wedged` says that it has run for too long.
 
     `retired`: another lane took over, and this one ends with the run that it hangs in.
     """
 
     def __init__(self, lanes: Lanes, instance: Instance, name: str) -> None:
+        super().__init__()
         self.instance = instance
-        self.job: _Job | None = None
+        self.job: Job | None = None
         self.wedged = self.retired = False
         self._lanes = lanes
         # A daemon: a run that hangs may not keep the process alive past its drain time.
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
-        take, worker = self._lanes.queue.take, Worker[_Job]()
-        while not self.retired and (job := take(worker)) is not None:
+        take = self._lanes.queue.take
+        while not self.retired and (job := take(self)) is not None:
             work = job.work
             now = monotonic()
             if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
@@ -115,7 +81,7 @@ class _ThreadLane:
             del tell, result
         self.instance.close()
 
-    def _run(self, job: _Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
+    def _run(self, job: Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
         """What to tell the loop, and with what."""
         try:
             with self.instance.lock:
@@ -140,7 +106,7 @@ class Lanes:
     ) -> None:
         """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
         self.name, self.plan = name, plan
-        self.queue: Handoff[_Job] = Handoff()
+        self.queue: Handoff[Job] = Handoff()
         self._loop = asyncio.get_running_loop()
         self._inline = instances[0] if plan.inline_elements else None
         rest = instances[1:] if plan.inline_elements else instances
@@ -148,7 +114,7 @@ class Lanes:
         self._max_queue, self._max_run_s = max_queue, max_run_s
         self._no_stand_in = ""
         self._closed = False
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._watchdog: asyncio.TimerHandle | None = None
@@ -175,17 +141,26 @@ class Lanes:
     def _too_long(self) -> str:
         return f"a run has taken longer than {self._max_run_s:g} s (max_run_s)"
 
-    def run_now(self, work: Work) -> Ran | None:
-        """On the event loop, where the plan says so; else None, and it is for `run`. Raises InferenceFailed."""
-        if (
-            self._inline is None
-            or work.elements > self.plan.inline_elements
-            or (self._jobs and not self.plan.inline_always)
-        ):
+    def run_now(self, work: Work, *, alone: bool = False) -> Ran | None:
+        """On the event loop, where the plan says so; else None, and it is for `run`. Raises InferenceFailed.
+
+        `alone`: no other client waits for the loop.
+        """
+        plan = self.plan
+        if self._jobs and not plan.inline_always:
             return None
-        start = monotonic()
-        outputs = self._inline.run(work)
-        return Ran(outputs, 0.0, monotonic() - start)
+        if self._inline is not None and work.elements <= plan.inline_elements:
+            return _run_here(self._inline, work)
+        if not alone or work.elements > plan.alone_elements:
+            return None
+        lane = self.queue.borrow()
+        if lane is None:
+            return None
+        assert isinstance(lane, _ThreadLane)
+        try:
+            return _run_here(lane.instance, work)
+        finally:
+            self.queue.give_back(lane)
 
     async def run(self, work: Work, deadline: float | None) -> Ran:
         """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
@@ -193,7 +168,7 @@ class Lanes:
             raise NotReady(f"{self.name}: {self.wedged}")
         if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
-        job = _Job(work, deadline, self._loop.create_future())
+        job = Job(work, deadline, self._loop.create_future())
         self._jobs.add(job)
         if deadline is not None and deadline < self._alarm_at:
             self._set_alarm(deadline)
@@ -246,7 +221,7 @@ class Lanes:
         if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 
-    def _hangs(self, lane: _ThreadLane, job: _Job) -> None:
+    def _hangs(self, lane: _ThreadLane, job: Job) -> None:
         lane.wedged = True
         if lane.job is not job:  # it came back in this very moment
             lane.wedged = False
@@ -298,3 +273,9 @@ class Lanes:
         end = monotonic() + timeout_s
         for lane in self._threads:
             lane.thread.join(max(0.0, end - monotonic()))
+
+
+def _run_here(instance: Instance, work: Work) -> Ran:
+    start = monotonic()
+    outputs = instance.run(work)
+    return Ran(outputs, 0.0, monotonic() - start)

@@ -47,6 +47,7 @@ class _Tested(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class LoaderLimits:
     """load_timeout_s: for one version's load and self-test. inline_run_s: a longer run leaves the event loop.
+    alone_run_s: and one that is longer than this also where there is one client only.
 
     unload_timeout_s: how long a run may keep its version's memory after the last request was answered.
     """
@@ -54,6 +55,7 @@ class LoaderLimits:
     load_timeout_s: float = 60.0
     unload_timeout_s: float = 30.0
     inline_run_s: float = 300e-6
+    alone_run_s: float = 10e-3
     cores: int = os.cpu_count() or 1
 
 
@@ -185,6 +187,7 @@ class Loader:
             elements=_elements(first),
             may_run_long=first.may_run_long,
             inline_run_s=self._limits.inline_run_s,
+            alone_run_s=self._limits.alone_run_s,
             cores=self._limits.cores,
         )
         names = read_class_names(artifact.file("labels.txt"))

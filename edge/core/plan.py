@@ -2,7 +2,8 @@
 
 A hop to a thread and back costs about 50 µs of processor time, whatever the model; a run on the event loop keeps
 everybody else waiting, and leaves the other cores idle. So: the tiniest always on the loop, the small ones there
-while nothing else of theirs is under way, everything else on threads. Figures: docs/adr/0003-lanes.md.
+while nothing else of theirs is under way, everything else on threads; those of milliseconds on the loop too as long as
+there is one client, which nobody else waits behind. Figures: docs/adr/0003-lanes.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def plan_lanes(
     elements: int,
     may_run_long: bool,
     inline_run_s: float,
+    alone_run_s: float,
     cores: int,
 ) -> LanePlan:
     """`run_s` is what a run of `elements` input elements takes; longer inputs are taken to cost in proportion."""
@@ -33,10 +35,24 @@ def plan_lanes(
     threads = options.instances or min(cores, MAX_AUTO_INSTANCES)
     if options.lane == "inline":
         return LanePlan(threads=options.instances, inline_elements=NO_LIMIT, inline_always=True)
-    if options.lane == "thread" or may_run_long or run_s > inline_run_s:
+    if options.lane == "thread" or may_run_long:
         return LanePlan(threads=threads)
-    inline_elements = max(elements, int(elements * inline_run_s / max(run_s, 1e-9)))
+    alone_elements = _within(alone_run_s, run_s, elements)
+    inline_elements = _within(inline_run_s, run_s, elements)
+    if not inline_elements:
+        return LanePlan(threads=threads, alone_elements=alone_elements)
     if run_s < HOP_S:
-        return LanePlan(threads=options.instances or 1, inline_elements=inline_elements, inline_always=True)
+        return LanePlan(
+            threads=options.instances or 1,
+            inline_elements=inline_elements,
+            inline_always=True,
+            alone_elements=alone_elements,
+        )
     # The event loop is one of the cores that are kept busy.
-    return LanePlan(threads=options.instances or max(1, threads - 1), inline_elements=inline_elements)
+    threads = options.instances or max(1, threads - 1)
+    return LanePlan(threads=threads, inline_elements=inline_elements, alone_elements=alone_elements)
+
+
+def _within(limit_s: float, run_s: float, elements: int) -> int:
+    """How many elements a request may have to run for at most `limit_s`; 0 where one of `elements` takes longer."""
+    return max(elements, int(elements * limit_s / max(run_s, 1e-9))) if run_s <= limit_s else 0

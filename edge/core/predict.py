@@ -11,8 +11,9 @@ from time import monotonic
 
 import numpy as np
 
+from edge.core.callers import Callers
 from edge.core.check import check
-from edge.core.lanes import Ran
+from edge.core.job import Ran
 from edge.core.registry import Registry
 from edge.core.rows import Work, work_of
 from edge.core.slot import Call, Slot
@@ -27,7 +28,7 @@ MAX_BINDS = 16
 
 
 class Predict:
-    """Implements edge.domain.ports.Predictor.
+    """Implements edge.domain.ports.Predictor. Front ends share `callers`.
 
     inline_bind_bytes: a body larger than this is turned into tensors off the event loop. max_binds: how many
     may be waiting or under way there.
@@ -38,11 +39,13 @@ class Predict:
         registry: Registry,
         *,
         offload: Executor,
+        callers: Callers | None = None,
         inline_bind_bytes: int = INLINE_BIND_BYTES,
         max_binds: int = MAX_BINDS,
     ) -> None:
         self._registry = registry
         self._offload = offload
+        self._callers = callers or Callers()
         self._inline_bind_bytes = inline_bind_bytes
         self._max_binds = max_binds
         self._binds = 0
@@ -50,6 +53,7 @@ class Predict:
     async def predict(self, request: PredictRequest) -> PredictResponse:
         """Raises EdgeError only."""
         start = monotonic()
+        alone = self._callers.alone(request.caller, start)
         with self._registry.acquire(request.spec) as slot:
             assert slot.lanes is not None
             try:
@@ -60,7 +64,7 @@ class Predict:
                 else:
                     inputs = payload.bind(call.target)
                 work = _work(slot, call, inputs)
-                ran = slot.lanes.run_now(work) or await slot.lanes.run(work, request.deadline)
+                ran = slot.lanes.run_now(work, alone=alone) or await slot.lanes.run(work, request.deadline)
                 response = _response(slot, call, ran)
             except EdgeError as error:
                 by_model = error.code in BY_MODEL

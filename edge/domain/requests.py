@@ -43,7 +43,10 @@ class Payload(Protocol):
 
 
 class PredictRequest(NamedTuple):
-    """`deadline` is a reading of the event loop's clock, in seconds; `protocol` a metrics label."""
+    """`deadline` is a reading of the event loop's clock, in seconds; `protocol` a metrics label.
+
+    `caller` is a number for the connection that asked, 0 where that is not known.
+    """
 
     spec: ModelSpec
     payload: Payload
@@ -51,6 +54,7 @@ class PredictRequest(NamedTuple):
     dequantize: bool | None = None
     deadline: float | None = None
     protocol: str = "http"
+    caller: int = 0
 
 
 class PredictResponse(NamedTuple):

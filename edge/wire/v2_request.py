@@ -43,13 +43,19 @@ class ParsedInfer(NamedTuple):
     timeout_s: float | None = None
 
     def request(
-        self, spec: ModelSpec, *, now: float, deadline: float | None = None, protocol: str = "v2"
+        self,
+        spec: ModelSpec,
+        *,
+        now: float,
+        deadline: float | None = None,
+        protocol: str = "v2",
+        caller: int = 0,
     ) -> PredictRequest:
         """The request for the core, at loop time `now`; due at `deadline` or by its own timeout, if that is sooner."""
         if self.timeout_s is not None:
             own = now + self.timeout_s
             deadline = own if deadline is None else min(own, deadline)
-        return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline, protocol)
+        return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline, protocol, caller)
 
 
 def parse_header_length(value: str) -> int:

@@ -41,7 +41,8 @@ REASONS = {
 class Request:
     """`target` is the path and query as they were sent; header names are lower case, the first of a kind wins.
 
-    `arrived` is a reading of the event loop's clock, in seconds: when its last byte was read.
+    `arrived` is a reading of the event loop's clock, in seconds: when its last byte was read. `caller`: a number for its
+    connection.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Request:
     headers: Mapping[bytes, bytes]
     body: bytes
     arrived: float = 0.0
+    caller: int = 0
 
     @property
     def path(self) -> str:

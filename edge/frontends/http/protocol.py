@@ -36,7 +36,12 @@ class HttpProtocol(asyncio.Protocol):
         self._limits = listener.limits
         self._loop = listener.loop
         self._reader = Reader(
-            self._limits, claim=listener.claim, now=self._loop.time, head=self._head, whole=self._whole
+            self._limits,
+            claim=listener.claim,
+            now=self._loop.time,
+            head=self._head,
+            whole=self._whole,
+            caller=id(self),
         )
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None

@@ -42,7 +42,7 @@ class Reader:
     """`head(expects)` is called when a head is whole; `expects`: the client waits for leave to send its body.
 
     `whole(request, connection, claimed)` is given each request, what to say of the connection in its answer, and how
-    many bytes were claimed for it. `now`: the event loop's clock. The methods `on_…` are the parser's to call.
+    many bytes were claimed for it; they say that they are from `caller`. `now`: the event loop's clock. The methods `on_…` are the parser's to call.
     `under_way`: a request has begun and is not whole; `claimed`: what is held of it.
     """
 
@@ -54,8 +54,10 @@ class Reader:
         now: Callable[[], float],
         head: Callable[[bool], None],
         whole: Callable[[Request, bytes, int], None],
+        caller: int = 0,
     ) -> None:
         self._limits, self._claim, self._now, self._head, self._whole = limits, claim, now, head, whole
+        self._caller = caller
         self._parser = httptools.HttpRequestParser(self)
         # Bytes since the parser last had something to say: an endless header or trailer shows here.
         self._unheard = 0
@@ -151,6 +153,7 @@ class Reader:
             self._headers,
             body,
             self._now(),
+            self._caller,
         )
         connection, claimed, self.claimed = self._connection(), self.claimed, 0
         self._reset()

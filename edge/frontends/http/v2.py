@@ -66,7 +66,9 @@ class V2:
                     parsed = parse_infer(body, length, spec)
                 else:
                     parsed = await self._admission.aside(deadline, parse_infer, body, length, spec)
-                wish = parsed.request(spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL)
+                wish = parsed.request(
+                    spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL, caller=request.caller
+                )
                 response = await self._predictor.predict(wish)
                 return await self._encode(request, response, parsed, deadline)
         except EdgeError as error:

@@ -83,3 +83,29 @@ def test_many_workers_and_producers_lose_nothing_and_do_nothing_twice() -> None:
         thread.join(SOON_S)
     end(handoff, *workers)
     assert sorted(job for _, job in done) == list(range(8000))
+
+
+def test_a_borrowed_worker_gets_no_job_and_the_next_one_when_it_is_given_back() -> None:
+    handoff: Handoff[int] = Handoff()
+    done: list[tuple[str, int]] = []
+    thread = work(handoff, done, "a", lambda _: None)
+    until_blocking(lambda: len(handoff._idle) == 1)
+    worker = handoff.borrow()
+    assert worker is not None
+    assert handoff.borrow() is None
+    handoff.put(1)
+    assert (handoff.depth, done) == (1, [])
+    handoff.give_back(worker)
+    until_blocking(lambda: done == [("a", 1)])
+    end(handoff, thread)
+
+
+def test_a_worker_that_is_given_back_after_the_end_ends_too() -> None:
+    handoff: Handoff[int] = Handoff()
+    thread = work(handoff, [], "a", lambda _: None)
+    until_blocking(lambda: len(handoff._idle) == 1)
+    worker = handoff.borrow()
+    assert worker is not None
+    handoff.close()
+    handoff.give_back(worker)
+    end(handoff, thread)
