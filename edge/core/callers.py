@@ -8,7 +8,7 @@ from __future__ import annotations
 
 UNKNOWN = 0
 """A caller that cannot be told from others: never alone."""
-COMPANY_S = 1.0
+COMPANY_S = 0.25
 
 
 class Callers:
