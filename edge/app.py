@@ -44,7 +44,8 @@ from edge.domain.models import Artifact, ModelOptions
 from edge.frontends.admin import Admin
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard, Policy, read_tokens
-from edge.frontends.http.listener import Handler, HttpLimits, Listener
+from edge.frontends.http.limits import HttpLimits
+from edge.frontends.http.listener import Handler, Listener
 from edge.frontends.http.pages import Pages
 from edge.frontends.http.site import Site
 from edge.frontends.http.tls import Certificates

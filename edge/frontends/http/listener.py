@@ -13,11 +13,11 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.domain.errors import Code
+from edge.frontends.http.limits import HttpLimits
 from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.http.protocol import HttpProtocol
 
@@ -29,30 +29,6 @@ PROTOCOL = "http"
 """The metrics' label of what was turned away before it was known what it speaks."""
 CODES = {408: Code.TOO_SLOW, 413: Code.TOO_LARGE, 431: Code.TOO_LARGE, 503: Code.OVERLOADED}
 """The metrics' words for a connection's end, by status; any other is the client's mistake."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds, each with its unit in its name.
-
-    max_inflight_body_bytes: of all requests that have not been answered. header_timeout_s and body_timeout_s: from
-    the first byte of each to the last. keepalive_s: an idle connection's life. min_send_bytes: what a client must take
-    of its answer in each send_timeout_s. linger_s: how long what a refused client still sends is read and thrown away.
-    tick_s: how often deadlines are looked at. backlog: connections that wait to be accepted.
-    """
-
-    max_body_bytes: int = 64 << 20
-    max_header_bytes: int = 64 << 10
-    max_connections: int = 12_000
-    max_inflight_body_bytes: int = 256 << 20
-    header_timeout_s: float = 15.0
-    body_timeout_s: float = 60.0
-    keepalive_s: float = 75.0
-    send_timeout_s: float = 30.0
-    min_send_bytes: int = 64 << 10
-    linger_s: float = 2.0
-    tick_s: float = 1.0
-    backlog: int = 1024
 
 
 class Listener:

@@ -14,24 +14,50 @@ import asyncio
 import logging
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edge.frontends.http import eager
+from edge.frontends.http.limits import HttpLimits
 from edge.frontends.http.message import CLOSE, Request, Response, encode, json_error
 from edge.frontends.http.reading import Reader, Refused
-
-if TYPE_CHECKING:
-    from edge.frontends.http.listener import Listener
 
 log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Doors(Protocol):
+    """What all connections of a listener share."""
+
+    limits: HttpLimits
+    loop: asyncio.AbstractEventLoop
+    draining: bool
+
+    async def handle(self, request: Request) -> Response:
+        """Never raises."""
+        ...
+
+    def refused(self, response: Response) -> None:
+        """Count what was turned away by a connection itself."""
+        ...
+
+    def admit(self, connection: HttpProtocol) -> bool:
+        """Whether there is room for one more; it has been noted either way."""
+        ...
+
+    def left(self, connection: HttpProtocol) -> None: ...
+
+    def claim(self, size: int) -> bool:
+        """Whether there is room for so many bytes more of requests and answers; they are then taken."""
+        ...
+
+    def release(self, size: int) -> None: ...
+
+
 class HttpProtocol(asyncio.Protocol):
     """See the module's rules."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Doors) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import httptools
 
+from edge.frontends.http.limits import HttpLimits
 from edge.frontends.http.message import (
     CLOSE,
     KEEP_ALIVE,
@@ -21,10 +21,6 @@ from edge.frontends.http.message import (
     head_without_upgrade,
     json_error,
 )
-
-if TYPE_CHECKING:
-    from edge.frontends.http.listener import HttpLimits
-
 
 SMALL_PIECE_BYTES = 4096
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from edge.frontends.http.listener import HttpLimits, Listener
+from edge.frontends.http.limits import HttpLimits
+from edge.frontends.http.listener import Listener
 from edge.frontends.http.message import Request, Response
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from edge.frontends.http.listener import HttpLimits
+from edge.frontends.http.limits import HttpLimits
 from edge.frontends.http.message import Request
 from edge.frontends.http.reading import Reader, Refused
 
