@@ -1,4 +1,4 @@
-"""Puts the server together: the only module that names concrete classes.
+"""Puts the server together: the only module, with `doors`, that names concrete classes.
 
 Order of start: state, core, front ends (they say "not ready" at once), sources. Order of stop: accept nothing more,
 finish what runs within `drain_s`, note that the end was clean. What a thread still hangs in is left behind.
@@ -16,8 +16,6 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -25,7 +23,6 @@ import msgspec
 from edge.backends.catalog import backend_for
 from edge.config import Config, ConfigError
 from edge.core import lastwords
-from edge.core.callers import Callers
 from edge.core.catalog import Catalog
 from edge.core.claim import claim
 from edge.core.control import Controls
@@ -35,22 +32,12 @@ from edge.core.keepsakes import Keepsakes
 from edge.core.loader import Loader, LoaderLimits
 from edge.core.manager import Manager, ManagerLimits
 from edge.core.memory import share_arenas
-from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.frontends.admin import Admin
-from edge.frontends.http.admission import Admission
-from edge.frontends.http.guard import Guard, Policy, read_tokens
-from edge.frontends.http.limits import HttpLimits
-from edge.frontends.http.listener import Handler, Listener
-from edge.frontends.http.pages import Pages
-from edge.frontends.http.site import Site
-from edge.frontends.http.tls import Certificates
-from edge.frontends.http.v1 import V1
-from edge.frontends.http.v2 import V2
+from edge.doors import Addresses, Behind, Doors
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
 from edge.telemetry.build import Boot, version
@@ -58,20 +45,10 @@ from edge.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-OFFLOAD_THREADS = 4
 CLOSE_WITHIN_S = 2.0
 SWITCH_S = 0.0005
 """How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
 has several milliseconds of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the server listens. `url` is empty without a TCP port."""
-
-    url: str
-    uds: Path | None
-    admin: Path | None
 
 
 Announce = Callable[[Addresses], None]
@@ -111,8 +88,6 @@ class Server:
         self._config, self._announce, self._reread = config, announce, reread
         self.stop = asyncio.Event()
         self._reload_wanted = asyncio.Event()
-        self._listeners: list[Listener] = []
-        self._certificates: Certificates | None = None
 
     async def serve(self) -> int:
         """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
@@ -122,7 +97,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
         await self._make_core()
-        await self._open_doors()
+        await self._open_doors(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
@@ -133,13 +108,14 @@ class Server:
                 group.create_task(self._feeds.start(self._sources), name="feeds"),
                 group.create_task(self._follow_reloads(), name="reload"),
             ]
-            if self._certificates is not None:
-                tasks.append(group.create_task(self._certificates.follow(), name="certificates"))
+            if self._doors.certificates is not None:
+                tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
             # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
             gc.enable()
             await self.stop.wait()
-            await self._close_doors()
+            log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
+            await self._doors.close(config.server.drain_s)
             await self._feeds.stop()
             for task in tasks:
                 task.cancel()
@@ -153,7 +129,6 @@ class Server:
         config, server = self._config, self._config.server
         self._metrics = Metrics(tfserving=config.http.tfserving_metrics)
         self._registry = Registry()
-        self._callers = Callers()
         trial_limits = TrialLimits(timeout_s=server.trial_timeout_s, max_memory_bytes=server.trial_max_memory_bytes)
 
         async def trial(artifact: Artifact, options: ModelOptions) -> str:
@@ -185,102 +160,14 @@ class Server:
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
-    async def _open_doors(self) -> None:
-        config, http = self._config, self._config.http
-        limits = HttpLimits(
-            max_body_bytes=http.max_body_bytes,
-            max_connections=http.max_connections,
-            max_inflight_body_bytes=config.server.max_inflight_body_bytes,
-            header_timeout_s=http.header_timeout_s,
-            body_timeout_s=http.body_timeout_s,
-            keepalive_s=http.keepalive_s,
-        )
+    async def _open_doors(self, config: Config) -> None:
+        behind = Behind(self._registry, self._catalog, self._control, self._metrics, self._reload_wanted.set)
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
-        tokens = await asyncio.to_thread(read_tokens, http.token_file) if http.token_file else None
-        policy = Policy(
-            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
-        )
-        self._guard = Guard(policy, tokens)
-        pages = await asyncio.to_thread(
-            Pages, boot, self._catalog, self._metrics, tfserving_metrics=http.tfserving_metrics
-        )
-        url = ""
-        if http.host is not None:
-            if http.tls_cert is not None:
-                self._certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
-            tls = self._certificates.context if self._certificates else None
-            listener = self._listener(self._site(boot, pages, local=False), limits)
-            port = await listener.listen_tcp(http.host, http.port, tls)
-            shown = f"[{http.host}]" if ":" in http.host else http.host
-            url = f"{'https' if tls else 'http'}://{shown}:{port}"
-        if http.uds is not None:
-            await self._listener(self._site(boot, pages, local=True), limits).listen_unix(http.uds, mode=0o660)
-        admin = await self._open_admin(boot, limits)
-        log.info("listening on %s", url or http.uds)
+        self._doors = Doors(config, behind, boot)
+        addresses = await self._doors.open()
+        log.info("listening on %s", addresses.url or addresses.uds)
         if self._announce is not None:
-            self._announce(Addresses(url, http.uds, admin))
-
-    async def _open_admin(self, boot: Boot, limits: HttpLimits) -> Path | None:
-        """Never fatal by itself: two servers on one device may both want it, and models can do without."""
-        settings = self._config.admin
-        if settings.uds is None:
-            return None
-        admin = Admin(boot, self._catalog, self._control, self._reload_wanted.set)
-        try:
-            await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
-            if settings.group:
-                import shutil
-
-                await asyncio.to_thread(shutil.chown, settings.uds, group=settings.group)
-        except (OSError, LookupError) as error:
-            log.warning("no admin socket: %s", error)
-            return None
-        return settings.uds
-
-    def _listener(self, handler: Handler, limits: HttpLimits) -> Listener:
-        listener = Listener(handler, limits, refused=self._metrics.refused)
-        self._listeners.append(listener)
-        return listener
-
-    def _site(self, boot: Boot, pages: Pages, *, local: bool) -> Site:
-        config, http = self._config, self._config.http
-        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
-        admission = Admission(
-            max_inflight=config.server.max_inflight,
-            max_body_bytes=http.max_body_bytes,
-            max_inflated_bytes=config.server.max_inflight_body_bytes,
-            request_timeout_s=config.server.request_timeout_s,
-            offload=offload,
-        )
-        predictor = Predict(self._registry, offload=offload, callers=self._callers)
-        return Site(
-            guard=self._guard,
-            v1=V1(
-                predictor=predictor,
-                catalog=self._catalog,
-                admission=admission,
-                refused=self._metrics.refused,
-                cors=http.cors,
-            ),
-            v2=V2(
-                predictor=predictor,
-                catalog=self._catalog,
-                control=self._control if http.model_control else None,
-                admission=admission,
-                refused=self._metrics.refused,
-                version=boot.version,
-            ),
-            pages=pages,
-            refused=self._metrics.refused,
-            now=self._loop.time,
-            local=local,
-            access_log=http.access_log,
-        )
-
-    async def _close_doors(self) -> None:
-        drain_s = self._config.server.drain_s
-        log.info("stopping: finishing what runs, for at most %g s (drain_s)", drain_s)
-        await asyncio.gather(*(listener.close(drain_s) for listener in self._listeners))
+            self._announce(addresses)
 
     async def _follow_reloads(self) -> None:
         while True:
@@ -297,16 +184,15 @@ class Server:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
         if self._reread is not None:
             old, new = self._config, await asyncio.to_thread(self._reread)
-            tokens = await asyncio.to_thread(read_tokens, new.http.token_file) if new.http.token_file else None
-            self._guard.tokens = tokens
+            await self._doors.reload_tokens(new.http.token_file)
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(await asyncio.to_thread(watched, new))
             sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
             await self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
-        if self._certificates is not None:
-            await self._certificates.load()
+        if self._doors.certificates is not None:
+            await self._doors.certificates.load()
         await self._control.reload()
         log.info("reloaded")
 

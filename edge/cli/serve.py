@@ -17,8 +17,8 @@ from edge.cli.options import PATH
 from edge.cli.target import named_target, target
 
 if TYPE_CHECKING:
-    from edge.app import Addresses
     from edge.config import Config
+    from edge.doors import Addresses
 
 log = logging.getLogger("edge")
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Doors(Protocol):
+class Shared(Protocol):
     """What all connections of a listener share."""
 
     limits: HttpLimits
@@ -57,7 +57,7 @@ class Doors(Protocol):
 class HttpProtocol(asyncio.Protocol):
     """See the module's rules."""
 
-    def __init__(self, listener: Doors) -> None:
+    def __init__(self, listener: Shared) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop

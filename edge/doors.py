@@ -1,0 +1,164 @@
+"""The front ends on their sockets, as the configuration wants them, and what they ask behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.config import Config
+from edge.core.callers import Callers
+from edge.core.catalog import Catalog
+from edge.core.control import Controls
+from edge.core.predict import Predict
+from edge.core.registry import Registry
+from edge.frontends.admin import Admin
+from edge.frontends.http.admission import Admission
+from edge.frontends.http.guard import Guard, Policy, read_tokens
+from edge.frontends.http.limits import HttpLimits
+from edge.frontends.http.listener import Handler, Listener
+from edge.frontends.http.pages import Pages
+from edge.frontends.http.site import Site
+from edge.frontends.http.tls import Certificates
+from edge.frontends.http.v1 import V1
+from edge.frontends.http.v2 import V2
+from edge.telemetry.build import Boot
+from edge.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+OFFLOAD_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server listens. `url` is empty without a TCP port."""
+
+    url: str
+    uds: Path | None
+    admin: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What the front ends ask. `reload` is called when somebody asks for the configuration to be read again."""
+
+    registry: Registry
+    catalog: Catalog
+    control: Controls
+    metrics: Metrics
+    reload: Callable[[], None]
+
+
+class Doors:
+    """Opened once and closed once. `certificates` follow their files while somebody runs their `follow`."""
+
+    def __init__(self, config: Config, behind: Behind, boot: Boot) -> None:
+        self._config, self._behind, self._boot = config, behind, boot
+        self._callers = Callers()
+        self._listeners: list[Listener] = []
+        self._guard: Guard
+        self.certificates: Certificates | None = None
+
+    async def open(self) -> Addresses:
+        """Raises OSError, ValueError, ssl.SSLError where a socket, a token file or a certificate cannot be had."""
+        config, http = self._config, self._config.http
+        limits = HttpLimits(
+            max_body_bytes=http.max_body_bytes,
+            max_connections=http.max_connections,
+            max_inflight_body_bytes=config.server.max_inflight_body_bytes,
+            header_timeout_s=http.header_timeout_s,
+            body_timeout_s=http.body_timeout_s,
+            keepalive_s=http.keepalive_s,
+        )
+        policy = Policy(
+            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+        )
+        self._guard = Guard(policy, await _tokens(http.token_file))
+        pages = await asyncio.to_thread(
+            Pages, self._boot, self._behind.catalog, self._behind.metrics, tfserving_metrics=http.tfserving_metrics
+        )
+        url = ""
+        if http.host is not None:
+            if http.tls_cert is not None:
+                self.certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
+            tls = self.certificates.context if self.certificates else None
+            listener = self._listener(self._site(pages, local=False), limits)
+            port = await listener.listen_tcp(http.host, http.port, tls)
+            shown = f"[{http.host}]" if ":" in http.host else http.host
+            url = f"{'https' if tls else 'http'}://{shown}:{port}"
+        if http.uds is not None:
+            await self._listener(self._site(pages, local=True), limits).listen_unix(http.uds, mode=0o660)
+        return Addresses(url, http.uds, await self._open_admin(limits))
+
+    async def reload_tokens(self, file: Path | None) -> None:
+        """Raises what a bad file raises; the old ones hold then."""
+        self._guard.tokens = await _tokens(file)
+
+    async def close(self, drain_s: float) -> None:
+        """Nothing more is accepted, what runs may finish within `drain_s` seconds."""
+        await asyncio.gather(*(listener.close(drain_s) for listener in self._listeners))
+
+    async def _open_admin(self, limits: HttpLimits) -> Path | None:
+        """Never fatal by itself: two servers on one device may both want it, and models can do without."""
+        settings = self._config.admin
+        if settings.uds is None:
+            return None
+        admin = Admin(self._boot, self._behind.catalog, self._behind.control, self._behind.reload)
+        try:
+            await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
+            if settings.group:
+                import shutil
+
+                await asyncio.to_thread(shutil.chown, settings.uds, group=settings.group)
+        except (OSError, LookupError) as error:
+            log.warning("no admin socket: %s", error)
+            return None
+        return settings.uds
+
+    def _listener(self, handler: Handler, limits: HttpLimits) -> Listener:
+        listener = Listener(handler, limits, refused=self._behind.metrics.refused)
+        self._listeners.append(listener)
+        return listener
+
+    def _site(self, pages: Pages, *, local: bool) -> Site:
+        config, http = self._config, self._config.http
+        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
+        admission = Admission(
+            max_inflight=config.server.max_inflight,
+            max_body_bytes=http.max_body_bytes,
+            max_inflated_bytes=config.server.max_inflight_body_bytes,
+            request_timeout_s=config.server.request_timeout_s,
+            offload=offload,
+        )
+        predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
+        return Site(
+            guard=self._guard,
+            v1=V1(
+                predictor=predictor,
+                catalog=self._behind.catalog,
+                admission=admission,
+                refused=self._behind.metrics.refused,
+                cors=http.cors,
+            ),
+            v2=V2(
+                predictor=predictor,
+                catalog=self._behind.catalog,
+                control=self._behind.control if http.model_control else None,
+                admission=admission,
+                refused=self._behind.metrics.refused,
+                version=self._boot.version,
+            ),
+            pages=pages,
+            refused=self._behind.metrics.refused,
+            now=asyncio.get_running_loop().time,
+            local=local,
+            access_log=http.access_log,
+        )
+
+
+async def _tokens(file: Path | None) -> list[bytes] | None:
+    return await asyncio.to_thread(read_tokens, file) if file else None
