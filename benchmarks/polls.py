@@ -28,14 +28,14 @@ from sync.agent.files import OsFiles
 from sync.agent.polls import PollLimits
 from sync.domain.digests import digest_of
 from sync.domain.layout import TIMESTAMP, manifest_name, rollout_name
+from sync.domain.ports import ReadStore
 from sync.domain.release import FORMAT, File, Manifest, SignatureDoc, TensorDoc, Variant, encode_manifest
 from sync.domain.rollout import FORMAT as ROLLOUT_FORMAT
 from sync.domain.rollout import Candidate, ModelRollout, Rollout, encode
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
 from sync.fleet.sign.repository import BINS
-from sync.stores.directory import DirectoryStore
-from sync.stores.http import HttpStore
+from sync.stores.catalog import open_for_device, open_for_writing
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
 from sync.trust.floor import FloorFile
@@ -72,7 +72,7 @@ class Fleet:
         self._place, self._count, self._bits = place, count, bins.bit_length() - 1
         self.directory = place / "store"
         self._keys = KeyRing(place / "keys")
-        self._store = DirectoryStore(self.directory)
+        self._store = open_for_writing(str(self.directory))
         self._root = b""
         self._devices = self._commits = 0
 
@@ -100,12 +100,12 @@ class Fleet:
         """Another one each time."""
         return float(self._commits % 100)
 
-    def device(self, url: str) -> tuple[HttpStore, SignedDocuments]:
+    def device(self, url: str) -> tuple[ReadStore, SignedDocuments]:
         """A new one."""
         self._devices += 1
         place = self._place / f"device-{self._devices}"
         place.mkdir()
-        store = HttpStore(url)
+        store = open_for_device(url)
         floor = FloorFile(OsFiles(), place / "floor.json")
         return store, SignedDocuments(TrustClient(store, root=self._root, cache=place / "tuf", floor=floor))
 
