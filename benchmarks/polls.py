@@ -207,7 +207,7 @@ def main() -> int:
 
 async def _measured(scratch: Path, count: int, options: argparse.Namespace) -> int:
     """How many aims were missed."""
-    bins = options.bins or (DEFAULT_BINS if count < MANY else MANY_BINS)
+    bins = options.bins or (DEFAULT_BINS if count <= MANY else MANY_BINS)
     fleet = Fleet(scratch, count, bins)
     await fleet.create()
     await fleet.age(options.changes)
