@@ -30,9 +30,11 @@ def open_store(
     return open_for_writing(url, ca_file=trusted, environment=environment)
 
 
-def open_for_device(url: str, *, token_file: str = "", ca_file: str = "") -> ReadStore:
+def open_for_device(
+    url: str, *, token_file: str = "", ca_file: str = "", environment: Mapping[str, str] = os.environ
+) -> ReadStore:
     """As `open_store`; what comes over a network comes condensed where it can. Raises OperatorError."""
-    store = open_store(url, token_file=token_file, ca_file=ca_file)
+    store = open_store(url, token_file=token_file, ca_file=ca_file, environment=environment)
     return CondensedReads(store) if _scheme(url) in ("http", "https", "s3") else store
 
 
