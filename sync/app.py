@@ -33,7 +33,7 @@ from sync.domain.digests import Digest
 from sync.domain.errors import DiskError, OperatorError
 from sync.domain.ports import Files, ReadStore
 from sync.domain.report import Report, Transfer
-from sync.stores.catalog import open_store
+from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
 from sync.trust.floor import FloorFile
@@ -105,7 +105,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     except OSError as error:
         raise OperatorError(f"{error.filename}: {error.strerror}") from None
     lock = _claim(places.state_dir)
-    store = open_store(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
+    store = open_for_device(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
     journal = JournalFile(files, places.journal, places.models_dir)
     journal.load()
     trust = TrustClient(

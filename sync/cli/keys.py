@@ -33,10 +33,10 @@ def keys() -> None:
 )
 @click.option(
     "--bins",
-    type=click.Choice(["1", "4", "16", "64", "256"]),
-    default="16",
+    type=click.Choice(["1", "4", "16", "32", "64", "256"]),
+    default="32",
     show_default=True,
-    help="Parts of the lists of rollouts and of releases, of which a device reads its own. From 500 groups on, 64.",
+    help="Parts of the lists of rollouts and of releases, of which a device reads its own. From 500 groups on, 64; from 3,000 on, 256.",
 )
 @json_option
 def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, bins: str, json: bool) -> None:

@@ -19,6 +19,7 @@ from sync.domain.ports import ReadStore
 from sync.fleet.verify import Verified
 from sync.fleet.verify import verify as walk
 from sync.stores.catalog import open_store
+from sync.stores.condensed import CondensedReads
 from sync.trust.client import TrustClient, TrustLimits
 from sync.trust.floor import FloorFile
 
@@ -45,7 +46,7 @@ def verify(
     provisioned = root_bytes(root)
 
     async def work() -> Verified:
-        store = open_store(url, token_file=token_file, ca_file=ca_file)
+        store = CondensedReads(open_store(url, token_file=token_file, ca_file=ca_file), compared=True)
         with tempfile.TemporaryDirectory(prefix="edge-sync-") as cache:
             try:
                 return await walk(

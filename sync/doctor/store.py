@@ -19,7 +19,7 @@ from sync.agent.words import lasting
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
 from sync.domain.errors import DiskError, Missing, Reason, SyncError, TrustError
-from sync.stores.catalog import open_store
+from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient, TrustLimits
 from sync.trust.documents import SignedDocuments
 from sync.trust.floor import FloorFile
@@ -81,7 +81,7 @@ async def check_store(config: Config, root: bytes, now: Callable[[], float]) -> 
 @asynccontextmanager
 async def _client(config: Config, root: bytes, now: Callable[[], float]) -> AsyncIterator[TrustClient]:
     store = await asyncio.to_thread(
-        open_store, config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file
+        open_for_device, config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file
     )
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="edge-sync-doctor-"))
     try:

@@ -4,6 +4,7 @@ metadata/timestamp.json          the only object that changes; written last, by 
 metadata/<N>.<role>.json         immutable
 targets/<directory>/<sha256>.<name>   signed documents, named as TUF's consistent snapshots are
 blobs/sha256/<hex>               files of models, and patches; immutable
+<immutable metadata or document>.z1   the same, condensed, as it travels: `sync.stores.condensed`
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from sync.domain.errors import OperatorError
 from sync.domain.ports import ReadStore, WriteStore
+from sync.stores.condensed import CondensedReads, CondensedWrites
 
 EXTRA = "pip install 'edge-serving[s3]'"
 
@@ -29,6 +30,14 @@ def open_store(
     return open_for_writing(url, ca_file=trusted, environment=environment)
 
 
+def open_for_device(
+    url: str, *, token_file: str = "", ca_file: str = "", environment: Mapping[str, str] = os.environ
+) -> ReadStore:
+    """As `open_store`; what comes over a network comes condensed where it can. Raises OperatorError."""
+    store = open_store(url, token_file=token_file, ca_file=ca_file, environment=environment)
+    return CondensedReads(store) if _scheme(url) in ("http", "https", "s3") else store
+
+
 def open_for_writing(
     url: str, *, ca_file: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> WriteStore:
@@ -37,12 +46,12 @@ def open_for_writing(
     if not url:
         raise OperatorError("store: want a directory or a URL, got nothing")
     if scheme == "s3":
-        return _bucket(url, ca_file, environment)
+        return CondensedWrites(_bucket(url, ca_file, environment))
     if scheme not in ("", "file"):
         raise OperatorError(f"store: want a directory or s3://bucket/prefix to write to, got {scheme}://…")
     from sync.stores.directory import DirectoryStore
 
-    return DirectoryStore(Path(unquote(urlsplit(url).path) if scheme else url))
+    return CondensedWrites(DirectoryStore(Path(unquote(urlsplit(url).path) if scheme else url)))
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from sync.domain.ports import ReadStore
 from sync.fleet.keys import KeyRing
 from sync.fleet.sign import Repository, Transaction
 from sync.stores.aws import bucket_of
-from sync.stores.catalog import open_store
+from sync.stores.catalog import open_for_device
 from sync.stores.s3 import S3Limits, S3Store
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
@@ -112,7 +112,7 @@ class Fleet:
     @asynccontextmanager
     async def device(self, name: str = "") -> AsyncIterator[Device]:
         """name: "" for one that was never seen."""
-        store = open_store(self.url, environment=self.buckets.environment)
+        store = open_for_device(self.url, environment=self.buckets.environment)
         path = self.path / (name or f"device-{os.urandom(4).hex()}")
         try:
             yield Device(store, (self.path / "root.json").read_bytes(), path)

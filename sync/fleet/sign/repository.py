@@ -38,10 +38,10 @@ from sync.fleet.sign.state import (
     parsed,
 )
 
-BINS: Mapping[str, int] = {"rollouts": 4, "releases": 4}
-"""Bits. Whoever polls takes the whole of a role that changed, but of a divided one its own part: about 130 bytes for each
-document, half of that packed; a bin costs 36 bytes of the snapshot, and 5 packed. 16 bins are the best from 5 documents to
-200, as `benchmarks/polls.py` measures them; from 500 on, take 6 bits."""
+BINS: Mapping[str, int] = {"rollouts": 5, "releases": 5}
+"""Bits. Whoever polls takes the whole of a role that changed, but of a divided one its own part: about 45 bytes for each
+document, condensed, and up to 5 for each bin in the snapshot. 32 bins keep to the aims of `docs/scale.md` from 5 documents to 500, as
+`benchmarks/polls.py` measures them; from 500 on take 6 bits, from 3,000 on 8."""
 ALSO_SIGN: Mapping[str, Sequence[str]] = {
     "root": ("root",),
     TOP: ("root", "snapshot", "timestamp"),

@@ -11,14 +11,15 @@ from aiohttp import web
 
 from sync.domain.ports import ReadStore, WriteStore
 from sync.stores.aws import bucket_of
+from sync.stores.condensed import CondensedReads, CondensedWrites
 from sync.stores.directory import DirectoryStore
 from sync.stores.http import HttpLimits, HttpStore
 from sync.stores.s3 import S3Limits, S3Store
 from tests.fakes.sync.bucket import Buckets
 from tests.fakes.sync.store import MemoryStore
 
-READING = ("memory", "directory", "http", "s3")
-WRITING = ("memory", "directory", "s3")
+READING = ("memory", "condensed", "directory", "http", "s3")
+WRITING = ("memory", "condensed", "directory", "s3")
 QUICK = S3Limits(http=HttpLimits(connect_s=2.0, read_s=2.0, total_s=5.0), pause_s=0.01)
 
 
@@ -44,6 +45,10 @@ async def subject(kind: str, path: Path, buckets: Buckets) -> AsyncIterator[Subj
     store: WriteStore
     if kind == "memory":
         store = MemoryStore()
+    elif kind == "condensed":
+        directory = DirectoryStore(path / "store")
+        yield Subject(kind, CondensedReads(directory), CondensedWrites(directory), path)
+        return
     elif kind == "directory":
         store = DirectoryStore(path / "store")
     else:

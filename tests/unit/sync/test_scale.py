@@ -1,31 +1,33 @@
-"""A rollout over 10,000 devices, which a plant switched on at one moment: who takes it, when, and what the store sees of it.
-
-Bounds on shares and rates are what chance leaves, at five standard deviations; device ids and seeds are fixed, so that a run
-is as good as any other and the same as the last.
-"""
+"""A rollout over 10,000 devices, which a plant switched on at one moment: who takes it, when, and what the store sees of it."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-import math
-import random
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from sync.agent.loop import LoopLimits
-from sync.agent.polls import Polls
-from sync.domain.errors import Refused, Unreachable
 from sync.domain.journal import ModelState, Phase
-from sync.domain.rollout import FORMAT, Candidate, ModelRollout, Probation, Rollout, State, want
+from sync.domain.rollout import want
 from tests.fakes.sync.jumping import JumpingClock, JumpingLoop
+from tests.unit.sync.plant import (
+    ALL,
+    DEVICES,
+    DOCUMENTS,
+    HALF,
+    HUNDREDTH,
+    LIMITS,
+    LONGEST_S,
+    OTHER,
+    PAUSED,
+    POLLS_PER_S,
+    RECALLED,
+    TENTH,
+    by_chance,
+    first_since,
+    peak,
+)
 from tests.unit.sync.simulation import (
-    GROUP,
     MODEL,
     NEW,
     OLD,
@@ -38,31 +40,7 @@ from tests.unit.sync.simulation import (
     updater,
 )
 
-DEVICES = 10_000
-LIMITS = LoopLimits()
-SHORTEST_S, LONGEST_S = LIMITS.poll_s * (1 - LIMITS.jitter), LIMITS.poll_s * (1 + LIMITS.jitter)
-POLLS_PER_S = DEVICES / LIMITS.poll_s
-
-TENTH, HALF, ALL, PAUSED, RECALLED, HUNDREDTH, OTHER = range(7)
-"""Numbers of the documents."""
 HALF_AT, ALL_AT, PAUSED_AT, RECALLED_AT, END = 1700.0, 4000.0, 4400.0, 5500.0, 6600.0
-
-
-def document(seq: int, percent: float, *, spread_s: float, state: State = "running", name: str = "r-1") -> Rollout:
-    candidate = Candidate(NEW, name, state, percent)
-    model = ModelRollout(OLD, candidate, Probation(seconds=0, min_requests=0))
-    return Rollout(FORMAT, GROUP, seq, {MODEL: model}, spread_s=spread_s)
-
-
-DOCUMENTS = [
-    document(1, 10, spread_s=600),
-    document(2, 50, spread_s=1200),
-    document(3, 100, spread_s=600),
-    document(4, 100, spread_s=600, state="paused"),
-    document(5, 100, spread_s=600, state="rolling_back"),
-    document(6, 1, spread_s=600),
-    document(7, 10, spread_s=600, name="r-2"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +77,6 @@ def story(documents: Signed) -> Story:
     )
     had[RECALLED] = fleet.have(NEW)
     return Story(fleet, had)
-
-
-def by_chance(expected: float, *, share: float = 0.0) -> float:
-    """The most that `expected` of many may be; `share` of them all is what each is taken with."""
-    return expected + 5 * math.sqrt(expected * (1 - share)) + 1
-
-
-def peak(times: Sequence[float], window_s: float) -> int:
-    """The most in any stretch of time that long; sorted times."""
-    return max(bisect_right(times, start + window_s) - number for number, start in enumerate(times))
-
-
-def first_since(times: Sequence[float], when: float) -> float:
-    return times[bisect_left(times, when)]
 
 
 # -- who
@@ -201,51 +165,7 @@ def test_a_rollback_reaches_everybody_at_the_first_poll(story: Story) -> None:
     assert story.had[RECALLED] == set()
 
 
-# -- an outage of the store
-
-
-def test_after_an_outage_devices_come_back_one_after_the_other() -> None:
-    began, ended, until = 3600.0, 3600.0 + 7200.0, 28_800.0
-    times = [when for when, _ in polled(DEVICES, until, lambda now: began <= now < ended)]
-    during = times[bisect_left(times, began + LONGEST_S) : bisect_left(times, ended)]
-    assert len(during) < 0.4 * POLLS_PER_S * (ended - began - LONGEST_S), "fewer polls while there is no answer"
-    after = times[bisect_left(times, ended) :]
-    for window_s in (1.0, 10.0, 60.0):
-        assert peak(after, window_s) < 1.15 * by_chance(POLLS_PER_S * window_s), f"within {window_s} s"
-    last = len(times) - bisect_left(times, until - LIMITS.poll_s)
-    assert last == pytest.approx(DEVICES, rel=0.02), "all are back to their interval"
-
-
-def test_after_an_outage_of_days_everybody_is_back_within_the_longest_pause() -> None:
-    ended = 3 * 86_400.0
-    until = ended + LIMITS.max_poll_s * (1 + LIMITS.jitter)
-    back = {device for when, device in polled(1000, until, lambda now: now < ended) if when >= ended}
-    assert len(back) == 1000
-
-
-def test_the_loop_polls_when_the_pauses_say(documents: Signed) -> None:
-    fleet = Fleet(documents, 200)
-    store = fleet.store
-
-    def answers(error: Unreachable | None) -> None:
-        store.down = error
-
-    down, up = 2000.0, 8000.0
-    fleet.run(16_000.0, {down: lambda: answers(Unreachable("no route to host")), up: lambda: answers(None)})
-    for polls in store.polls.values():
-        expected_s = LIMITS.poll_s
-        for when, after in itertools.pairwise(polls):
-            expected_s = expected_s * 2 if down <= when < up else LIMITS.poll_s
-            assert (1 - LIMITS.jitter) * expected_s <= after - when <= (1 + LIMITS.jitter) * expected_s
-
-
-def test_the_loop_comes_back_when_the_store_wishes_and_not_before(documents: Signed) -> None:
-    fleet = Fleet(documents, 50)
-    fleet.store.down = Refused("503 Service Unavailable", retry_after_s=10_000)
-    fleet.run(12_000.0, {})
-    for first, second, *more in fleet.store.polls.values():
-        assert 10_000 <= second - first <= 10_000 + LONGEST_S
-        assert not more
+# -- reports
 
 
 def test_reports_of_devices_that_start_at_one_moment_never_come_at_one_moment(documents: Signed) -> None:
@@ -258,18 +178,6 @@ def test_reports_of_devices_that_start_at_one_moment_never_come_at_one_moment(do
     assert peak(first, 60.0) < by_chance(200 * 60 / LIMITS.poll_s)
     second = sorted(each[1] for each in reports if len(each) > 1)
     assert second[-1] - second[0] > LIMITS.heartbeat_s * LIMITS.jitter
-
-
-def polled(count: int, until: float, down: Any) -> Iterator[tuple[float, int]]:
-    """Times in order, and devices, by the pauses of the agent's loop. down: whether the store is, at a time."""
-    pauses = [Polls(LIMITS, random.Random(device)) for device in range(count)]
-    due = [(each.first_s(serves=True), device) for device, each in enumerate(pauses)]
-    heapq.heapify(due)
-    while due[0][0] < until:
-        now, device = due[0]
-        yield now, device
-        pause = pauses[device].failed_s() if down(now) else pauses[device].good_s()
-        heapq.heapreplace(due, (now + pause, device))
 
 
 # -- the simulation itself

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from sync.domain.rollout import PINS_FORMAT, Pin, Pins, encode
+from sync.stores.condense import condense
 from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.fleet.shop import NEW, Shop, flip
 
@@ -35,6 +36,16 @@ def test_json_has_all_of_it_and_nothing_else(shop: Shop) -> None:
     assert (told["ok"], told["fault_count"], told["documents"], told["blobs"]) == (False, 1, 5, 2)
     assert [fault["reason"] for fault in told["faults"]] == ["hash_mismatch"]
     assert [(each["role"], each["left_s"] > 80000) for each in told["warnings"]] == [("timestamp", True)]
+
+
+def test_a_condensed_copy_of_something_else_is_5_and_is_named(tmp_path: Path) -> None:
+    store, keys, root = tmp_path / "store", tmp_path / "keys", tmp_path / "root.json"
+    assert edge_sync("keys", "init", "--store", store, "--keys", keys, "--root", root).code == 0
+    assert edge_sync("verify", store, "--root", root).code == 0
+    (store / "metadata/1.releases.json.z1").write_bytes(condense(b"{}"))
+    said = edge_sync("verify", store, "--root", root)
+    assert said.code == 5
+    assert said.out.startswith("FAULT  metadata/1.releases.json.z1: want metadata/1.releases.json, condensed")
 
 
 def test_files_may_be_left_out(shop: Shop) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sync.domain.deltas import Deltas, Patch, encode_deltas
 from sync.domain.digests import digest_of
 from sync.domain.layout import blob_path, deltas_name, manifest_name, rollout_name
+from sync.domain.ports import WriteStore
 from sync.domain.release import FORMAT, File, Manifest, Variant, encode_manifest
 from sync.domain.rollout import FORMAT as ROLLOUT_FORMAT
 from sync.domain.rollout import PINS_FORMAT, Candidate, ModelRollout, Pin, Pins, Rollout, encode, pin_bin
@@ -28,7 +29,7 @@ class Shop:
     def __init__(self, path: Path, now: datetime = NOW) -> None:
         self.path, self.now = path, now
         self.directory = path / "store"
-        self.store = DirectoryStore(self.directory)
+        self.store: WriteStore = DirectoryStore(self.directory)
         self.keys = KeyRing(path / "keys")
         self.root = b""
 

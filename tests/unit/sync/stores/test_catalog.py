@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync.domain.errors import OperatorError
-from sync.stores.catalog import open_for_writing, open_store
+from sync.stores.catalog import open_for_device, open_for_writing, open_store
+from tests.fakes.sync.static import static_server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "wJalr", "AWS_REGION": "eu-west-1"}
 
@@ -43,6 +44,16 @@ def test_what_is_no_store_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(OperatorError) as caught:
         open_store(url, environment=KEYS)
     assert "word" not in caught.value.message
+
+
+async def test_what_is_published_travels_to_devices_condensed_and_to_operators_as_it_is(tmp_path: Path) -> None:
+    path, data = "metadata/1.releases.json", b'{"signed": 1}'
+    await open_for_writing(str(tmp_path)).create(path, data)
+    async with static_server(tmp_path) as server:
+        for opened in (open_for_device(server.url), open_store(server.url), open_for_device(str(tmp_path))):
+            assert await opened.get(path, max_bytes=100) == data
+            await opened.close()
+    assert server.asked == [f"{path}.z1", path]
 
 
 def test_a_bucket_takes_no_token(tmp_path: Path) -> None:
