@@ -18,7 +18,7 @@ from sync.agent.polls import PollLimits, Polls
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
-from sync.domain.errors import DiskError, SyncError
+from sync.domain.errors import DiskError, NoRollout, SyncError
 from sync.domain.journal import Installed, Journal, ModelState, Phase
 from sync.domain.ports import Clock
 from sync.domain.report import Report
@@ -139,8 +139,10 @@ class Agent:
             for model in self._updater.targets:
                 self._watch(group, model)
                 self._news[model].set()
-            retry_after_s = getattr(self.problem, "retry_after_s", 0.0)
-            await self._sleep(self._polls.good_s() if ok else self._polls.failed_s(retry_after_s))
+            if ok or isinstance(self.problem, NoRollout):  # of a new group, which waits for its first
+                await self._sleep(self._polls.good_s())
+            else:
+                await self._sleep(self._polls.failed_s(getattr(self.problem, "retry_after_s", 0.0)))
 
     async def _sleep(self, seconds: float) -> None:
         if self._board is not None:

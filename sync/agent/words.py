@@ -26,6 +26,10 @@ REASONS: Mapping[Reason, Words] = {
     Reason.NET_MISSING: Words(
         "the store does not have what it should", "ask the operator to run `edge-sync verify` on the store"
     ),
+    Reason.NO_ROLLOUT: Words(
+        "nothing was ever rolled out to this device's group",
+        "see that device.group is right; if it is, wait for the operator's first rollout",
+    ),
     Reason.NET_REFUSED: Words(
         "the store answers with what cannot be used",
         "see what stands between this device and the store: a proxy, a login page",
