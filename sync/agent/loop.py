@@ -18,6 +18,7 @@ from sync.agent.polls import PollLimits, Polls
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
+from sync.agent.words import advice, plain
 from sync.domain.errors import DiskError, NoRollout, SyncError
 from sync.domain.journal import Installed, Journal, ModelState, Phase
 from sync.domain.ports import Clock
@@ -122,7 +123,7 @@ class Agent:
             plan = await self._planner.plan(self._journal().models)
         except SyncError as error:
             if self.problem is None or self.problem.message != error.message:
-                log.warning("poll: %s", error.message)
+                log.warning("poll: %s", plain(advice(error.reason.value, error.message)))
             self.problem = error
             return False
         for model, refusal in plan.refusals.items():
@@ -178,6 +179,8 @@ class Agent:
         except DiskError as error:
             log.error("%s: %s", model, error.message)
             return self._updater.backed_off(model)
+        if after.reason and after.reason != before.reason:
+            log.warning("%s: %s", model, plain(advice(after.reason, after.detail)))
         if after is not before:
             await self._reporter.put(self._report())
         return wait_s

@@ -97,6 +97,17 @@ def because(reason: str, detail: str) -> str:
     return f"{what} ({detail})" if detail else what
 
 
+def advice(reason: str, detail: str) -> str:
+    """The same, and what a person may do about it."""
+    do = words_of(reason).do if reason else ""
+    return because(reason, detail) + (f"; {do}" if do else "")
+
+
+def plain(text: str) -> str:
+    """One line, without what a terminal would act on: a store, or a server, may have said it."""
+    return "".join(char if char.isprintable() else "�" for char in " ".join(text.splitlines()))
+
+
 def moment(at: float, now: float, zone: tzinfo | None) -> str:
     """An instant on the clock on the wall, with its date where it is not within a day. at, now: seconds since the epoch."""
     then = datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_000.0), zone)

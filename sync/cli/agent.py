@@ -51,6 +51,7 @@ def _load(config: Path | None, settings: tuple[str, ...]) -> Config:
 
 def _log(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # it lists every signature that it tries
 
 
 @agent.command()
@@ -87,17 +88,19 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
     _log("INFO")
     loaded = _load(config, settings)
 
-    async def work() -> bool:
+    async def work() -> int:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
         try:
             await assembled.start()
-            return await assembled.agent.once(within_s=within)
+            if await assembled.agent.once(within_s=within):
+                return 0
+            return exit_code(problem) if (problem := assembled.agent.problem) is not None else 1
         finally:
             await assembled.close()
 
-    return 0 if wait(work()) else 1
+    return wait(work())
 
 
 @agent.command()

@@ -128,3 +128,15 @@ async def test_a_group_that_waits_for_its_first_rollout_is_polled_for_as_often_a
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_the_log_says_why_an_update_waits_and_what_to_do(
+    device: Clocked, caplog: pytest.LogCaptureFixture
+) -> None:
+    blob = next(path for path in device.world.store.objects if path.startswith("blobs/"))
+    del device.world.store.objects[blob]
+    await device.agent.once(within_s=60)
+    said = [each.getMessage() for each in caplog.records if each.name == "sync.agent.loop"]
+    assert [each for each in said if each.startswith("m: the store does not have what it should (")]
+    assert said[0].endswith("; ask the operator to run `edge-sync verify` on the store")
+    assert len(said) == len(set(said)), "and says it once"
