@@ -15,6 +15,7 @@ import msgspec
 
 from sync.agent.status import as_text, tell
 from sync.agent.updater import UpdateLimits
+from sync.agent.words import lasting
 from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
 from sync.doctor.look import look
@@ -66,6 +67,10 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
+        device, asks = loaded.device, f"asks {loaded.store.url} every {lasting(loaded.poll.every_s)}"
+        logging.getLogger("sync").info(
+            "%s, of the group %s, %s; `edge-sync agent status` says more", device.id, device.group, asks
+        )
         task = asyncio.ensure_future(assembled.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -49,3 +49,24 @@ def test_another_stores_root_is_5_and_it_is_said_what_to_compare(
     (line,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert line.endswith("; compare this device's root document with the operator's, by its digest")
     assert "keyid" not in caplog.text, "which signatures were tried helps nobody"
+
+
+class Idle:
+    """An agent that is done at once."""
+
+    async def run(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_an_agent_that_starts_says_who_it_is_and_whom_it_asks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sync")
+    monkeypatch.setattr("sync.app.assemble", lambda config, limits: Idle())
+    flags = ("--set", "device.id=cam-7", "--set", "device.group=line-3", "--set", "store.url=https://models.example/")
+    assert edge_sync("agent", "run", *flags).code == 0
+    said = "cam-7, of the group line-3, asks https://models.example/ every 15 min; `edge-sync agent status` says more"
+    assert said in caplog.text
