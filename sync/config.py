@@ -1,16 +1,17 @@
 """What the agent is told before it starts: one TOML file, each key of which a flag or `EDGE_SYNC_<SECTION>__<KEY>` may override.
 
-Rule 1: unknown keys, wrong types and values out of range are refused, all at once. Rule 2: no secret is a value; there are only
+Rule 1: unknown keys, wrong types and values out of range are refused, all at once, each with who set it. Rule 2: no secret is a value; there are only
 names of files. Rule 3: units are in the keys' names.
 """
 
 from __future__ import annotations
 
+import difflib
 import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -99,35 +100,65 @@ class Config(Section, frozen=True):
     report: ReportSection = ReportSection()
 
 
+SECTIONS: Mapping[str, type[Section]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
+
+
 def load_config(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
     """flags: dotted keys to values, None for one not given. Raises OperatorError."""
-    tree: dict[str, dict[str, Any]] = {}
+    given: dict[tuple[str, str], tuple[str, Any]] = {}  # who set it, and to what
     if file is not None:
         for section, table in _read(file).items():
             if not isinstance(table, dict):
                 raise OperatorError(f"{file}: {section}: want a section, [{section}]")
-            tree[section] = dict(table)
+            given |= {(section, key): (str(file), value) for key, value in table.items()}
+            if not table and section not in SECTIONS:
+                given[section, ""] = (str(file), None)
     for name, text in environment.items():
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and key:
             key = _spelled(section, key)
-            tree.setdefault(section, {})[key] = _listed(section, key, text)
+            given[section, key] = (name, _listed(section, key, text))
     for dotted, value in flags.items():
         section, _, key = dotted.partition(".")
         if value is not None:
-            tree.setdefault(section, {})[key] = _listed(section, key, value)
+            given[section, key] = (f"--set {dotted}", _listed(section, key, value))
+    problems = [
+        f"{who}: {problem}"
+        for (section, key), (who, value) in given.items()
+        if (problem := _problem(section, key, value))
+    ]
+    if problems:
+        raise OperatorError("configuration:" + ("\n  " if len(problems) > 1 else " ") + "\n  ".join(problems))
+    tree: dict[str, dict[str, Any]] = {}
+    for (section, key), (_, value) in given.items():
+        tree.setdefault(section, {})[key] = value
+    return msgspec.convert(tree, Config, strict=False)
+
+
+def _problem(section: str, key: str, value: Any) -> str:
+    """What is wrong with a value, "" for nothing."""
+    if section not in SECTIONS:
+        return f"{section}: no such section; there are {', '.join(SECTIONS)}"
+    keys = {field.name: field.type for field in msgspec.structs.fields(SECTIONS[section])}
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean {section}.{near[0]}?" if near else f"there are {', '.join(keys)}"
+        return f"{section}.{key}: no such key; {hint}"
     try:
-        config = msgspec.convert(tree, Config, strict=False)
+        msgspec.convert(value, keys[key], strict=False)
     except msgspec.ValidationError as error:
-        raise OperatorError(f"configuration: {error}") from None
-    _check(config)
-    return config
-
-
-def _check(config: Config) -> None:
-    start, _, end = config.network.window.partition("-")
+        return f"{section}.{key}: {_wanted(keys[key], str(error))}, got {value!r:.80}"
+    start, _, end = str(value).partition("-") if (section, key) == ("network", "window") else ("", "", "")
     if start and start == end:
-        raise OperatorError(f"configuration: network.window: want two times that differ, got {config.network.window}")
+        return f"{section}.{key}: want two times that differ, got {value!r}"
+    return ""
+
+
+def _wanted(kind: Any, text: str) -> str:
+    """msgspec's words in ours: Expected `float` >= 0.0, got `str` → want float >= 0.0."""
+    if get_origin(kind) is Literal:
+        return f"want one of {', '.join(get_args(kind))}"
+    return text.partition(", got")[0].partition(" - at `")[0].replace("Expected", "want", 1).replace("`", "")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -156,5 +187,5 @@ def _listed(section: str, key: str, value: Any) -> Any:
 
 
 def _defaults(section: str) -> dict[str, Any]:
-    kind = {field.name: field.type for field in msgspec.structs.fields(Config)}.get(section)
+    kind = SECTIONS.get(section)
     return {field.name: field.default for field in msgspec.structs.fields(kind)} if kind is not None else {}

@@ -97,6 +97,7 @@ def unload(server: Server, name: str) -> None:
 def _control(server: Server, name: str, verb: str) -> None:
     answer = server.post_json(f"/v2/repository/models/{quote(name, safe='')}/{verb}")
     if answer.status == 403:
-        raise exits.Failure(f"{answer.where}: {answer.error()} (the server's http.model_control allows it)")
+        hint = "; `edge serve --model-control` allows it"
+        raise exits.Failure(f"{answer.where}: {answer.error()}{hint}")
     answer.or_fail()
     click.echo(f"{name}: {verb}ed", err=True)

@@ -103,7 +103,11 @@ def _print_classes(answer: Any) -> None:
     """A line for each of the best classes: its score, its index, its name."""
     try:
         rows = [choice for row in answer["predictions"] for choice in row]
-        lines = [[_score(choice["score"]), str(choice["index"]), printable(choice["label"])] for choice in rows]
+        named = any(choice["label"] != str(choice["index"]) for choice in rows)  # by a labels.txt
+        lines = [
+            [_score(choice["score"]), str(choice["index"]), *([printable(choice["label"])] if named else [])]
+            for choice in rows
+        ]
     except (KeyError, TypeError):
         raise exits.Failure('want {"predictions": [[{"label", "index", "score"}]]} from the server') from None
     print_table(lines)

@@ -12,6 +12,8 @@ from typing import Any
 from edge.config.keys import Key, parse, show
 
 PREFIX = "EDGE_"
+OTHERS = "EDGE_SYNC_"
+"""The agent's and the operator's variables: one environment file often serves both of a device's processes."""
 NOT_KEYS = frozenset({"EDGE_CONFIG", "EDGE_RUNTIME", "EDGE_EDGETPU_LIBRARY", "EDGE_URL", "EDGE_TOKEN_FILE"})
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -113,7 +115,7 @@ def from_env(env: Mapping[str, str], models: list[str]) -> tuple[list[Setting], 
     """
     settings, warnings = [], []
     for name, value in sorted(env.items()):
-        if not name.startswith(PREFIX) or name in NOT_KEYS:
+        if not name.startswith(PREFIX) or name.startswith(OTHERS) or name in NOT_KEYS:
             continue
         parts = name[len(PREFIX) :].split("__")
         if len(parts) == 1:

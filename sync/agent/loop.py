@@ -18,7 +18,8 @@ from sync.agent.polls import PollLimits, Polls
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
-from sync.domain.errors import DiskError, SyncError
+from sync.agent.words import advice, plain
+from sync.domain.errors import DiskError, NoRollout, SyncError
 from sync.domain.journal import Installed, Journal, ModelState, Phase
 from sync.domain.ports import Clock
 from sync.domain.report import Report
@@ -122,7 +123,7 @@ class Agent:
             plan = await self._planner.plan(self._journal().models)
         except SyncError as error:
             if self.problem is None or self.problem.message != error.message:
-                log.warning("poll: %s", error.message)
+                log.warning("poll: %s", plain(advice(error.reason.value, error.message)))
             self.problem = error
             return False
         for model, refusal in plan.refusals.items():
@@ -139,8 +140,10 @@ class Agent:
             for model in self._updater.targets:
                 self._watch(group, model)
                 self._news[model].set()
-            retry_after_s = getattr(self.problem, "retry_after_s", 0.0)
-            await self._sleep(self._polls.good_s() if ok else self._polls.failed_s(retry_after_s))
+            if ok or isinstance(self.problem, NoRollout):  # of a new group, which waits for its first
+                await self._sleep(self._polls.good_s())
+            else:
+                await self._sleep(self._polls.failed_s(getattr(self.problem, "retry_after_s", 0.0)))
 
     async def _sleep(self, seconds: float) -> None:
         if self._board is not None:
@@ -176,6 +179,8 @@ class Agent:
         except DiskError as error:
             log.error("%s: %s", model, error.message)
             return self._updater.backed_off(model)
+        if after.reason and after.reason != before.reason:
+            log.warning("%s: %s", model, plain(advice(after.reason, after.detail)))
         if after is not before:
             await self._reporter.put(self._report())
         return wait_s

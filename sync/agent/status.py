@@ -13,7 +13,7 @@ from datetime import tzinfo
 import msgspec
 
 from sync.agent.witness import version_of
-from sync.agent.words import amount, because, lasting, moment, words_of
+from sync.agent.words import advice, amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
 from sync.domain.journal import Journal, ModelState, Phase
 from sync.domain.ports import ServerHealth
@@ -285,8 +285,7 @@ def _given_up(state: ModelState, view: View) -> str:
 
 
 def _why(state: ModelState) -> str:
-    do = words_of(state.reason).do if state.reason else ""
-    return because(state.reason, state.detail) + (f"; {do}" if do else "")
+    return advice(state.reason, state.detail)
 
 
 def _again(name: str, view: View, situation: Situation) -> str:

@@ -26,6 +26,10 @@ REASONS: Mapping[Reason, Words] = {
     Reason.NET_MISSING: Words(
         "the store does not have what it should", "ask the operator to run `edge-sync verify` on the store"
     ),
+    Reason.NO_ROLLOUT: Words(
+        "nothing was ever rolled out to this device's group",
+        "see that device.group is right; if it is, wait for the operator's first rollout",
+    ),
     Reason.NET_REFUSED: Words(
         "the store answers with what cannot be used",
         "see what stands between this device and the store: a proxy, a login page",
@@ -91,6 +95,17 @@ def because(reason: str, detail: str) -> str:
         return detail
     what = words_of(reason).what
     return f"{what} ({detail})" if detail else what
+
+
+def advice(reason: str, detail: str) -> str:
+    """The same, and what a person may do about it."""
+    do = words_of(reason).do if reason else ""
+    return because(reason, detail) + (f"; {do}" if do else "")
+
+
+def plain(text: str) -> str:
+    """One line, without what a terminal would act on: a store, or a server, may have said it."""
+    return "".join(char if char.isprintable() else "�" for char in " ".join(text.splitlines()))
 
 
 def moment(at: float, now: float, zone: tzinfo | None) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from sync.agent.status import as_text, tell
 from sync.agent.updater import UpdateLimits
+from sync.agent.words import lasting
 from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
 from sync.doctor.look import look
@@ -51,6 +52,7 @@ def _load(config: Path | None, settings: tuple[str, ...]) -> Config:
 
 def _log(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # it lists every signature that it tries
 
 
 @agent.command()
@@ -65,6 +67,10 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
+        device, asks = loaded.device, f"asks {loaded.store.url} every {lasting(loaded.poll.every_s)}"
+        logging.getLogger("sync").info(
+            "%s, of the group %s, %s; `edge-sync agent status` says more", device.id, device.group, asks
+        )
         task = asyncio.ensure_future(assembled.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -87,17 +93,19 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
     _log("INFO")
     loaded = _load(config, settings)
 
-    async def work() -> bool:
+    async def work() -> int:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
         try:
             await assembled.start()
-            return await assembled.agent.once(within_s=within)
+            if await assembled.agent.once(within_s=within):
+                return 0
+            return exit_code(problem) if (problem := assembled.agent.problem) is not None else 1
         finally:
             await assembled.close()
 
-    return 0 if wait(work()) else 1
+    return wait(work())
 
 
 @agent.command()

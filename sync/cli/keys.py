@@ -45,7 +45,7 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, b
     if made.first_root() is not None and made.seen():
         raise OperatorError(f"{keys_dir}: has keys of a store already; they are never overwritten")
     if root.exists():
-        raise OperatorError(f"{root}: is there already")
+        raise OperatorError(f"{root.absolute()}: is there already; with --root it goes elsewhere")
     for role in ROLES.values():
         if not made.paths(role.name):  # an attempt that was cut short is gone on with
             made.make(role)
@@ -59,7 +59,7 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, b
     if json:
         print_json({"store": store, "root": str(root)})
         return
-    print(f"{store}: an empty store, signed. Devices want {root}.")
+    print(f"{store}: an empty store, signed. Devices want {root.absolute()}.")
     print(f"Put {keys_dir}/offline away: it signs releases and new keys. {keys_dir}/online signs rollouts, daily.")
 
 

@@ -62,7 +62,7 @@ def mirror(
     if json:
         print_json(_as_json(done))
     else:
-        _tell(source, target, done)
+        _tell(source, target, done, proved=root is not None)
     if done.ok:
         return 0
     silent = all(isinstance(fault.error, Unreachable | TooSlow) for fault in done.faults.found)
@@ -74,8 +74,10 @@ def _cache() -> Path:
     return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "edge-sync" / "mirror"
 
 
-def _tell(source: str, target: str, done: Mirrored) -> None:
+def _tell(source: str, target: str, done: Mirrored, *, proved: bool) -> None:
     print_faults(done.faults)
+    if not proved:
+        warn("note: the store's own first root was believed; `--root` proves that it is yours")
     if not done.ok:
         say(f"{target}: stays at what it was: {counted(done.faults.count)} at {source}")
         return

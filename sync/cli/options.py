@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,12 @@ def root_bytes(root: Path | None) -> bytes | None:
         raise OperatorError(f"{root}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_ROOT_BYTES:
         raise OperatorError(f"{root}: want at most {MAX_ROOT_BYTES} bytes, got {len(data)}")
-    return data
+    try:
+        if json.loads(data)["signed"]["_type"] == "root":
+            return data
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise OperatorError(f"{root}: want a root document, as `edge-sync keys init` makes it") from None
 
 
 def operator(command: F) -> F:

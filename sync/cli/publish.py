@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edge.domain.layout import is_model_name
 from sync.cli.options import operator, ring
 from sync.cli.root import wait
 from sync.fleet.publish import Published, Wanted
@@ -15,10 +16,18 @@ from sync.fleet.sign import Repository
 from sync.stores.catalog import writing_to
 
 
+def _model_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if not is_model_name(name):
+        raise click.BadParameter(
+            f"want letters, digits, '.', '_' and '-', at most 128, the first no sign; got {name!r:.80}"
+        )
+    return name
+
+
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @operator
-@click.option("--name", required=True, help="The model's.")
+@click.option("--name", required=True, callback=_model_name, help="The model's.")
 @click.option("--version", type=click.IntRange(min=0), required=True)
 @click.option("--variant", default="cpu", show_default=True, help="Of several builds of one version, this one.")
 @click.option("--accel", multiple=True, default=("cpu",), show_default=True, help="What a device must have for it.")

@@ -15,7 +15,7 @@ from sync.agent.files import OsFiles
 from sync.cli.options import json_option, operator, ring
 from sync.cli.output import print_json, say
 from sync.cli.root import wait
-from sync.cli.standing import as_json, words
+from sync.cli.standing import Pinned, as_json, words
 from sync.cli.units import duration
 from sync.domain.errors import Missing, OperatorError
 from sync.domain.layout import manifest_name, rollout_name
@@ -28,6 +28,8 @@ from sync.stores.catalog import writing_to
 
 F = TypeVar("F", bound=Callable[..., Any])
 PINS = "rollouts/pins/<bin>.json"
+PIN_BINS = 256
+"""What `pin_bin` may say: two hex digits."""
 
 
 @click.group()
@@ -65,8 +67,8 @@ def _change(
         async with writing_to(store) as opened:
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
-            if wants is not None and await repository.document("releases", manifest_name(*wants)) is None:
-                raise Missing(f"{wants[0]}@{wants[1]}: was never published")
+            if wants is not None:
+                await _published(repository, *wants)
             data = await repository.read("rollouts", rollout_name(group))
             after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
             transaction = Transaction()
@@ -75,6 +77,12 @@ def _change(
             return after
 
     return wait(work())
+
+
+async def _published(repository: Repository, model: str, version: int) -> None:
+    """Raises Missing where nobody has released it."""
+    if await repository.document("releases", manifest_name(model, version)) is None:
+        raise Missing(f"{model}@{version}: was never published")
 
 
 @rollout.command()
@@ -174,16 +182,17 @@ def status(
 ) -> None:
     """What the group's document says, and how many of its devices are where."""
 
-    async def work() -> Rollout | None:
+    async def work() -> tuple[Rollout, Pinned]:
         async with writing_to(store) as opened:
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
             data = await repository.read("rollouts", rollout_name(group))
-            return parse_rollout(data) if data is not None else None
+            if data is None:
+                raise Missing(f"{group}: nobody has written a rollout for it")
+            document = parse_rollout(data)
+            return document, await _pins(repository) if document.pins_ref else {}
 
-    document = wait(work())
-    if document is None:
-        raise Missing(f"{group}: nobody has written a rollout for it")
+    document, pins = wait(work())
     found = None
     if reports is not None:
         if not reports.is_dir():
@@ -191,10 +200,20 @@ def status(
         logs = ReportDirectory(OsFiles(), reports).logs()
         found = standing(document, logs, time.time(), silent_s=silent_after)
     if json:
-        print_json(as_json(document, found))
+        print_json(as_json(document, found, pins))
     else:
-        for line in words(document, found, silent_after):
+        for line in words(document, found, silent_after, pins):
             say(line)
+
+
+async def _pins(repository: Repository) -> Pinned:
+    """Of every device: a pin says nothing of its group. Raises StoreError, TrustError, DocumentError."""
+    found: Pinned = {}
+    for number in range(PIN_BINS):
+        data = await repository.read("rollouts", PINS.replace("<bin>", f"{number:02x}"))
+        if data is not None:
+            found |= parse_pins(data).devices
+    return found
 
 
 def _pin(
@@ -204,6 +223,8 @@ def _pin(
         async with writing_to(store) as opened:
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
+            if version is not None:
+                await _published(repository, model, version)
             path = PINS.replace("<bin>", pin_bin(device))
             data = await repository.read("rollouts", path)
             before: Pins | None = parse_pins(data) if data is not None else None

@@ -1,4 +1,8 @@
-"""Commands by their names, each imported when it is called; errors → exit codes."""
+"""Commands by their names, each imported when it is called; errors → exit codes.
+
+Rule: a command that wants a package that is not installed is in the list all the same, and says when it is called what brings it: a
+device has the agent, and none of what an operator signs with.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,7 @@ GROUPS = {
     "gc": "sync.cli.gc",
     "collect": "sync.cli.collect",
 }
+OWN = ("sync", "edge")
 
 
 class _Lazy(click.Group):
@@ -45,10 +50,54 @@ class _Lazy(click.Group):
             return None
         from sync.cli.examples import with_examples
 
-        return with_examples(getattr(importlib.import_module(GROUPS[name]), name), name)
+        try:
+            command = getattr(importlib.import_module(GROUPS[name]), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in OWN:
+                raise
+            return _wanting(name, error.name or "a package")
+        return with_examples(command, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in GROUPS:
+            import difflib  # for mistakes alone: starting need not wait for it
+
+            near = difflib.get_close_matches(args[0], GROUPS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(GROUPS)}."
+            raise click.UsageError(f"no such command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _wanting(name: str, module: str) -> click.Command:
+    """Takes whatever it is given, --help too, and says what is missing."""
+
+    def refuse() -> None:
+        raise OperatorError(
+            f"{name}: wants the package {module.partition('.')[0]}, as every command but `agent` does: "
+            f"pip install 'edge-serving[fleet]', or in its sources uv run --extra fleet edge-sync {name}"
+        )
+
+    return click.Command(
+        name,
+        callback=refuse,
+        short_help="Not installed: an operator's; `edge-serving[fleet]` brings it.",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+    )
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        click.echo(f"edge-sync {version('edge-serving')}")
+        ctx.exit()
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Say which.")
 def cli() -> None:
     """\b
     Examples:

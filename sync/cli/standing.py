@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from sync.cli.units import say_duration
-from sync.domain.rollout import ModelRollout, Rollout
+from sync.domain.rollout import ModelRollout, Pin, Rollout
 from sync.fleet.standing import UNDER_WAY, Course, Standing, Straggler, Where
 
 MAX_SHOWN = 20
-"""Stragglers of a version that are named for people; JSON has them all."""
+"""Stragglers of a version, and pins, that are named for people; JSON has them all."""
+
+Pinned = dict[str, Mapping[str, Pin]]
+"""By device, by model."""
 
 
-def words(document: Rollout, found: Standing | None, silent_s: float) -> list[str]:
-    """found: None where no reports were counted."""
+def words(document: Rollout, found: Standing | None, silent_s: float, pins: Pinned) -> list[str]:
+    """found: None where no reports were counted. pins: of every group."""
     lines = [f"{document.group}: document {document.seq}"]
     if found is not None:
         lines[0] += (
@@ -35,7 +38,16 @@ def words(document: Rollout, found: Standing | None, silent_s: float) -> list[st
             runs = sorted(standing.running.items(), key=lambda item: -1 if item[0] is None else item[0], reverse=True)
             told = ", ".join(f"{'nothing' if version is None else version}: {count}" for version, count in runs)
             lines.append(f"  running {told}" + (f"; pinned: {standing.pinned}" if standing.pinned else ""))
-    return lines
+    return lines + list(_pins(pins))
+
+
+def _pins(pins: Pinned) -> Iterator[str]:
+    told = [f"{device}: {name} {pin.version}" for device in sorted(pins) for name, pin in sorted(pins[device].items())]
+    if told:
+        yield "pinned, of every group"
+    yield from (f"  {each}" for each in told[:MAX_SHOWN])
+    if (more := len(told) - MAX_SHOWN) > 0:
+        yield f"  and {more} more"
 
 
 def _candidate(model: ModelRollout) -> str:
@@ -85,8 +97,13 @@ def _reasons(counts: Counter[str]) -> str:
     return f"  {told}" if told else ""
 
 
-def as_json(document: Rollout, found: Standing | None) -> dict[str, object]:
+def as_json(document: Rollout, found: Standing | None, pins: Pinned | None = None) -> dict[str, object]:
+    """pins: None where they were not looked at."""
     told: dict[str, object] = {"document": msgspec.to_builtins(document)}
+    if pins is not None:
+        told["pins"] = {
+            device: {name: pin.version for name, pin in sorted(pins[device].items())} for device in sorted(pins)
+        }
     if found is not None:
         told["devices"], told["silent"] = found.devices, found.silent
         told["models"] = {

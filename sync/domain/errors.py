@@ -4,6 +4,7 @@ SyncError
 ├── StoreError                  where the bytes should have come from
 │   ├── Unreachable             nobody answers, or not in time
 │   ├── Missing                 it is not there
+│   │   └── NoRollout           nothing was ever rolled out to the device's group
 │   ├── Refused                 an answer that is none: a status, a length, a range that was not asked for
 │   ├── TooSlow                 under the minimum rate, or past the source's deadline
 │   └── Conflict                somebody else wrote first; nothing of ours was written
@@ -31,6 +32,7 @@ class Reason(Enum):
 
     NET_UNREACHABLE = "net_unreachable"
     NET_MISSING = "net_missing"
+    NO_ROLLOUT = "no_rollout"
     NET_REFUSED = "net_refused"
     SLOW_SOURCE = "slow_source"
     NET_CONFLICT = "net_conflict"
@@ -79,6 +81,12 @@ class Unreachable(StoreError):
 
 class Missing(StoreError):
     reason = Reason.NET_MISSING
+
+
+class NoRollout(Missing):
+    """The store is well, and has answered."""
+
+    reason = Reason.NO_ROLLOUT
 
 
 class Refused(StoreError):

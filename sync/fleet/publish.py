@@ -156,8 +156,8 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
     signature = signature_of(report)
     if before and not wanted.breaking and before[0].signature != signature:
         raise OperatorError(
-            f"{wanted.model}: its inputs and outputs are not those of version {before[0].version}; "
-            "`--breaking` says that this is meant"
+            f"{wanted.model}: its inputs and outputs are not those of version {before[0].version}: "
+            f"want {_in_words(before[0].signature)}, got {_in_words(signature)}; `--breaking` says that this is meant"
         )
     variant = Variant(
         wanted.variant,
@@ -218,6 +218,19 @@ def signature_of(report: Mapping[str, Any]) -> SignatureDoc:
         )
 
     return SignatureDoc(tensors("inputs"), tensors("outputs"))
+
+
+def _in_words(signature: SignatureDoc) -> str:
+    """image uint8 [1,224,224,3] → scores float32 [1,?]"""
+
+    def words(tensors: Sequence[TensorDoc]) -> str:
+        shapes = [
+            "?" if each.shape is None else ",".join("?" if size < 0 else str(size) for size in each.shape)
+            for each in tensors
+        ]
+        return ", ".join(f"{each.name} {each.dtype} [{shape}]" for each, shape in zip(tensors, shapes, strict=True))
+
+    return f"{words(signature.inputs) or 'nothing'} → {words(signature.outputs) or 'nothing'}"
 
 
 def _file(directory: Path, path: str) -> File:

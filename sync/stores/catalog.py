@@ -27,6 +27,8 @@ def open_store(
         return HttpStore(url, token=_token(token_file), ca_file=trusted)
     if scheme == "s3" and token_file:
         raise OperatorError("store: a bucket takes no token; its keys are in the environment, as for the AWS tools")
+    if scheme not in ("", "file", "s3"):
+        raise OperatorError(f"store: want a directory, https://, http:// or s3://bucket/prefix, got {scheme}://…")
     return open_for_writing(url, ca_file=trusted, environment=environment)
 
 

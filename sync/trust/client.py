@@ -55,6 +55,10 @@ class TrustLimits:
     delegations: int = 32
 
 
+class Unsigned(Missing):
+    """No key's holder says that there is such a document."""
+
+
 class TrustClient:
     """root: the metadata that the device was provisioned with. cache: a directory that only this uses.
 
@@ -117,10 +121,10 @@ class TrustClient:
         return await self._alone(lambda: self._target(name))
 
     async def fetch(self, name: str, *, max_bytes: int) -> tuple[bytes, Digest]:
-        """A signed document, verified. Raises Missing where none is signed, and as `refresh`."""
+        """A signed document, verified. Raises Unsigned where none is signed, and as `refresh`."""
         found = await self.target(name)
         if found is None:
-            raise Missing(f"{name}: nobody has signed one")
+            raise Unsigned(f"{name}: nobody has signed one")
         if found.length > max_bytes:
             raise Refused(f"{name}: want at most {max_bytes} bytes, got {found.length}")
         digest = _digest(found)

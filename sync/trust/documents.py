@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from sync.domain.deltas import MAX_DOCUMENT_BYTES as MAX_DELTAS_BYTES
 from sync.domain.deltas import Patch, parse_deltas
 from sync.domain.digests import Digest
-from sync.domain.errors import DocumentError, Missing, StoreError, TrustError
+from sync.domain.errors import DocumentError, Missing, NoRollout, StoreError, TrustError
 from sync.domain.layout import deltas_name, manifest_name, rollout_name
 from sync.domain.release import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sync.domain.rollout import MAX_DOCUMENT_BYTES, Pin, Rollout, parse_pins, parse_rollout, pin_bin
-from sync.trust.client import TrustClient
+from sync.trust.client import TrustClient, Unsigned
 
 
 class SignedDocuments:
@@ -26,8 +26,11 @@ class SignedDocuments:
         await self._client.refresh()
 
     async def rollout(self, group: str) -> Rollout:
-        """Raises Missing for a group that nobody has written a document for."""
-        data, _ = await self._client.fetch(rollout_name(group), max_bytes=MAX_DOCUMENT_BYTES)
+        """Raises NoRollout for a group that nobody has written a document for."""
+        try:
+            data, _ = await self._client.fetch(rollout_name(group), max_bytes=MAX_DOCUMENT_BYTES)
+        except Unsigned:
+            raise NoRollout(f"nothing was ever rolled out to the group {group}") from None
         document = parse_rollout(data)
         if document.group != group:
             raise DocumentError(f"rollout: want that of group {group}, got {document.group}'s")

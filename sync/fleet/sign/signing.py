@@ -38,6 +38,7 @@ def in_force(keys: KeyRing, family: str, role: Role) -> Sequence[Signer]:
     if len(mine) < role.threshold:
         raise OperatorError(
             f"want {role.threshold} private keys of the role {family}, found {len(mine)} that are in force"
+            f" in {keys.directory / ROLES[family].place}"
         )
     return mine
 

@@ -161,6 +161,8 @@ def distrust(store: ReadStore) -> Iterator[None]:
     """Raises TrustError for what tuf raises in the block."""
     try:
         yield
+    except exceptions.UnsignedMetadataError as error:
+        raise TrustError(f"{store.name}: {error} that count; are --root and --keys those of this store?") from None
     except (
         exceptions.RepositoryError,
         SignatureLibraryError,

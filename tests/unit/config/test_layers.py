@@ -98,6 +98,11 @@ def test_lists_and_tables_can_be_said_in_one_word() -> None:
     )
 
 
+def test_the_variables_of_edge_sync_are_no_matter_of_the_servers() -> None:
+    env = {"EDGE_SYNC_CONFIG": "agent.toml", "EDGE_SYNC_POLL__EVERY_S": "60", "EDGE_SYNC_STORE": "/srv/models"}
+    assert resolve(None, env).warnings == ()
+
+
 def test_other_names_of_the_environment_are_warned_of_and_ours_that_are_no_keys_are_not() -> None:
     env = {
         "EDGE_PORT_8501_TCP": "tcp://10.0.0.1:8501",

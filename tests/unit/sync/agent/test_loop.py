@@ -10,6 +10,8 @@ import pytest
 
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
+from sync.agent.polls import PollLimits
+from sync.domain.errors import Reason
 from sync.domain.journal import ModelState, Phase
 from tests.unit.sync.agent.test_clocks import Clocked, Rtc
 from tests.waiting import until
@@ -96,3 +98,45 @@ async def test_a_write_whose_caller_was_called_off_and_the_last_one_do_not_meet(
     await asyncio.to_thread(writing.join)
     left = JournalFile(OsFiles(), tmp_path / "state.json", tmp_path).load()
     assert (left.clean, left.generation, left.models) == (True, 2, {"m": ModelState(tries=1)})
+
+
+class Noted(Rtc):
+    """Every wait is over at once, and takes no time; `waits` says how long each would have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await asyncio.sleep(0.001)
+
+
+async def test_a_group_that_waits_for_its_first_rollout_is_polled_for_as_often_as_any(tmp_path: Path) -> None:
+    made = Clocked(tmp_path)
+    await made.world.create()
+    made.time = time = Noted()
+    made.start()
+    running = asyncio.ensure_future(made.agent.run())
+    polls = PollLimits()
+    usual = (polls.poll_s * (1 - polls.jitter), polls.poll_s * (1 + polls.jitter))
+    await until(lambda: sum(usual[0] <= each <= usual[1] for each in time.waits) >= 5, within_s=30)
+    longer = [each for each in time.waits if usual[1] < each < polls.max_poll_s * (1 - polls.jitter)]
+    assert longer == [], "heartbeats apart, nothing waits longer"
+    assert made.agent.problem is not None
+    assert made.agent.problem.reason is Reason.NO_ROLLOUT
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_the_log_says_why_an_update_waits_and_what_to_do(
+    device: Clocked, caplog: pytest.LogCaptureFixture
+) -> None:
+    blob = next(path for path in device.world.store.objects if path.startswith("blobs/"))
+    del device.world.store.objects[blob]
+    await device.agent.once(within_s=60)
+    said = [each.getMessage() for each in caplog.records if each.name == "sync.agent.loop"]
+    assert [each for each in said if each.startswith("m: the store does not have what it should (")]
+    assert said[0].endswith("; ask the operator to run `edge-sync verify` on the store")
+    assert len(said) == len(set(said)), "and says it once"

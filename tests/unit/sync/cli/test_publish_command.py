@@ -12,6 +12,14 @@ from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.fleet.shop import Shop
 
 
+@pytest.mark.parametrize("name", ["My Det", "", "-x", "é", "a" * 129, "a/b"])
+def test_a_name_that_is_none_is_2_before_anything_is_tried(shop: Shop, tmp_path: Path, name: str) -> None:
+    keys = ("--store", shop.directory, "--keys", shop.path / "keys")
+    said = edge_sync("publish", tmp_path, "--name", name, "--version", "3", *keys)
+    assert said.code == 2
+    assert "Invalid value for '--name': want letters, digits" in said.errors
+
+
 @pytest.mark.parametrize(("flags", "share"), [((), True), (("--private",), False)])
 def test_a_version_is_shared_between_neighbours_unless_it_is_private(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: tuple[str, ...], share: bool
@@ -28,3 +36,21 @@ def test_a_version_is_shared_between_neighbours_unless_it_is_private(
     )  # fmt: skip
     assert said.code == 0, said.errors
     assert [wanted.share for wanted in asked] == [share]
+
+
+def test_inputs_and_outputs_that_differ_are_told_beside_those_that_were_wanted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def tried(*_: object) -> dict[str, object]:
+        image, scores = {"dtype": "uint8", "shape": [-1, 8, 8]}, {"dtype": "float32", "shape": [1, 10]}
+        return {"signatures": {"a": {"inputs": {"image": image}, "outputs": {"scores": scores}}}, "peak_bytes": 1}
+
+    monkeypatch.setattr("sync.fleet.publish.check", tried)
+    (tmp_path / "model.tflite").write_bytes(b"model")
+    keys = ("--store", shop.directory, "--keys", shop.path / "keys")
+    said = edge_sync("publish", tmp_path, "--name", "detector", "--version", "3", *keys)
+    assert said.code == 2
+    assert (
+        "those of version 2: want nothing → nothing, got image uint8 [?,8,8] → scores float32 [1,10]; `--breaking`"
+        in said.errors
+    )

@@ -54,6 +54,8 @@ def test_people_are_told_how_many_are_where_why_some_failed_and_who_is_late(shop
         "    straggler: cam-4: silent for 2 d, last not begun",
         "  stable 1: 0 devices",
         "  running 2: 2, 1: 3",
+        "pinned, of every group",
+        "  cam-1: detector 1",
     ]
 
 
@@ -78,6 +80,8 @@ def test_without_reports_it_says_what_the_document_says(shop: Shop) -> None:
         "detector",
         "  candidate 2 (r-1), running for 10 %",
         "  stable 1",
+        "pinned, of every group",
+        "  cam-1: detector 1",
     ]
     assert json.loads(status(shop, "--json").out)["document"]["models"]["detector"]["stable"] == 1
 
@@ -109,3 +113,23 @@ def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:
     told = json.loads(edge_sync("rollout", "pin", "cam-7", "detector", "2", *keys).out)
     assert told == {"device": "cam-7", "model": "detector", "pinned": 2}
     assert json.loads(edge_sync("rollout", "unpin", "cam-7", "detector", *keys).out)["pinned"] is None
+
+
+def test_a_pin_to_a_version_that_was_never_published_is_refused(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3")
+    said = edge_sync("rollout", "pin", "cam-1", "detector", "9", *keys)
+    assert (said.code, said.errors) == (3, "edge-sync: detector@9: was never published\n")
+    said = edge_sync("verify", shop.directory, "--root", shop.path / "root.json", "--no-blobs")
+    assert "cam-1" not in said.out, "no device was told to want it"
+
+
+def test_who_is_pinned_is_told_until_he_is_not(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3")
+    assert json.loads(status(shop, "--json").out)["pins"] == {"cam-1": {"detector": 1}}
+    for number in range(21):  # one more than people are told of, with the first
+        assert edge_sync("rollout", "pin", f"cam-{number + 10}", "detector", "2", *keys).code == 0
+    assert status(shop).out.splitlines()[-2:] == ["  cam-28: detector 2", "  and 2 more"]
+    for number in (1, *range(10, 31)):
+        assert edge_sync("rollout", "unpin", f"cam-{number}", "detector", *keys).code == 0
+    assert json.loads(status(shop, "--json").out)["pins"] == {}
+    assert "pinned" not in status(shop).out

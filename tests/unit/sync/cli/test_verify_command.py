@@ -57,7 +57,28 @@ def test_another_stores_root_is_5(shop: Shop, tmp_path: Path) -> None:
     other = Shop(tmp_path / "other")
     asyncio.run(other.create())
     (tmp_path / "other.json").write_bytes(other.root)
-    assert edge_sync("verify", shop.directory, "--root", tmp_path / "other.json").code == 5
+    said = edge_sync("verify", shop.directory, "--root", tmp_path / "other.json")
+    assert said.code == 5
+    assert "timestamp was signed by 0/1 keys that count; are --root and --keys those of this store?" in said.out
+
+
+def test_a_root_that_is_none_is_2_and_no_fault_of_the_store(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    for content in (b"LICENSE", b'{"signed": {"_type": "timestamp"}}', b"[]", b"null"):
+        file.write_bytes(content)
+        said = edge_sync("verify", shop.directory, "--root", file)
+        wanted = f"edge-sync: {file}: want a root document, as `edge-sync keys init` makes it\n"
+        assert (said.code, said.out, said.errors) == (2, "", wanted)
+
+
+def test_an_address_that_lacks_its_beginning_is_told_so() -> None:
+    said = edge_sync("verify", "127.0.0.1:8000")
+    assert (said.code, said.errors) == (
+        3,
+        "edge-sync: 127.0.0.1:8000: no such directory; a URL begins with https:// or http://\n",
+    )
+    said = edge_sync("verify", "ftp://models.example/")
+    assert (said.code, "want a directory, https://, http:// or s3://bucket/prefix, got ftp" in said.errors) == (2, True)
 
 
 def test_what_is_not_there_is_3_what_does_not_answer_4_and_what_makes_no_sense_2(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sync.domain.deltas import Deltas, Patch, encode_deltas
 from sync.domain.digests import digest_of
-from sync.domain.errors import DocumentError, Missing, Refused
+from sync.domain.errors import DocumentError, Missing, NoRollout, Refused
 from sync.domain.layout import deltas_name, manifest_name, rollout_name
 from sync.domain.release import FORMAT, MAX_MANIFEST_BYTES, File, Manifest, Variant, encode_manifest
 from sync.domain.rollout import (
@@ -57,7 +57,7 @@ async def test_each_document_is_read_as_what_it_is(world: World) -> None:
 
 async def test_what_nobody_has_signed_is_missing_and_patches_are_none(world: World) -> None:
     found = await documents(world)
-    with pytest.raises(Missing):
+    with pytest.raises(NoRollout, match="ever rolled out to the group line-3"):
         await found.rollout("line-3")
     with pytest.raises(Missing):
         await found.release("detector", 17)

@@ -1,0 +1,72 @@
+"""`edge-sync agent once`: its exit code says what kept it from the store, as those of the other commands do."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sync.cli.edge_sync import Said, edge_sync
+from tests.unit.sync.fleet.shop import Shop
+
+
+def once(tmp_path: Path, **keys: object) -> Said:
+    device = {
+        "device.group": "line-3",
+        "paths.state_dir": tmp_path / "device/state",
+        "paths.models_dir": tmp_path / "device/models",
+        "paths.admin_uds": tmp_path / "device/admin.sock",
+        "paths.ephemeral": "true",
+        "store.url": tmp_path / "store",
+        "store.root": tmp_path / "root.json",
+    }
+    given = {**device, **{key.replace("__", "."): value for key, value in keys.items()}}
+    settings = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+    return edge_sync("agent", "once", "--within", "0", *settings)
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_store_that_does_not_answer_is_4_and_one_that_is_none_3(tmp_path: Path, unused_tcp_port: int) -> None:
+    assert once(tmp_path, store__url=f"http://127.0.0.1:{unused_tcp_port}/").code == 4
+    assert once(tmp_path, store__url=tmp_path / "nowhere").code == 3
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_group_that_nothing_was_rolled_out_to_is_3(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert once(tmp_path, device__group="lien-3").code == 3
+    assert "nothing was ever rolled out to the group lien-3); see that device.group is right" in caplog.text
+
+
+@pytest.mark.usefixtures("shop")
+def test_another_stores_root_is_5_and_it_is_said_what_to_compare(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Shop(tmp_path / "other")
+    asyncio.run(other.create())
+    (tmp_path / "other.json").write_bytes(other.root)
+    assert once(tmp_path, store__root=tmp_path / "other.json").code == 5
+    (line,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert line.endswith("; compare this device's root document with the operator's, by its digest")
+    assert "keyid" not in caplog.text, "which signatures were tried helps nobody"
+
+
+class Idle:
+    """An agent that is done at once."""
+
+    async def run(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_an_agent_that_starts_says_who_it_is_and_whom_it_asks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sync")
+    monkeypatch.setattr("sync.app.assemble", lambda config, limits: Idle())
+    flags = ("--set", "device.id=cam-7", "--set", "device.group=line-3", "--set", "store.url=https://models.example/")
+    assert edge_sync("agent", "run", *flags).code == 0
+    said = "cam-7, of the group line-3, asks https://models.example/ every 15 min; `edge-sync agent status` says more"
+    assert said in caplog.text
