@@ -65,8 +65,8 @@ def _change(
         async with writing_to(store) as opened:
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
-            if wants is not None and await repository.document("releases", manifest_name(*wants)) is None:
-                raise Missing(f"{wants[0]}@{wants[1]}: was never published")
+            if wants is not None:
+                await _want_released(repository, *wants)
             data = await repository.read("rollouts", rollout_name(group))
             after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
             transaction = Transaction()
@@ -75,6 +75,11 @@ def _change(
             return after
 
     return wait(work())
+
+
+async def _want_released(repository: Repository, model: str, version: int) -> None:
+    if await repository.document("releases", manifest_name(model, version)) is None:
+        raise Missing(f"{model}@{version}: is not released")
 
 
 @rollout.command()
@@ -204,6 +209,8 @@ def _pin(
         async with writing_to(store) as opened:
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
+            if version is not None:
+                await _want_released(repository, model, version)
             path = PINS.replace("<bin>", pin_bin(device))
             data = await repository.read("rollouts", path)
             before: Pins | None = parse_pins(data) if data is not None else None

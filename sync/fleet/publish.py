@@ -35,8 +35,10 @@ from sync.domain.release import (
     encode_manifest,
     parse_manifest,
 )
+from sync.domain.withdrawn import Span
 from sync.fleet.patches import BASES, listed, make_patches
 from sync.fleet.sign import Repository, Transaction
+from sync.fleet.versions import read_manifest, read_withdrawn, versions_of
 
 CHECK_TIMEOUT_S = 600.0
 TFLITE = "application/vnd.edge.tflite"
@@ -150,8 +152,10 @@ def files_of(directory: Path) -> list[str]:
 
 async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, Any]) -> tuple[Manifest, list[Manifest]]:
     """Of the version with this variant, and those of the versions before it, the newest first."""
-    name = manifest_name(wanted.model, wanted.version)
-    mine = await repository.read("releases", name)
+    withdrawn = await read_withdrawn(repository, wanted.model)
+    if wanted.version in withdrawn:
+        raise OperatorError(f"{wanted.model}@{wanted.version}: was withdrawn; want a version that was never published")
+    mine = await repository.read("releases", manifest_name(wanted.model, wanted.version))
     before = await earlier(repository, wanted.model, wanted.version)
     signature = signature_of(report)
     if before and not wanted.breaking and before[0].signature != signature:
@@ -173,8 +177,9 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
                 f"{wanted.model}@{wanted.version}: has a variant {variant.id} already; a version never changes"
             )
         return msgspec.structs.replace(there, variants=(*there.variants, variant)), before
-    least = max((each.min_counter for each in before), default=0)
-    counter = max((each.release_counter for each in before), default=0) + 1
+    were: list[Manifest | Span] = [*before, *withdrawn.below(wanted.version)]
+    least = max((each.min_counter for each in were), default=0)
+    counter = max((each.release_counter for each in were), default=0) + 1
     manifest = Manifest(
         format=FORMAT,
         name=wanted.model,
@@ -193,17 +198,9 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
 
 async def earlier(repository: Repository, model: str, version: int) -> list[Manifest]:
     """Manifests of the model's other versions below this one, the newest first."""
-    found = []
-    for name in await repository.names("releases"):
-        parts = name.split("/")
-        if parts[1] == model and int(parts[2]) < version:
-            found.append(int(parts[2]))
-    manifests = []
-    for each in sorted(found, reverse=True):
-        data = await repository.read("releases", manifest_name(model, each))
-        if data is not None:
-            manifests.append(parse_manifest(data))
-    return manifests
+    return [
+        await read_manifest(repository, model, each) for each in await versions_of(repository, model) if each < version
+    ]
 
 
 def signature_of(report: Mapping[str, Any]) -> SignatureDoc:

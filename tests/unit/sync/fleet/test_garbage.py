@@ -15,6 +15,7 @@ from sync.domain.deltas import FORMAT as DELTAS_FORMAT
 from sync.domain.digests import digest_of
 from sync.domain.errors import Conflict, HashMismatch, Missing, TrustError
 from sync.domain.layout import TIMESTAMP, deltas_name, manifest_name, rollout_name
+from sync.domain.ports import ReadStore
 from sync.domain.rollout import Candidate
 from sync.fleet.garbage import Garbage, find, sweep
 from sync.fleet.sign import Repository, Transaction
@@ -105,7 +106,7 @@ async def test_a_device_that_slept_while_it_polled_reads_on_for_as_long_as_was_p
     assert not await still_reads(*slow)
 
 
-async def still_reads(then: datetime, store: DirectoryStore, timestamp: bytes) -> bool:
+async def still_reads(then: datetime, store: ReadStore, timestamp: bytes) -> bool:
     """Whether all that a timestamp of an earlier day stands for can be had."""
     place = Path(store.name).with_name("earlier")
     shutil.rmtree(place, ignore_errors=True)
