@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import mimetypes
 import os
 import sys
@@ -22,7 +23,7 @@ import msgspec
 from edge.domain.layout import MODEL_FILES
 from sync.domain.deltas import Patch
 from sync.domain.digests import digest_of
-from sync.domain.errors import Missing, OperatorError
+from sync.domain.errors import DocumentError, Missing, OperatorError, StoreError, TrustError
 from sync.domain.layout import blob_path, deltas_name, manifest_name
 from sync.domain.ports import WriteStore
 from sync.domain.release import (
@@ -36,9 +37,12 @@ from sync.domain.release import (
     parse_manifest,
 )
 from sync.domain.withdrawn import Span
-from sync.fleet.patches import BASES, listed, make_patches
+from sync.fleet.patches import bases, listed, make_patches
+from sync.fleet.progress import Quiet
 from sync.fleet.sign import Repository, Transaction
-from sync.fleet.versions import read_manifest, read_withdrawn, versions_of
+from sync.fleet.versions import Use, read_manifest, read_uses, read_withdrawn, versions_of
+
+log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 600.0
 TFLITE = "application/vnd.edge.tflite"
@@ -78,10 +82,11 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
     contents = {
         path: await asyncio.to_thread((wanted.directory / path).read_bytes) for path in files_of(wanted.directory)
     }
-    made = await make_patches(store, wanted.variant, contents, before)
+    sources = bases(before, await _uses(repository))
+    made = await make_patches(store, wanted.variant, contents, sources)
     full = sum(map(len, contents.values()))
     published = Published(manifest, not dry_run, full, {"nothing": full})
-    for base in before[:BASES]:
+    for base in sources:
         published.fetched[str(base.version)] = _fetched(base, wanted.variant, manifest, made.patches)
     if dry_run:
         return published
@@ -97,6 +102,15 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
         if not await _is_there(store, blob_path(digest_of(data))):  # taken for garbage before it was signed
             await store.create(blob_path(digest_of(data)), data)
     return published
+
+
+async def _uses(repository: Repository) -> Sequence[Use]:
+    """None where they cannot be read: patches only save bytes."""
+    try:
+        return await read_uses(repository, Quiet())
+    except (StoreError, TrustError, DocumentError) as error:
+        log.warning("patches are made from the newest versions: what rollouts name cannot be read: %s", error.message)
+        return ()
 
 
 async def _is_there(store: WriteStore, path: str) -> bool:

@@ -9,9 +9,10 @@ import pytest
 
 from sync.domain.digests import digest_of
 from sync.domain.errors import OperatorError
-from sync.domain.layout import TIMESTAMP, blob_path, manifest_name
+from sync.domain.layout import TIMESTAMP, blob_path, manifest_name, rollout_name
 from sync.domain.ports import WriteStore
 from sync.domain.release import Manifest, parse_manifest
+from sync.domain.rollout import ModelRollout, Rollout, encode
 from sync.fleet.publish import Published, Wanted, publish
 from sync.fleet.verify import verify
 from sync.fleet.withdraw import withdraw
@@ -106,3 +107,16 @@ async def test_what_a_withdrawn_version_has_forbidden_stays_forbidden(operator: 
     found = await operator.manifest(3)
     assert found is not None
     assert (found.release_counter, found.min_counter) == (3, 0), "as if the later ones were still there"
+
+
+async def test_patches_are_made_from_what_rollouts_name_and_where_nobody_can_read_that_from_the_newest(
+    operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in (2, 3, 4):
+        await operator.publish(version)
+    stable = Rollout("edge-rollout/1", "g", 1, {"m": ModelRollout(1)})
+    await operator.world.publish("rollouts", rollout_name("g"), encode(stable))
+    assert list((await operator.publish(5)).fetched) == ["nothing", "1", "4", "3"]
+    await operator.world.publish("rollouts", rollout_name("g"), b"in a form of tomorrow")
+    assert list((await operator.publish(6)).fetched) == ["nothing", "5", "4", "3"]
+    assert "what rollouts name cannot be read" in caplog.text
