@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edge-sync publish models/detector/18 --name detector --version 18 --dry-run     what devices would fetch",
     ),
     "withdraw": (
-        "edge-sync withdraw detector 12 13               nobody can roll them out any more; gc frees their bytes",
+        "edge-sync withdraw detector 12 13                  nobody can roll them out any more; gc frees their bytes",
         "edge-sync withdraw detector --keep 5 --dry-run     all but five, of those that no rollout names",
     ),
     "rollout": (

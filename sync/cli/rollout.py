@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from sync.stores.catalog import writing_to
 
 F = TypeVar("F", bound=Callable[..., Any])
 PINS = "rollouts/pins/<bin>.json"
+MAX_P99_RATIO = 1e6
+"""What devices take."""
 
 
 @click.group()
@@ -77,6 +80,17 @@ def _change(
     return wait(work())
 
 
+def p99_ratio(text: str) -> float:
+    """Under 1 a version that is as fast as the old one would be rolled back everywhere."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if ratio != 0 and not 1 <= ratio <= MAX_P99_RATIO:
+        raise click.BadParameter(f"want 0, or 1 to {MAX_P99_RATIO:g}, got {text[:40]}")
+    return ratio
+
+
 async def _want_released(repository: Repository, model: str, version: int) -> None:
     if await repository.document("releases", manifest_name(model, version)) is None:
         raise Missing(f"{model}@{version}: is not released")
@@ -94,7 +108,7 @@ async def _want_released(repository: Repository, model: str, version: int) -> No
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
 @click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A share of failures above the old version's.")
 @click.option(
-    "--max-p99-ratio", type=click.FloatRange(min=0), help="Of a run's time to the old version's; 0: it is not judged."
+    "--max-p99-ratio", type=p99_ratio, help="Of a run's time to the old version's, 1 or more; 0: it is not judged."
 )
 @click.option(
     "--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile."

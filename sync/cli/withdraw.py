@@ -40,11 +40,7 @@ def withdraw(
     json: bool,
     quiet: bool,
 ) -> None:
-    """Take versions of the model NAME, and the patches from and to them, out of what is released.
-
-    Nothing goes that a rollout or a pin names. Devices that run such a version serve it on. A number is never used again.
-    `edge-sync gc` frees the bytes, when no slow device can be at them.
-    """
+    """Take versions of NAME that no rollout names out of what is released; devices that run them serve them on."""
     if bool(versions) == (keep is not None):
         raise click.UsageError("want either versions or --keep")
     show = shown(quiet=quiet or json)
