@@ -26,6 +26,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edge-sync publish build/tpu --name detector --version 17 --variant edgetpu --accel edgetpu --priority 30",
         "edge-sync publish models/detector/18 --name detector --version 18 --dry-run     what devices would fetch",
     ),
+    "withdraw": (
+        "edge-sync withdraw detector 12 13                  nobody can roll them out any more; gc frees their bytes",
+        "edge-sync withdraw detector --keep 5 --dry-run     all but five, of those that no rollout names",
+    ),
     "rollout": (
         "edge-sync rollout start detector 17 --group line-3 --percent 10     a tenth of the group",
         "edge-sync rollout start detector 17 --group line-3 --percent 50     half of it, that tenth included",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PINS = "rollouts/pins/<bin>.json"
 PIN_BINS = 256
 """What `pin_bin` may say: two hex digits."""
+MAX_P99_RATIO = 1e6
+"""What devices take."""
 
 
 @click.group()
@@ -68,7 +71,7 @@ def _change(
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
             if wants is not None:
-                await _published(repository, *wants)
+                await _want_released(repository, *wants)
             data = await repository.read("rollouts", rollout_name(group))
             after = change(parse_rollout(data) if data is not None else rollouts.empty(group))
             transaction = Transaction()
@@ -79,10 +82,20 @@ def _change(
     return wait(work())
 
 
-async def _published(repository: Repository, model: str, version: int) -> None:
-    """Raises Missing where nobody has released it."""
+def p99_ratio(text: str) -> float:
+    """Under 1 a version that is as fast as the old one would be rolled back everywhere."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if ratio != 0 and not 1 <= ratio <= MAX_P99_RATIO:
+        raise click.BadParameter(f"want 0, or 1 to {MAX_P99_RATIO:g}, got {text[:40]}")
+    return ratio
+
+
+async def _want_released(repository: Repository, model: str, version: int) -> None:
     if await repository.document("releases", manifest_name(model, version)) is None:
-        raise Missing(f"{model}@{version}: was never published")
+        raise Missing(f"{model}@{version}: is not released")
 
 
 @rollout.command()
@@ -97,7 +110,7 @@ async def _published(repository: Repository, model: str, version: int) -> None:
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
 @click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A share of failures above the old version's.")
 @click.option(
-    "--max-p99-ratio", type=click.FloatRange(min=0), help="Of a run's time to the old version's; 0: it is not judged."
+    "--max-p99-ratio", type=p99_ratio, help="Of a run's time to the old version's, 1 or more; 0: it is not judged."
 )
 @click.option(
     "--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile."
@@ -224,7 +237,7 @@ def _pin(
             repository = Repository(opened, ring(keys_dir, passphrase_file))
             await repository.open()
             if version is not None:
-                await _published(repository, model, version)
+                await _want_released(repository, model, version)
             path = PINS.replace("<bin>", pin_bin(device))
             data = await repository.read("rollouts", path)
             before: Pins | None = parse_pins(data) if data is not None else None

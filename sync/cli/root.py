@@ -30,6 +30,7 @@ NOT_FOUND, UNREACHABLE, FAILED_CHECK = 3, 4, 5
 GROUPS = {
     "keys": "sync.cli.keys",
     "publish": "sync.cli.publish",
+    "withdraw": "sync.cli.withdraw",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
     "refresh": "sync.cli.refresh",

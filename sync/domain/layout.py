@@ -32,6 +32,11 @@ def manifest_name(model: str, version: int) -> str:
     return f"models/{model}/{version}/manifest.json"
 
 
+def withdrawn_name(model: str) -> str:
+    """Where the versions would be, since the keys of releases may speak of nothing else."""
+    return f"models/{model}/withdrawn/manifest.json"
+
+
 def deltas_name(model: str, version: int) -> str:
     return f"models/{model}/{version}/deltas.json"
 

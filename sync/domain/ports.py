@@ -53,7 +53,10 @@ class WriteStore(ReadStore, Protocol):
     """Where a publisher writes."""
 
     async def create(self, path: str, data: bytes | Path) -> bool:
-        """Durably, unless it is there: then False, and nothing is changed. Raises Unreachable, Refused."""
+        """Durably, unless it is there: then False, and nothing is changed. Raises Unreachable, Refused.
+
+        What is there with the same bytes is as new to `walk` from now on, so that nobody takes it for garbage.
+        """
         ...
 
     async def tagged(self, path: str) -> tuple[bytes, str] | None:

@@ -14,10 +14,11 @@ from sync.domain.deltas import MAX_DOCUMENT_BYTES as MAX_DELTAS_BYTES
 from sync.domain.deltas import Deltas, parse_deltas
 from sync.domain.digests import Digest, digest_of
 from sync.domain.errors import DocumentError, HashMismatch, Refused
-from sync.domain.layout import manifest_name, rollout_name, target_path
+from sync.domain.layout import manifest_name, rollout_name, target_path, withdrawn_name
 from sync.domain.ports import ReadStore
 from sync.domain.release import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sync.domain.rollout import MAX_DOCUMENT_BYTES, Pins, Rollout, parse_pins, parse_rollout
+from sync.domain.withdrawn import Withdrawn, parse_withdrawn
 from sync.fleet.faults import Faults
 from sync.fleet.parallel import each
 from sync.fleet.progress import Progress
@@ -43,6 +44,7 @@ class Contents:
     deltas: dict[str, Deltas] = field(default_factory=dict)
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     pins: dict[str, Pins] = field(default_factory=dict)
+    withdrawn: dict[str, Withdrawn] = field(default_factory=dict)
     blobs: dict[Digest, Blob] = field(default_factory=dict)
 
     def take(self, name: str, data: bytes) -> None:
@@ -53,6 +55,9 @@ class Contents:
         elif parts[0] == "rollouts" and len(parts) == 2:
             self.rollouts[name] = document = parse_rollout(data)
             _of(name, rollout_name(document.group))
+        elif parts[0] == "models" and parts[2:] == ["withdrawn", "manifest.json"]:
+            self.withdrawn[name] = withdrawn = parse_withdrawn(data)
+            _of(name, withdrawn_name(withdrawn.name))
         elif parts[0] == "models" and parts[-1] == "manifest.json":
             self.manifests[name] = manifest = parse_manifest(data)
             _of(name, manifest_name(manifest.name, manifest.version))
@@ -132,6 +137,14 @@ def check_references(contents: Contents, faults: Faults) -> None:
         for device, wanted_by_model in pins.devices.items():
             for model, pin in wanted_by_model.items():
                 _released(contents, faults, f"{name}: {device}", model, {pin.version})
+    for name, manifest in contents.manifests.items():
+        gone = contents.withdrawn.get(withdrawn_name(manifest.name))
+        if gone is not None and manifest.version in gone:
+            faults.add(name, DocumentError(f"{name}: was withdrawn, and is released again"))
+    _check_deltas(contents, faults)
+
+
+def _check_deltas(contents: Contents, faults: Faults) -> None:
     for name, deltas in contents.deltas.items():
         model, version = name.split("/")[1:3]
         manifest = contents.manifests.get(f"models/{model}/{version}/manifest.json")

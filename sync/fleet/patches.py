@@ -1,4 +1,4 @@
-"""Patches of a version's files from the last versions' ones, where they are worth having.
+"""Patches of a version's files from those of earlier versions that devices have, where they are worth having.
 
 Rule 1: patches only save bytes: whatever hinders one, a base that is gone or damaged, a search that takes too long, is told
 in the log, and the version is published without it. Rule 2: a patch that is larger than WORTH of the file is not offered.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync.domain.deltas import MAX_DOCUMENT_BYTES, Deltas, Patch, encode_deltas, parse_deltas
@@ -19,9 +19,10 @@ from sync.domain.errors import DocumentError, StoreError
 from sync.domain.layout import blob_path
 from sync.domain.ports import ReadStore
 from sync.domain.release import File, Manifest
+from sync.fleet.versions import How, Use
 
 BASES = 3
-"""So many of the last versions get a patch."""
+"""From so many versions there is a patch."""
 WORTH = 0.7
 """Of the file's size."""
 MIN_FILE_BYTES = 4096
@@ -31,6 +32,10 @@ PATCHES_S = 900.0
 """For all the patches of a version; what is not begun by then is left out."""
 
 log = logging.getLogger(__name__)
+
+RANKS: Mapping[How, int] = {"stable": 0, "candidate": 1, "pinned": 2, "rolled back": 4}
+UNNAMED = 3
+"""Who was away for long may have any version; what is being rolled back nobody will have."""
 
 Make = Callable[[bytes, bytes], bytes | None]
 """old and new → a patch that is known to make the new one."""
@@ -44,20 +49,29 @@ class Made:
     blobs: tuple[bytes, ...] = ()
 
 
+def bases(before: Sequence[Manifest], uses: Iterable[Use]) -> Sequence[Manifest]:
+    """Of a model's versions `before`, the newest first, those to make patches from: what most devices run first."""
+    ranks: dict[tuple[str, int], int] = {}
+    for use in uses:
+        version = use.model, use.version
+        ranks[version] = min(RANKS[use.how], ranks.get(version, RANKS[use.how]))
+    return sorted(before, key=lambda each: ranks.get((each.name, each.version), UNNAMED))[:BASES]
+
+
 async def make_patches(
     store: ReadStore,
     variant: str,
     contents: Mapping[str, bytes],
-    before: Sequence[Manifest],
+    sources: Sequence[Manifest],
     *,
     make: Make | None = None,
     seconds: float = PATCHES_S,
 ) -> Made:
-    """Of the variant's files, `contents` by path, from the versions `before`, the newest first. `make`: None for ours."""
+    """Of the variant's files, `contents` by path, from the versions `sources`, in their order. `make`: None for ours."""
     make = make or _ours()
     end = time.monotonic() + seconds
     made: dict[tuple[str, Digest], tuple[Patch, bytes]] = {}
-    for base, path in ((base, path) for base in before[:BASES] for path in contents):
+    for base, path in ((base, path) for base in sources for path in contents):
         data = contents[path]
         source = _source(base, variant, path, data)
         if source is None or (path, source.digest) in made:

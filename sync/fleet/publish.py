@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import mimetypes
 import os
 import sys
@@ -22,7 +23,7 @@ import msgspec
 from edge.domain.layout import MODEL_FILES
 from sync.domain.deltas import Patch
 from sync.domain.digests import digest_of
-from sync.domain.errors import Missing, OperatorError
+from sync.domain.errors import DocumentError, Missing, OperatorError, StoreError, TrustError
 from sync.domain.layout import blob_path, deltas_name, manifest_name
 from sync.domain.ports import WriteStore
 from sync.domain.release import (
@@ -35,8 +36,13 @@ from sync.domain.release import (
     encode_manifest,
     parse_manifest,
 )
-from sync.fleet.patches import BASES, listed, make_patches
+from sync.domain.withdrawn import Span
+from sync.fleet.patches import bases, listed, make_patches
+from sync.fleet.progress import Quiet
 from sync.fleet.sign import Repository, Transaction
+from sync.fleet.versions import Use, read_manifest, read_uses, read_withdrawn, versions_of
+
+log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 600.0
 TFLITE = "application/vnd.edge.tflite"
@@ -76,10 +82,11 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
     contents = {
         path: await asyncio.to_thread((wanted.directory / path).read_bytes) for path in files_of(wanted.directory)
     }
-    made = await make_patches(store, wanted.variant, contents, before)
+    sources = bases(before, await _uses(repository))
+    made = await make_patches(store, wanted.variant, contents, sources)
     full = sum(map(len, contents.values()))
     published = Published(manifest, not dry_run, full, {"nothing": full})
-    for base in before[:BASES]:
+    for base in sources:
         published.fetched[str(base.version)] = _fetched(base, wanted.variant, manifest, made.patches)
     if dry_run:
         return published
@@ -95,6 +102,15 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
         if not await _is_there(store, blob_path(digest_of(data))):  # taken for garbage before it was signed
             await store.create(blob_path(digest_of(data)), data)
     return published
+
+
+async def _uses(repository: Repository) -> Sequence[Use]:
+    """None where they cannot be read: patches only save bytes."""
+    try:
+        return await read_uses(repository, Quiet())
+    except (StoreError, TrustError, DocumentError) as error:
+        log.warning("patches are made from the newest versions: what rollouts name cannot be read: %s", error.message)
+        return ()
 
 
 async def _is_there(store: WriteStore, path: str) -> bool:
@@ -150,8 +166,10 @@ def files_of(directory: Path) -> list[str]:
 
 async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, Any]) -> tuple[Manifest, list[Manifest]]:
     """Of the version with this variant, and those of the versions before it, the newest first."""
-    name = manifest_name(wanted.model, wanted.version)
-    mine = await repository.read("releases", name)
+    withdrawn = await read_withdrawn(repository, wanted.model)
+    if wanted.version in withdrawn:
+        raise OperatorError(f"{wanted.model}@{wanted.version}: was withdrawn; want a version that was never published")
+    mine = await repository.read("releases", manifest_name(wanted.model, wanted.version))
     before = await earlier(repository, wanted.model, wanted.version)
     signature = signature_of(report)
     if before and not wanted.breaking and before[0].signature != signature:
@@ -173,8 +191,9 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
                 f"{wanted.model}@{wanted.version}: has a variant {variant.id} already; a version never changes"
             )
         return msgspec.structs.replace(there, variants=(*there.variants, variant)), before
-    least = max((each.min_counter for each in before), default=0)
-    counter = max((each.release_counter for each in before), default=0) + 1
+    were: list[Manifest | Span] = [*before, *withdrawn.below(wanted.version)]
+    least = max((each.min_counter for each in were), default=0)
+    counter = max((each.release_counter for each in were), default=0) + 1
     manifest = Manifest(
         format=FORMAT,
         name=wanted.model,
@@ -193,17 +212,9 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
 
 async def earlier(repository: Repository, model: str, version: int) -> list[Manifest]:
     """Manifests of the model's other versions below this one, the newest first."""
-    found = []
-    for name in await repository.names("releases"):
-        parts = name.split("/")
-        if parts[1] == model and int(parts[2]) < version:
-            found.append(int(parts[2]))
-    manifests = []
-    for each in sorted(found, reverse=True):
-        data = await repository.read("releases", manifest_name(model, each))
-        if data is not None:
-            manifests.append(parse_manifest(data))
-    return manifests
+    return [
+        await read_manifest(repository, model, each) for each in await versions_of(repository, model) if each < version
+    ]
 
 
 def signature_of(report: Mapping[str, Any]) -> SignatureDoc:

@@ -4,7 +4,8 @@ Rule 1: who writes says what he expects: `If-None-Match: *` for what never chang
 does not compare is found out before the first write. Rule 2: a write whose answer was lost is tried again, and what is
 there then says whether it was ours. Rule 3: reads are plain HTTP at signed addresses, with its bounds and its refusals.
 Rule 4: messages have a status and a code, and nothing else of what the library says. Rule 5: an object goes up in one
-request: a read never sees a half, and nothing half-sent is left to pay for.
+request: a read never sees a half, and nothing half-sent is left to pay for. Rule 6: what is there already, and is wanted again,
+is put again: an object's time cannot be changed otherwise.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 """
@@ -96,10 +97,17 @@ class S3Store:
 
     async def create(self, path: str, data: bytes | Path) -> bool:
         """Raises Unreachable, Refused."""
-        return await self._write(path, data, "create") is not None
+        content = await self._content(path, data)
+        for _ in range(self._limits.attempts):
+            if await self._write(path, content, "create") is not None:
+                return True
+            if await self._renewed(path, content):
+                return False
+        return False  # others write it all the time
 
     async def swap(self, path: str, data: bytes, *, was: str | None) -> str:
         """Raises Conflict, Unreachable, Refused."""
+        self._bound(path, len(data))
         tag = await self._write(path, data, "create" if was is None else {"e_tag": was})
         if tag is None:
             raise Conflict(f"{self.name}: somebody else has written {path} meanwhile; nothing was changed")
@@ -152,11 +160,23 @@ class S3Store:
 
     # -- writing
 
-    async def _write(self, path: str, data: bytes | Path, mode: PutMode) -> str | None:
+    async def _renewed(self, path: str, content: bytes) -> bool:
+        """Put what is there once more, if it is this: who collects garbage goes by its time. False where it has gone meanwhile."""
+        try:
+            tag = await self._tag_of(path, content)
+        except Missing:
+            return False
+        if tag is None:
+            return True  # it is another's, and stays
+        try:
+            return await self._write(path, content, {"e_tag": tag}) is not None
+        except Conflict:
+            return False
+
+    async def _write(self, path: str, content: bytes, mode: PutMode) -> str | None:
         """The object's tag; None where the bucket has another than `mode` expects, and nothing was changed."""
         key = self._key(path)
         await self._prove()
-        content = await self._content(path, data)
         doubtful = False
         for attempt in range(self._limits.attempts):
             if attempt:
@@ -165,9 +185,9 @@ class S3Store:
                 return await self._put(key, content, mode)
             except Failed as failure:
                 problem = failure
-            if problem.compared:
+            if problem.compared(tag=mode != "create"):
                 # It may be ours: an attempt that arrived, and whose answer did not.
-                tag = await self._tag_of(path, content) if doubtful else None
+                tag = await self._tag_if(path, content) if doubtful else None
                 if tag is None and doubtful and mode != "create":
                     raise Conflict(
                         f"{self.name}: somebody else has written {path} meanwhile; ours may have been there before"
@@ -176,7 +196,7 @@ class S3Store:
             if not problem.passing:
                 raise problem.told() from None
             doubtful = doubtful or problem.doubtful
-        if doubtful and (tag := await self._tag_of(path, content)) is not None:
+        if doubtful and (tag := await self._tag_if(path, content)) is not None:
             return tag
         raise problem.told("; nobody knows whether it was written" if doubtful else "") from None
 
@@ -203,14 +223,20 @@ class S3Store:
         if size > self._limits.object_bytes:
             raise Refused(f"{self.name}/{path}: want at most {self._limits.object_bytes} bytes, got {size}")
 
-    async def _tag_of(self, path: str, content: bytes) -> str | None:
-        """The tag of what is there, if it is this. Raises Unreachable, Refused."""
+    async def _tag_if(self, path: str, content: bytes) -> str | None:
+        """As `_tag_of`; None where nothing is there."""
         try:
-            part = await self.get_part(path, start=0, etag="")
+            return await self._tag_of(path, content)
         except Missing:
             return None
+
+    async def _tag_of(self, path: str, content: bytes) -> str | None:
+        """The tag of what is there, if it is this. Raises Missing, Unreachable, Refused."""
+        part = await self.get_part(path, start=0, etag="")
         got, size = hashlib.sha256(), 0
         try:
+            if part.etag == f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"':
+                return part.etag  # most buckets' tags; who could forge one may write what he likes
             async for chunk in part.chunks:
                 got.update(chunk)
                 size += len(chunk)
@@ -245,7 +271,7 @@ class S3Store:
                 return False
             except Failed as failure:
                 problem = failure
-            if problem.compared:
+            if problem.compared(tag=mode != "create"):
                 return True
             if not problem.passing:
                 break

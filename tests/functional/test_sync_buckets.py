@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sync.domain.errors import Conflict, SyncError
-from sync.domain.layout import TIMESTAMP, manifest_name, rollout_name
+from sync.domain.digests import digest_of
+from sync.domain.errors import Conflict, Missing, SyncError
+from sync.domain.layout import TIMESTAMP, blob_path, manifest_name, rollout_name
 from sync.domain.rollout import encode, parse_rollout
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.rollouts import empty, settings
@@ -221,3 +222,31 @@ async def test_a_publisher_killed_in_any_of_his_writes_leaves_the_old_state_or_t
         killed += 1
         assert not models or models["m"].candidate is not None
     assert killed > 3
+
+
+async def test_what_is_withdrawn_from_a_bucket_gc_frees_and_nothing_else(fleet: Fleet) -> None:
+    await fleet.run("keys", "init", "--root", str(fleet.path / "root.json"))
+    models = {version: picking((10.0 * version, 1.0)) for version in (1, 2, 3)}
+    for version, model in models.items():
+        await fleet.publish(version, model)
+    await fleet.run("rollout", "start", "m", "3", "--group", GROUP)
+    async with fleet.device("device") as device:
+        await device.documents.refresh()
+        assert await device.takes("m", 1) == {"model.tflite": models[1]}
+        told = await fleet.run("withdraw", "m", "--keep", "1", "--quiet")
+        assert told.startswith("m@1: is withdrawn\nm: `edge-sync gc` frees ")
+        store = fleet.store()
+        for days in (40, 20):
+            paths = [path async for path, _, _ in store.walk("")]
+            for path in paths:
+                fleet.buckets.age(fleet.bucket, f"fleet/one/{path}", days * 86400)
+            await fleet.run("refresh")
+        await fleet.run("gc", "--quiet")
+        left = {path async for path, _, _ in store.walk("blobs")}
+        await store.close()
+        assert left == {blob_path(digest_of(model)) for version, model in models.items() if version != 1}
+        await fleet.run("verify", fleet.url, "--root", str(fleet.path / "root.json"), "--quiet")
+        await device.documents.refresh()
+        with pytest.raises(Missing):
+            await device.takes("m", 1)
+        assert await device.takes("m", 2) == {"model.tflite": models[2]}

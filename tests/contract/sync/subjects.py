@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,18 @@ class Subject:
     reader: ReadStore
     writer: WriteStore
     path: Path
+    buckets: Buckets
+
+    def age(self, path: str, seconds: float) -> None:
+        """The object was written so much earlier."""
+        if isinstance(self.writer, MemoryStore):
+            self.writer.times[path] -= seconds
+        elif isinstance(self.writer, DirectoryStore):
+            file = self.path / "store" / path
+            os.utime(file, (file.stat().st_mtime - seconds,) * 2)
+        else:
+            bucket, _, prefix = self.writer.name.removeprefix("s3://").partition("/")
+            self.buckets.age(bucket, f"{prefix}/{path}", seconds)
 
 
 @asynccontextmanager
@@ -39,7 +52,7 @@ async def subject(kind: str, path: Path, buckets: Buckets) -> AsyncIterator[Subj
         (path / "store").mkdir()
         async with static(path / "store") as url:
             reader = HttpStore(url, limits=QUICK.http)
-            yield Subject(kind, reader, DirectoryStore(path / "store"), path)
+            yield Subject(kind, reader, DirectoryStore(path / "store"), path, buckets)
             await reader.close()
         return
     store: WriteStore
@@ -47,13 +60,13 @@ async def subject(kind: str, path: Path, buckets: Buckets) -> AsyncIterator[Subj
         store = MemoryStore()
     elif kind == "condensed":
         directory = DirectoryStore(path / "store")
-        yield Subject(kind, CondensedReads(directory), CondensedWrites(directory), path)
+        yield Subject(kind, CondensedReads(directory), CondensedWrites(directory), path, buckets)
         return
     elif kind == "directory":
         store = DirectoryStore(path / "store")
     else:
         store = s3(buckets)
-    yield Subject(kind, store, store, path)
+    yield Subject(kind, store, store, path, buckets)
     await store.close()
 
 

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -37,7 +38,7 @@ class Buckets:
     """`behave(method, path)` names what is done to a request; "" for nothing. `asked`: (method, path, headers) of each.
     `working`: requests under way.
 
-    `503:SlowDown`: a status with S3's code, and nothing is done; `lost`: it is done, and the connection cut; `cut`: the same
+    `503:SlowDown`: a status with S3's code, `307:http://…` one with an address, and nothing is done; `lost`: it is done, and the connection cut; `cut`: the same
     with nothing done; `blind`: it is done whatever its conditions are; `hang`: it is done when `release` is set, and the
     connection cut; `drop`: the same with nothing done.
     """
@@ -88,6 +89,17 @@ class Buckets:
         """Without a request."""
         s3_backends[ACCOUNT]["aws"].put_object(bucket, key, data)
 
+    def remove(self, bucket: str, key: str) -> None:
+        """Without a request."""
+        s3_backends[ACCOUNT]["aws"].delete_object(bucket, key)
+
+    def age(self, bucket: str, key: str, seconds: float, *, tag: str = "") -> None:
+        """The object was written so much earlier. tag: that it has from now on, in place of its content's digest."""
+        found = s3_backends[ACCOUNT]["aws"].get_object(bucket, key)
+        assert found is not None
+        found.last_modified -= timedelta(seconds=seconds)
+        found._etag = tag or found._etag
+
     def count(self, method: str) -> int:
         return sum(each[0] == method for each in self.asked)
 
@@ -119,7 +131,8 @@ class Buckets:
         if unsigned and self.check_signatures and not what.isdigit():
             what, code = "403", "SignatureDoesNotMatch"
         if what.isdigit():
-            start_response(f"{what} No", [("Content-Type", "application/xml"), ("Retry-After", "7")])
+            known = [("Content-Type", "application/xml"), ("Retry-After", "7")]
+            start_response(f"{what} No", [*known, *([("Location", code)] if "/" in code else [])])
             return [_ERROR.format(code, SECRET).encode()]
         with self._one:
             done = b"".join(self._moto(environ, start_response)) if what not in ("cut", "drop") else b""

@@ -1,21 +1,25 @@
-"""A store in a directory whose writer dies before the write after so many. `written`: paths, in order."""
+"""A store whose writer dies before the write after so many. `written`: paths, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from sync.domain.ports import WriteStore
 from sync.stores.directory import DirectoryStore
 from tests.fakes.sync.store import Died
 
 
 class MortalStore:
-    """`WriteStore`. after: awaited after every write, with its path."""
+    """`WriteStore`. store: or a directory of one. after: awaited after every write, with its path."""
 
     def __init__(
-        self, directory: Path, writes_left: int | None = None, after: Callable[[str], Awaitable[None]] | None = None
+        self,
+        store: WriteStore | Path,
+        writes_left: int | None = None,
+        after: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        self._store = DirectoryStore(directory)
+        self._store: WriteStore = DirectoryStore(store) if isinstance(store, Path) else store
         self._left, self._after = writes_left, after
         self.written: list[str] = []
         self.name = self._store.name

@@ -1,13 +1,14 @@
 """A store in memory that keeps the promises of `WriteStore`, until a test breaks them.
 
 `objects` is the store itself: path → bytes, to be read and tampered with. `asked`: (path, bytes answered) of every read;
-a path that is not there answers 0 bytes. `writes_left`: the publisher dies before the write after these.
+a path that is not there answers 0 bytes. `times`: when each was written, seconds since the epoch. `writes_left`: the publisher dies before the write after these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class MemoryStore:
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects = {} if objects is None else objects
+        self.times: dict[str, float] = {}
         self.asked: list[tuple[str, int]] = []
         self.written: list[str] = []
         self.writes_left: int | None = None
@@ -56,6 +58,7 @@ class MemoryStore:
 
     async def create(self, path: str, data: bytes | Path) -> bool:
         self._one_write(path)
+        self.times[path] = time.time()
         if path in self.objects:
             return False
         self.objects[path] = data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes)
@@ -72,12 +75,13 @@ class MemoryStore:
         if (None if before is None else _tag(before)) != was:
             raise Conflict(f"{path}: somebody else has written it")
         self.objects[path] = data
+        self.times[path] = time.time()
         return _tag(data)
 
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
         for path, data in sorted(self.objects.items()):
             if not prefix or path.startswith(f"{prefix.strip('/')}/"):
-                yield path, len(data), 0.0
+                yield path, len(data), self.times.get(path, 0.0)
 
     async def delete(self, path: str) -> None:
         self._one_write(path)

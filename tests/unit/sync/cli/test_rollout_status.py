@@ -118,7 +118,7 @@ def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:
 def test_a_pin_to_a_version_that_was_never_published_is_refused(shop: Shop) -> None:
     keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3")
     said = edge_sync("rollout", "pin", "cam-1", "detector", "9", *keys)
-    assert (said.code, said.errors) == (3, "edge-sync: detector@9: was never published\n")
+    assert (said.code, said.errors) == (3, "edge-sync: detector@9: is not released\n")
     said = edge_sync("verify", shop.directory, "--root", shop.path / "root.json", "--no-blobs")
     assert "cam-1" not in said.out, "no device was told to want it"
 

@@ -26,10 +26,10 @@ MODEL, GROUP = "detector", "line-3"
 class Shop:
     """`now` is the operator's clock. `stopped`: seconds since the epoch that all files get as their time, None for real."""
 
-    def __init__(self, path: Path, now: datetime = NOW) -> None:
+    def __init__(self, path: Path, now: datetime = NOW, store: WriteStore | None = None) -> None:
         self.path, self.now = path, now
         self.directory = path / "store"
-        self.store: WriteStore = DirectoryStore(self.directory)
+        self.store: WriteStore = store or DirectoryStore(self.directory)
         self.keys = KeyRing(path / "keys")
         self.root = b""
 
@@ -49,8 +49,8 @@ class Shop:
     def pins_name(self) -> str:
         return f"rollouts/pins/{pin_bin('cam-1')}.json"
 
-    def repository(self) -> Repository:
-        return Repository(self.store, self.keys, now=lambda: self.now)
+    def repository(self, store: WriteStore | None = None) -> Repository:
+        return Repository(store or self.store, self.keys, now=lambda: self.now)
 
     async def sign(self, role: str, name: str, data: bytes | None) -> None:
         repository = self.repository()
@@ -69,10 +69,12 @@ class Shop:
         await repository.open()
         await repository.rotate(role)
 
-    async def release(self, version: int, data: bytes, *, patch: bytes | None = None, base: bytes = OLD) -> None:
+    async def release(
+        self, version: int, data: bytes, *, patch: bytes | None = None, base: bytes = OLD, min_counter: int = 0
+    ) -> None:
         await self.put_blob(data)
         file = File("model.tflite", digest_of(data), len(data))
-        manifest = Manifest(FORMAT, MODEL, version, version, (Variant("cpu", (file,)),))
+        manifest = Manifest(FORMAT, MODEL, version, version, (Variant("cpu", (file,)),), min_counter)
         await self.sign("releases", manifest_name(MODEL, version), encode_manifest(manifest))
         if patch is not None:
             await self.put_blob(patch)

@@ -1,4 +1,4 @@
-"""Patches are made of the last versions' files where they save something, and hinder no publishing where they do not."""
+"""Patches are made of files that devices have where they save something, and hinder no publishing where they do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sync.domain.deltas import MAX_DOCUMENT_BYTES, Deltas, Patch, encode_deltas,
 from sync.domain.digests import digest_of
 from sync.domain.layout import blob_path
 from sync.domain.release import FORMAT, File, Manifest, Variant
-from sync.fleet.patches import Made, listed, make_patches
+from sync.fleet.patches import Made, bases, listed, make_patches
+from sync.fleet.versions import How, Use
 from tests.fakes.sync.store import MemoryStore
 
 OLD, NEW = b"old" * 3000, b"new" * 3000
@@ -44,6 +45,31 @@ async def made(
     return await make_patches(store, "cpu", {PATH: NEW} if contents is None else contents, before, make=maker)
 
 
+@pytest.mark.parametrize(
+    ("uses", "chosen"),
+    [
+        ([], [9, 8, 7]),
+        ([("stable", 2)], [2, 9, 8]),
+        ([("pinned", 1), ("candidate", 3), ("stable", 2)], [2, 3, 1]),
+        ([("stable", 1), ("stable", 2), ("stable", 3), ("stable", 4), ("candidate", 9)], [4, 3, 2]),
+        ([("rolled back", 9)], [8, 7, 6]),
+        ([("rolled back", 9), ("stable", 9)], [9, 8, 7]),
+        ([("stable", 12)], [9, 8, 7]),
+    ],
+)
+def test_what_devices_run_gets_one_first_then_the_newest_and_last_what_is_rolled_back(
+    uses: list[tuple[How, int]], chosen: list[int]
+) -> None:
+    before = [manifest(version, model=OLD) for version in range(9, 0, -1)]
+    named = [*(Use("m", version, how, "g") for how, version in uses), Use("another", 1, "stable", "g")]
+    assert [each.version for each in bases(before, named)] == chosen
+
+
+def test_where_there_is_nothing_else_what_is_rolled_back_gets_one_too() -> None:
+    before = [manifest(2, model=OLD), manifest(1, model=OLD)]
+    assert [each.version for each in bases(before, [Use("m", 2, "rolled back", "g")])] == [1, 2]
+
+
 async def test_a_patch_says_what_it_makes_of_what() -> None:
     got = await made(store_with(OLD), Maker(), manifest(1, model=OLD))
     assert got.patches == (Patch("cpu", PATH, digest_of(OLD), digest_of(NEW), digest_of(b"p" * 100), 100),)
@@ -55,11 +81,11 @@ async def test_a_patch_that_saves_too_little_is_not_offered(size: int | None, of
     assert bool((await made(store_with(OLD), Maker(size), manifest(1, model=OLD))).patches) is offered
 
 
-async def test_the_last_three_versions_get_one_and_the_same_file_no_second_one() -> None:
+async def test_every_version_gets_one_in_its_turn_and_the_same_file_no_second_one() -> None:
     blobs = [b"%d" % at * 5000 for at in range(5)]
     maker = Maker()
-    await made(store_with(*blobs), maker, *(manifest(at, model=blobs[at]) for at in (4, 3, 2, 1)))
-    assert [old for old, _ in maker.asked] == [blobs[4], blobs[3], blobs[2]]
+    await made(store_with(*blobs), maker, *(manifest(at, model=blobs[at]) for at in (4, 2, 3)))
+    assert [old for old, _ in maker.asked] == [blobs[4], blobs[2], blobs[3]]
     again = Maker()
     await made(store_with(OLD), again, manifest(2, model=OLD), manifest(1, model=OLD))
     assert again.asked == [(OLD, NEW)]

@@ -15,6 +15,7 @@ from aiohttp.test_utils import unused_port
 
 from sync.domain.digests import digest_of
 from sync.domain.layout import manifest_name, rollout_name
+from sync.domain.ports import WriteStore
 from sync.domain.release import FORMAT, File, Manifest, SignatureDoc, TensorDoc, Variant, encode_manifest
 from sync.domain.rollout import FORMAT as ROLLOUT_FORMAT
 from sync.domain.rollout import Candidate, ModelRollout, Rollout, encode
@@ -67,8 +68,8 @@ class Origin:
 class Published(World):
     """As `edge-sync` publishes."""
 
-    def repository(self, keys: KeyRing | None = None) -> Repository:
-        return Repository(CondensedWrites(self.store), keys or self.keys, now=lambda: self.now)
+    def repository(self, keys: KeyRing | None = None, store: WriteStore | None = None) -> Repository:
+        return Repository(CondensedWrites(store or self.store), keys or self.keys, now=lambda: self.now)
 
 
 @pytest.fixture

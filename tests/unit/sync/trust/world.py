@@ -11,7 +11,7 @@ import pytest
 from sync.agent.files import OsFiles
 from sync.domain.errors import Reason, TrustError
 from sync.domain.layout import TIMESTAMP
-from sync.domain.ports import Files
+from sync.domain.ports import Files, WriteStore
 from sync.fleet.keys import ROLES, KeyRing
 from sync.fleet.sign import Repository, Transaction
 from sync.trust.client import TrustClient
@@ -48,11 +48,11 @@ class World:
             self.keys.make(role)
         self.root = await self.repository().create(bins=bins or {})
 
-    def repository(self, keys: KeyRing | None = None) -> Repository:
-        return Repository(self.store, keys or self.keys, now=lambda: self.now)
+    def repository(self, keys: KeyRing | None = None, store: WriteStore | None = None) -> Repository:
+        return Repository(store or self.store, keys or self.keys, now=lambda: self.now)
 
-    async def opened(self, keys: KeyRing | None = None) -> Repository:
-        repository = self.repository(keys)
+    async def opened(self, keys: KeyRing | None = None, store: WriteStore | None = None) -> Repository:
+        repository = self.repository(keys, store)
         await repository.open(self.root)
         return repository
 
