@@ -2,7 +2,8 @@
 
 Rule 1: a report is made of the journal; that it cannot be delivered changes nothing but the outbox. Rule 2: the outbox is a
 ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half, and
-never with a bit that flipped: one that is damaged here is dropped.
+never with a bit that flipped: one that is damaged here is dropped. Rule 4: a report that the collector refuses for ever is
+dropped too, for it would hold up all that come after it; it is logged, counted, and the count outlives the process.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from sync.agent.planner import Device
 from sync.domain.durable import replace_durably
-from sync.domain.errors import DiskError, StoreError
+from sync.domain.errors import DiskError, Rejected, StoreError
 from sync.domain.journal import Journal, ModelState
 from sync.domain.ports import Files
 from sync.domain.report import ModelReport, Report, Transfer, encode_report
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 
 MAX_OUTBOX = 200
 
+NOTE = "refused"
+"""The file's name beside the reports."""
+
 _NAME = re.compile(r"[0-9]{12,}\.json\Z", re.ASCII)
 
 
@@ -34,7 +40,7 @@ class Delivery(Protocol):
     """Where reports go."""
 
     async def deliver(self, report: bytes) -> None:
-        """Returns when it was taken. Raises StoreError."""
+        """Returns when it was taken. Raises StoreError: Rejected for a report that would never be taken."""
         ...
 
 
@@ -49,6 +55,14 @@ class Surroundings:
     mem_avail: int = 0
     agent: str = ""
     edge: str = ""
+
+
+class RefusedReports(msgspec.Struct, frozen=True):
+    """Reports that the collector refused for ever, since the outbox was made. `seq`, `why`: the last one's."""
+
+    count: int = 0
+    seq: int = 0
+    why: str = ""
 
 
 class Outbox:
@@ -78,11 +92,34 @@ class Outbox:
                 self.taken(seq)
         return None
 
-    def taken(self, seq: int) -> None:
+    def taken(self, seq: int) -> bool:
+        """Whether it is gone."""
         try:
             self._files.remove(self._path(seq))
         except OSError as error:
             log.warning("report %d stays in the outbox: %s", seq, error)
+            return False
+        return True
+
+    def drop(self, seq: int, why: str) -> bool:
+        """It will never be taken: it goes, and is counted. Whether it is gone."""
+        log.error("report %d is dropped, for it is refused for ever: %s", seq, why)
+        note = RefusedReports(self.refused().count + 1, seq, why)
+        try:
+            replace_durably(self._files, self._directory / NOTE, seal(msgspec.json.encode(note)))
+        except DiskError as error:
+            log.warning("that it was dropped is not counted: %s", error.message)
+        return self.taken(seq)
+
+    def refused(self) -> RefusedReports:
+        """None of them where nothing can be read of any."""
+        try:
+            if self._files.size(self._directory / NOTE) is None:
+                return RefusedReports()
+            return msgspec.json.decode(unsealed(self._files.read(self._directory / NOTE)), type=RefusedReports)
+        except (OSError, ValueError) as error:
+            log.warning("how many reports were refused is not known: %s", error)
+            return RefusedReports()
 
     def __len__(self) -> int:
         return len(self._names())
@@ -171,8 +208,13 @@ class Reporter:
             seq, report = oldest
             try:
                 await self._delivery.deliver(report)
+            except Rejected as error:
+                gone = await asyncio.to_thread(self._outbox.drop, seq, error.message)
             except StoreError as error:
                 log.warning("report %d waits: %s", seq, error.message)
                 return False
-            await asyncio.to_thread(self._outbox.taken, seq)
+            else:
+                gone = await asyncio.to_thread(self._outbox.taken, seq)
+            if not gone:  # it would be brought again at once, and again
+                return False
         return True

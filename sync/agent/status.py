@@ -12,6 +12,8 @@ from datetime import tzinfo
 
 import msgspec
 
+from sync.agent.around import of_reports
+from sync.agent.reporter import RefusedReports
 from sync.agent.witness import version_of
 from sync.agent.words import amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
@@ -35,6 +37,7 @@ class View:
     server: ServerHealth | str = ""
     here: Mapping[str, int] = field(default_factory=dict)
     waiting_reports: int = 0
+    refused_reports: RefusedReports = field(default_factory=RefusedReports)
     zone: tzinfo | None = None
 
 
@@ -66,6 +69,7 @@ class Told(msgspec.Struct, frozen=True):
     signed_until: float
     problem: Trouble | None
     waiting_reports: int
+    refused_reports: RefusedReports
     server: str
     models: Mapping[str, ModelTold]
 
@@ -81,6 +85,7 @@ def tell(view: View) -> Told:
         signed_until=situation.signed_until,
         problem=situation.problem,
         waiting_reports=view.waiting_reports,
+        refused_reports=view.refused_reports,
         server=f"answers (edge {view.server.version})" if isinstance(view.server, ServerHealth) else view.server,
         models={name: _model(name, view, situation) for name in sorted(names)},
     )
@@ -88,8 +93,7 @@ def tell(view: View) -> Told:
 
 def as_text(told: Told) -> str:
     lines = [f"agent   {told.agent}", f"server  {told.server}"]
-    if told.waiting_reports:
-        lines.append(f"reports {told.waiting_reports} wait to be sent")
+    lines += of_reports(told.waiting_reports, told.refused_reports)
     for name, model in told.models.items():
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
         unknown = "nothing" if told.polled_at else "not known yet"

@@ -44,6 +44,7 @@ async def ask_server(config: Config) -> ServerHealth | str:
 def _look(files: Files, places: Places, server: ServerHealth | str) -> View:
     journal: Journal = JournalFile(files, places.journal, places.models_dir).peek()
     situation = read_situation(files, places.situation)
+    outbox = Outbox(files, places.state_dir / "outbox")
     candidates = {name: state.candidate for name, state in journal.models.items() if state.candidate is not None}
     return View(
         journal=journal,
@@ -52,7 +53,8 @@ def _look(files: Files, places: Places, server: ServerHealth | str) -> View:
         running=situation is not None and is_running(situation.process),
         server=server,
         here={name: bytes_here(files, places, release) for name, release in candidates.items()},
-        waiting_reports=len(Outbox(files, places.state_dir / "outbox")),
+        waiting_reports=len(outbox),
+        refused_reports=outbox.refused(),
     )
 
 

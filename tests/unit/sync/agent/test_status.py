@@ -9,6 +9,7 @@ from itertools import product
 import msgspec
 import pytest
 
+from sync.agent.reporter import RefusedReports
 from sync.agent.status import PHASES, ModelTold, View, as_text, tell
 from sync.agent.words import REASONS, because, lasting, moment, words_of
 from sync.domain.errors import Reason
@@ -146,6 +147,17 @@ def test_a_server_that_does_not_answer_is_said_in_its_words() -> None:
     )
     assert told_.server == "admin.sock: no such file"
     assert "admin.sock: no such file" in told_.models["m"].why
+
+
+def test_reports_that_were_refused_are_counted_with_why_the_last_one_was() -> None:
+    def lines(count: int) -> list[str]:
+        refused = RefusedReports(count, 7, "want 2xx, got 400")
+        text = as_text(tell(View(Journal(), NOW, waiting_reports=2, refused_reports=refused)))
+        return [line for line in text.splitlines() if line.startswith("reports")]
+
+    assert lines(0) == ["reports 2 wait to be sent"]
+    assert lines(1)[1] == "reports 1 was refused for ever, and dropped: number 7: want 2xx, got 400"
+    assert "3 were refused for ever, and dropped; the last is number 7: want 2xx" in lines(3)[1]
 
 
 def test_an_empty_device_says_so() -> None:
