@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,11 +71,14 @@ class Outbox:
 
     def __init__(self, files: Files, directory: Path) -> None:
         self._files, self._directory = files, directory
+        self._changing = threading.Lock()
 
     def put(self, seq: int, report: bytes) -> None:
+        """In the place of what waits under the same number."""
         try:
             self._files.make(self._directory)
-            replace_durably(self._files, self._path(seq), seal(report))
+            with self._changing:
+                replace_durably(self._files, self._path(seq), seal(report))
             for name in self._names()[:-MAX_OUTBOX]:
                 self._files.remove(self._directory / name)
         except (OSError, DiskError) as error:
@@ -92,16 +96,20 @@ class Outbox:
                 self.taken(seq)
         return None
 
-    def taken(self, seq: int) -> bool:
-        """Whether it is gone."""
+    def taken(self, seq: int, report: bytes | None = None) -> bool:
+        """Whether it is gone. Where another than `report` was put in its place meanwhile, that one stays."""
         try:
-            self._files.remove(self._path(seq))
+            with self._changing:
+                if report is None or self._files.read(self._path(seq)) == seal(report):
+                    self._files.remove(self._path(seq))
+        except FileNotFoundError:
+            return True
         except OSError as error:
             log.warning("report %d stays in the outbox: %s", seq, error)
             return False
         return True
 
-    def drop(self, seq: int, why: str) -> bool:
+    def drop(self, seq: int, report: bytes, why: str) -> bool:
         """It will never be taken: it goes, and is counted. Whether it is gone."""
         log.error("report %d is dropped, for it is refused for ever: %s", seq, why)
         note = RefusedReports(self.refused().count + 1, seq, why)
@@ -109,7 +117,7 @@ class Outbox:
             replace_durably(self._files, self._directory / NOTE, seal(msgspec.json.encode(note)))
         except DiskError as error:
             log.warning("that it was dropped is not counted: %s", error.message)
-        return self.taken(seq)
+        return self.taken(seq, report)
 
     def refused(self) -> RefusedReports:
         """None of them where nothing can be read of any."""
@@ -209,12 +217,12 @@ class Reporter:
             try:
                 await self._delivery.deliver(report)
             except Rejected as error:
-                gone = await asyncio.to_thread(self._outbox.drop, seq, error.message)
+                gone = await asyncio.to_thread(self._outbox.drop, seq, report, error.message)
             except StoreError as error:
                 log.warning("report %d waits: %s", seq, error.message)
                 return False
             else:
-                gone = await asyncio.to_thread(self._outbox.taken, seq)
+                gone = await asyncio.to_thread(self._outbox.taken, seq, report)
             if not gone:  # it would be brought again at once, and again
                 return False
         return True

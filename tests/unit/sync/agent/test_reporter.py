@@ -147,3 +147,21 @@ async def test_a_report_that_cannot_be_removed_is_not_brought_again_and_again() 
     never = Never()
     assert not await Reporter(filled(2, Stuck()), never).flush()
     assert never.asked == 1
+
+
+async def test_a_later_report_of_the_same_number_is_not_lost_while_the_earlier_one_is_on_its_way() -> None:
+    outbox = filled(1)
+
+    class Slow:
+        def __init__(self) -> None:
+            self.got: list[bytes] = []
+
+        async def deliver(self, report: bytes) -> None:
+            if not self.got:
+                outbox.put(1, b'{"seq":1,"later":true}')
+            self.got.append(report)
+
+    slow = Slow()
+    assert await Reporter(outbox, slow).flush()
+    assert slow.got == [b'{"seq":1}', b'{"seq":1,"later":true}']
+    assert len(outbox) == 0
