@@ -9,10 +9,10 @@ import msgspec
 
 from sync.cli.units import say_duration
 from sync.domain.rollout import ModelRollout, Rollout
-from sync.fleet.standing import UNDER_WAY, Course, Standing, Straggler, Where
+from sync.fleet.standing import UNDER_WAY, Course, Standing, Straggler, Unable, Where
 
 MAX_SHOWN = 20
-"""Stragglers of a version that are named for people; JSON has them all."""
+"""Stragglers of a version, and devices that cannot take it, that are named for people; JSON has them all."""
 
 
 def words(document: Rollout, found: Standing | None, silent_s: float) -> list[str]:
@@ -35,6 +35,7 @@ def words(document: Rollout, found: Standing | None, silent_s: float) -> list[st
             runs = sorted(standing.running.items(), key=lambda item: -1 if item[0] is None else item[0], reverse=True)
             told = ", ".join(f"{'nothing' if version is None else version}: {count}" for version, count in runs)
             lines.append(f"  running {told}" + (f"; pinned: {standing.pinned}" if standing.pinned else ""))
+        lines += _unable(standing.unable, "cannot take its pin") if standing is not None else ()
     return lines
 
 
@@ -64,9 +65,19 @@ def _course(course: Course | None) -> Iterator[str]:
             yield f"    {where.value.replace('_', ' '):13}{count:>6}" + _reasons(why)
     if course.held:
         yield f"    held up by {_reasons(course.held).strip()}"
+    if course.refused:
+        yield f"    not to be taken by {_devices(len(course.unable))}:{_reasons(course.refused)[1:]}"
+    yield from _unable(course.unable, "cannot take it")
     for one in course.stragglers[:MAX_SHOWN]:
         yield f"    straggler: {_straggler(one)}"
     if (more := len(course.stragglers) - MAX_SHOWN) > 0:
+        yield f"    and {more} more"
+
+
+def _unable(devices: list[Unable], text: str) -> Iterator[str]:
+    for one in devices[:MAX_SHOWN]:
+        yield f"    {text}: {one.device}: {one.why}" + (f" ({one.detail})" if one.detail else "")
+    if (more := len(devices) - MAX_SHOWN) > 0:
         yield f"    and {more} more"
 
 
@@ -94,6 +105,7 @@ def as_json(document: Rollout, found: Standing | None) -> dict[str, object]:
                 "candidate": _course_as_json(one.candidate),
                 "stable": _course_as_json(one.stable),
                 "pinned": one.pinned,
+                "unable": [each._asdict() for each in one.unable],
                 "running": {"none" if version is None else str(version): n for version, n in one.running.items()},
             }
             for name, one in found.models.items()
@@ -112,6 +124,8 @@ def _course_as_json(course: Course | None) -> dict[str, object] | None:
         "under_way": sum(course.where[where] for where in UNDER_WAY),
         "failed": dict(course.failed),
         "held": dict(course.held),
+        "refused": dict(course.refused),
+        "unable": [each._asdict() for each in course.unable],
         "stragglers": [
             {"device": one.device, "where": one.where.value, "for_s": round(one.for_s), "why": one.why}
             for one in course.stragglers
