@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from sync.agent.backoff import Backoff
 from sync.agent.planner import Device
 from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError, Rejected, StoreError
@@ -179,18 +181,22 @@ def _model(state: ModelState) -> ModelReport:
 
 
 class Reporter:
-    """first_retry_s, doubled up to max_retry_s: pauses after a delivery that failed, in seconds."""
+    """retry_s, doubled up to max_retry_s: the longest pauses after a delivery that failed, in seconds; the collector may ask
+    for longer ones."""
 
     def __init__(
         self,
         outbox: Outbox,
         delivery: Delivery | None,
         *,
-        first_retry_s: float = 15.0,
+        retry_s: float = 15.0,
         max_retry_s: float = 3600.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: random.Random | None = None,
     ) -> None:
-        self._outbox, self._delivery = outbox, delivery
-        self._first_retry_s, self._max_retry_s = first_retry_s, max_retry_s
+        self._outbox, self._delivery, self._sleep = outbox, delivery, sleep
+        self._retries = Backoff(retry_s, max_retry_s, chance or random.Random())
+        self._retry_after_s = 0.0
         self._news = asyncio.Event()
 
     async def put(self, report: Report) -> None:
@@ -200,18 +206,17 @@ class Reporter:
 
     async def run(self) -> None:
         """Deliver, oldest first, until cancelled."""
-        retry_s = self._first_retry_s
         while True:
             self._news.clear()
             if await self.flush():
-                retry_s = self._first_retry_s
+                self._retries.over()
                 await self._news.wait()
             else:
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, self._max_retry_s)
+                await self._sleep(self._retries.failed_s(self._retry_after_s))
 
     async def flush(self) -> bool:
         """Whether the outbox is empty now."""
+        self._retry_after_s = 0.0
         while self._delivery is not None and (oldest := await asyncio.to_thread(self._outbox.oldest)) is not None:
             seq, report = oldest
             try:
@@ -220,6 +225,7 @@ class Reporter:
                 gone = await asyncio.to_thread(self._outbox.drop, seq, report, error.message)
             except StoreError as error:
                 log.warning("report %d waits: %s", seq, error.message)
+                self._retry_after_s = getattr(error, "retry_after_s", 0.0)
                 return False
             else:
                 gone = await asyncio.to_thread(self._outbox.taken, seq, report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from sync.agent.aspire import write_aspired
+from sync.agent.backoff import Backoff
 from sync.agent.journal import JournalFile
 from sync.agent.keeper import Keeper, Store
 from sync.agent.witness import Seen, Witness, version_of, why_it_failed
@@ -35,8 +37,8 @@ log = logging.getLogger(__name__)
 class UpdateLimits:
     """Seconds. watch_s: between two looks at the server. swap_timeout_s: for trial, load and swap, while the server answers.
 
-    cool_down_s: until a release is tried again that failed for its bytes' sake. retry_s: the first wait after the network
-    failed, doubled up to max_retry_s. unready_timeout_s: for which a version in probation, or the one that is gone back to,
+    cool_down_s: until a release is tried again that failed for its bytes' sake. retry_s: the longest that the first wait is after
+    the network failed, doubled up to max_retry_s. stagger_s: within which devices begin whose common hour has come. unready_timeout_s: for which a version in probation, or the one that is gone back to,
     may not be ready. keep_s: between two looks at whether what is installed has rotted.
     """
 
@@ -45,6 +47,7 @@ class UpdateLimits:
     cool_down_s: float = 3600.0
     retry_s: float = 15.0
     max_retry_s: float = 3600.0
+    stagger_s: float = 300.0
     unready_timeout_s: float = 900.0
     keep_s: float = 86400.0
 
@@ -82,12 +85,13 @@ class Updater:
         clock: Clock,
         changed: Changed = lambda model, state: None,
         limits: UpdateLimits | None = None,
+        chance: random.Random | None = None,
     ) -> None:
         self._journal, self._files, self._models_dir = journal, files, models_dir
         self._stage, self._server, self._clock = stage, server, clock
         self._changed, self._limits = changed, limits or UpdateLimits()
         self.targets: Mapping[str, Target] = {}
-        self._retry_s: dict[str, float] = {}
+        self._chance, self._retries = chance or random.Random(), dict[str, Backoff]()
         self._witnesses: dict[str, Witness] = {}
         self._keeper = Keeper(stage, clock, self._limits.keep_s)
         self._lock = asyncio.Lock()
@@ -122,14 +126,14 @@ class Updater:
             wait_s = await self._probation(model, state)
         else:
             wait_s = await self._rolling_back(model, state)
-        self._retry_s.pop(model, None)
+        self._retries.pop(model, None)
         return wait_s
 
-    def backed_off(self, model: str) -> float:
-        """Seconds until the next try, twice as many each time."""
-        wait_s = self._retry_s.get(model, self._limits.retry_s)
-        self._retry_s[model] = min(wait_s * 2, self._limits.max_retry_s)
-        return wait_s
+    def backed_off(self, model: str, retry_after_s: float = 0.0) -> float:
+        """Seconds until the next try, about twice as many each time."""
+        if model not in self._retries:
+            self._retries[model] = Backoff(self._limits.retry_s, self._limits.max_retry_s, self._chance)
+        return self._retries[model].failed_s(retry_after_s)
 
     # -- phases
 
@@ -154,7 +158,7 @@ class Updater:
         await self._tell(model, state)
         if not await self._keeper.look(model, state):
             return self.backed_off(model)
-        self._retry_s.pop(model, None)
+        self._retries.pop(model, None)
         return self._limits.max_retry_s
 
     async def _staging(self, model: str, state: ModelState) -> float:
@@ -179,13 +183,14 @@ class Updater:
             health = await self._server.health()
         except Deferred as error:
             await self._note(model, state, error)
-            return min(error.wait_s, self._limits.max_retry_s)
+            at_s = error.wait_s + self._limits.stagger_s * self._chance.random()
+            return min(at_s, self._limits.max_retry_s)  # a clock may be set meanwhile
         except (StoreError, DiskFull, ServerAbsent) as error:
             return await self._hold(model, state, error)
         except SyncError as error:
             await self._move(model, update.retried(state, Reason(error.reason), error.message))
             return self.backed_off(model)
-        self._retry_s.pop(model, None)
+        self._retries.pop(model, None)
         old = version_of(health, model, state.active)
         baseline = Baseline(old.answered, old.failures, old.non_finite, old.run_p99_s) if old else Baseline()
         await self._move(model, update.staged(state, baseline, self._clock.now()))
@@ -300,7 +305,7 @@ class Updater:
 
     async def _hold(self, model: str, state: ModelState, error: SyncError) -> float:
         await self._note(model, state, error)
-        return self.backed_off(model)
+        return self.backed_off(model, min(getattr(error, "retry_after_s", 0.0), self._limits.max_retry_s))
 
     async def _note(self, model: str, state: ModelState, error: SyncError) -> None:
         held = update.held_up(state, Reason(error.reason), error.message)

@@ -83,8 +83,9 @@ async def test_what_waits_for_the_world_is_no_try_and_goes_on_when_it_may(error:
     await w.updater.advance("m")
     waits = [await w.updater.advance("m") for _ in range(40)]
     assert (w.state.phase, w.state.reason, w.state.tries) == (Phase.STAGING, reason.value, 0)
-    assert waits[:3] == [15, 30, 60]
-    assert max(waits) == w.limits.max_retry_s
+    for longest, wait_s in zip((15, 30, 60), waits, strict=False):
+        assert longest / 2 <= wait_s <= longest
+    assert w.limits.max_retry_s / 2 <= waits[-1] <= w.limits.max_retry_s
     assert w.serving == (16,)
     await w.until(Phase.PROBATION)
     assert w.state.reason == ""
@@ -332,7 +333,7 @@ async def test_a_download_that_waits_for_its_hour_is_no_try_and_begins_at_the_ho
     w.want(17)
     w.stage.errors = [Deferred("downloads wait for 22:00", 1234.0), Deferred("downloads wait for 22:00", 99999.0)]
     await w.updater.advance("m")
-    assert await w.updater.advance("m") == 1234
+    assert 1234 <= await w.updater.advance("m") <= 1234 + w.limits.stagger_s
     assert (w.state.phase, w.state.reason, w.state.tries) == (Phase.STAGING, "deferred", 0)
     assert w.state.detail == "downloads wait for 22:00"
     assert await w.updater.advance("m") == w.limits.max_retry_s, "a clock may be set meanwhile"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +174,7 @@ class World:
         self.disk, self.time = Disk(), Time()
         self.server, self.stage = Server(self.disk), Stages()
         self.reports: list[ModelState] = []
-        self.limits = UpdateLimits()
+        self.limits, self.chance = UpdateLimits(), random.Random(1)
         self.restart()
 
     def restart(self) -> None:
@@ -189,6 +190,7 @@ class World:
             clock=self.time,
             changed=lambda _, state: self.reports.append(state),
             limits=self.limits,
+            chance=self.chance,
         )
 
     @property
