@@ -86,7 +86,8 @@ class Planner:
     async def _plan_model(self, plan: Plan, model: str, rollout: Rollout, pin: Pin | None, state: ModelState) -> None:
         active = state.active.version if state.active is not None else None
         device = self._device
-        for wish in want(device.id, device.rings, rollout, model, pin=pin, active=active):
+        wishes = want(device.id, device.rings, rollout, model, pin=pin, active=active)
+        for wish in wishes:
             try:
                 target = await self._target(model, wish, rollout, state)
             except (Unsuitable, DocumentError, Missing, Deferred) as error:
@@ -94,7 +95,7 @@ class Planner:
                 plan.refusals.setdefault(model, error)
                 plan.refused.setdefault(model, refusal)
             else:
-                plan.targets[model] = target
+                plan.targets[model] = target._replace(wished=frozenset(each.rollout for each in wishes))
                 return
 
     async def _target(self, model: str, wish: Wish, rollout: Rollout, state: ModelState) -> Target:

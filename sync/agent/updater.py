@@ -139,6 +139,8 @@ class Updater:
 
     async def _idle(self, model: str, state: ModelState) -> float:
         target = self.targets.get(model)
+        if target is not None and (kept := update.unwished(state, target.wished)) is not state:
+            await self._write(model, state := kept)
         if target is None or (state.active is not None and target.release.release == state.active.release):
             return await self._keep(model, state)
         now = self._clock.now()

@@ -327,6 +327,22 @@ async def test_a_journal_that_was_lost_takes_what_the_server_was_told_for_what_i
     assert w.serving == (16,)
 
 
+async def test_after_a_pause_a_device_waits_for_its_moment_anew_and_not_where_only_a_window_held_it_back() -> None:
+    for wished, wait_s in ((frozenset({""}), 600.0), (frozenset({"", "r"}), 0.0)):
+        w = World()
+        await w.installed(16)
+        w.want(17, wait_s=600)
+        await w.updater.advance("m")
+        await w.time.sleep(300)
+        w.want(16, rollout="")
+        w.updater.targets = {"m": w.updater.targets["m"]._replace(wished=wished)}
+        await w.updater.advance("m")
+        w.restart()
+        await w.time.sleep(7200)
+        w.want(17, wait_s=600)
+        assert await w.updater.advance("m") == wait_s
+
+
 async def test_a_download_that_waits_for_its_hour_is_no_try_and_begins_at_the_hour() -> None:
     w = World()
     await w.installed(16)
