@@ -18,6 +18,7 @@ from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
+from sync.agent.limits import UpdateLimits
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.mounts import in_memory
 from sync.agent.pace import Hours
@@ -26,7 +27,7 @@ from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places, Staging
-from sync.agent.updater import UpdateLimits, Updater
+from sync.agent.updater import Updater
 from sync.config import Config
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest

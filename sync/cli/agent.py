@@ -13,8 +13,8 @@ from typing import Any
 import click
 import msgspec
 
+from sync.agent.limits import UpdateLimits
 from sync.agent.status import as_text, tell
-from sync.agent.updater import UpdateLimits
 from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
 from sync.doctor.look import look

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sync.agent.updater import UpdateLimits
+from sync.agent.limits import UpdateLimits
 from sync.app import Assembled, assemble
 from sync.domain.digests import digest_of
 from sync.domain.layout import blob_path

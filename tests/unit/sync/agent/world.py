@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edge.domain.layout import parse_aspired
 from sync.agent.journal import JournalFile
-from sync.agent.updater import UpdateLimits, Updater
+from sync.agent.limits import UpdateLimits
+from sync.agent.updater import Updater
 from sync.domain.digests import digest_of
 from sync.domain.errors import ServerAbsent, SyncError
 from sync.domain.journal import FileRef, Installed, ModelState, Phase
