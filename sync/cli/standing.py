@@ -44,6 +44,7 @@ def _candidate(model: ModelRollout) -> str:
     assert candidate is not None
     rings = f", rings {', '.join(candidate.rings)}" if candidate.rings else ""
     window = f", from {candidate.window}" if candidate.window else ""
+    window += f", at any hour from {candidate.deadline} on" if candidate.deadline else ""
     state = candidate.state.replace("_", " ")
     return f"candidate {candidate.version} ({candidate.id}), {state} for {candidate.percent:g} %{rings}{window}"
 

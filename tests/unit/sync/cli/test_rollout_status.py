@@ -104,6 +104,27 @@ def test_times_of_a_rollout_may_have_units(shop: Shop) -> None:
     assert "want a duration" in said.errors
 
 
+def test_a_rollout_may_have_a_deadline_from_which_on_no_window_counts(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-4")
+    start = ("rollout", "start", "detector", "2", *keys)
+    assert edge_sync(*start, "--percent", "10", "--window", "22:00-05:00", "--deadline", "2026-12-01T04:00Z").code == 0
+
+    def candidate() -> dict[str, object]:
+        said = edge_sync("rollout", "status", *keys, "--json")
+        found: dict[str, object] = json.loads(said.out)["document"]["models"]["detector"]["candidate"]
+        return found
+
+    assert (candidate()["window"], candidate()["deadline"]) == ("22:00-05:00", "2026-12-01T04:00:00Z")
+    assert edge_sync(*start, "--percent", "20").code == 0
+    assert (candidate()["percent"], candidate()["deadline"]) == (20, "2026-12-01T04:00:00Z"), "a larger share keeps it"
+    assert edge_sync(*start, "--percent", "20", "--deadline", "2026-12-02T04:00Z").code == 0
+    assert candidate()["deadline"] == "2026-12-02T04:00:00Z"
+    assert "at any hour from 2026-12-02T04:00:00Z on" in edge_sync("rollout", "status", *keys).out
+    said = edge_sync(*start, "--deadline", "2026-12-02T04:00")
+    assert said.code == 2
+    assert "want an instant with its zone" in said.errors
+
+
 def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:
     keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3", "--json")
     states = []
