@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
 from sync.agent.server import AdminSocket
-from sync.agent.staging import Places, Staging
+from sync.agent.staging import Places, Reserve, Staging
 from sync.agent.updater import Updater
 from sync.config import Config
 from sync.domain.deltas import Patch
@@ -91,7 +91,8 @@ class _Patches:
 
 
 def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled:
-    """Blocks. Raises OperatorError, DiskError; while another agent uses the directory too."""
+    """Blocks. limits: in the place of those of the configuration. Raises OperatorError, DiskError; while another agent uses the
+    directory too."""
     files, clock = OsFiles(), SystemClock()
     places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
     if not config.paths.ephemeral and (kind := in_memory(places.state_dir)):
@@ -122,7 +123,9 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         files,
         places,
         clock,
-        DownloadLimits(limit_Bps=config.network.limit_Bps),
+        DownloadLimits(
+            limit_Bps=config.network.limit_Bps, stall_s=config.network.stall_s, source_s=config.network.source_s
+        ),
         hours=Hours(config.network.window, _local),
     )
 
@@ -131,7 +134,8 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
 
     peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
     fetch = BlobFetch(files, places, downloader, sources, peers)
-    staging = Staging(files, places, fetch, _Patches(documents))
+    reserve = Reserve(config.update.min_free_bytes, config.update.min_free_share)
+    staging = Staging(files, places, fetch, _Patches(documents), reserve)
     updater = Updater(
         journal=journal,
         files=files,
@@ -139,7 +143,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         stage=staging,
         server=AdminSocket(Path(config.paths.admin_uds)),
         clock=clock,
-        limits=limits,
+        limits=limits or update_limits(config),
     )
 
     def report() -> Report:
@@ -152,7 +156,9 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         )
         return report_of(device, journal.value, clock.now(), around)
 
-    delivery = HttpDelivery(config.report.url, config.report.token_file) if config.report.url else None
+    delivery = None
+    if config.report.url:
+        delivery = HttpDelivery(config.report.url, config.report.token_file, timeout_s=config.report.timeout_s)
     agent = Agent(
         documents=documents,
         planner=Planner(
@@ -164,16 +170,28 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         ),
         updater=updater,
         staging=staging,
-        reporter=Reporter(Outbox(files, places.state_dir / "outbox"), delivery),
+        reporter=Reporter(
+            Outbox(files, places.state_dir / "outbox", config.report.max_waiting),
+            delivery,
+            retry_s=config.report.retry_s,
+            max_retry_s=config.report.max_retry_s,
+        ),
         journal=lambda: journal.value,
         report=report,
         clock=clock,
         board=Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok)),
         limits=LoopLimits(
-            poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
+            poll_s=config.poll.every_s,
+            jitter=config.poll.jitter,
+            max_poll_s=config.poll.max_s,
+            heartbeat_s=config.report.heartbeat_s,
         ),
     )
     return Assembled(agent, journal, report, store, lock, peering)
+
+
+def update_limits(config: Config) -> UpdateLimits:
+    return UpdateLimits(**{each.name: getattr(config.update, each.name) for each in fields(UpdateLimits)})
 
 
 def _peering(

@@ -78,13 +78,12 @@ class Bringing:
                 release,
                 bases,
                 min_rate_Bps=target.min_rate_Bps if target else 0,
-                urgent=state.active is None or (target is not None and target.urgent),
+                urgent=state.active is None or (target is not None and target.urgent) or self._is_overdue(state),
             )
             health = await self._server.health()
         except Deferred as error:
             await self._moves.note(model, state, error)
-            at_s = error.wait_s + self._limits.stagger_s * self._chance.random()
-            return min(at_s, self._limits.max_retry_s)  # a clock may be set meanwhile
+            return self._deferred_s(state, error)
         except (StoreError, DiskFull, ServerAbsent) as error:
             return await self._moves.hold(model, state, error)
         except SyncError as error:
@@ -95,6 +94,17 @@ class Bringing:
         baseline = Baseline(old.answered, old.failures, old.non_finite, old.run_p99_s) if old else Baseline()
         await self._moves.move(model, update.staged(state, baseline, self._clock.now()))
         return 0.0
+
+    def _is_overdue(self, state: ModelState) -> bool:
+        """Whether it has waited for its hour for as long as it may."""
+        return bool(self._limits.deadline_s) and self._clock.now() - state.since >= self._limits.deadline_s
+
+    def _deferred_s(self, state: ModelState, error: Deferred) -> float:
+        at_s = error.wait_s
+        if self._limits.deadline_s:
+            at_s = min(at_s, max(state.since + self._limits.deadline_s - self._clock.now(), 0.0))
+        at_s += self._limits.stagger_s * self._chance.random()
+        return min(at_s, self._limits.max_retry_s)  # a clock may be set meanwhile
 
     async def _keep(self, model: str, state: ModelState) -> float:
         """Nothing is to be done but to see that what was told and what is installed still stand."""

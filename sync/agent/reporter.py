@@ -1,7 +1,7 @@
 """What the device says of itself, kept on the disk until somebody has taken it.
 
 Rule 1: a report is made of the journal; that it cannot be delivered changes nothing but the outbox. Rule 2: the outbox is a
-ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half, and
+ring: of more than `max_waiting` the oldest go. Rule 3: the same report may arrive twice, never half, and
 never with a bit that flipped: one that is damaged here is dropped. Rule 4: a report that the collector refuses for ever is
 dropped too, for it would hold up all that come after it; it is logged, counted, and the count outlives the process.
 """
@@ -69,10 +69,10 @@ class RefusedReports(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """Methods block, and raise nothing: a disk that fails costs reports, and is logged."""
+    """Methods block, and raise nothing: a disk that fails costs reports, and is logged. max_waiting: reports that are kept."""
 
-    def __init__(self, files: Files, directory: Path) -> None:
-        self._files, self._directory = files, directory
+    def __init__(self, files: Files, directory: Path, max_waiting: int = MAX_OUTBOX) -> None:
+        self._files, self._directory, self._max_waiting = files, directory, max_waiting
         self._changing = threading.Lock()
 
     def put(self, seq: int, report: bytes) -> None:
@@ -81,7 +81,7 @@ class Outbox:
             self._files.make(self._directory)
             with self._changing:
                 replace_durably(self._files, self._path(seq), seal(report))
-            for name in self._names()[:-MAX_OUTBOX]:
+            for name in self._names()[: -self._max_waiting]:
                 self._files.remove(self._directory / name)
         except (OSError, DiskError) as error:
             log.warning("report %d is lost: %s", seq, error)

@@ -165,3 +165,11 @@ async def test_a_later_report_of_the_same_number_is_not_lost_while_the_earlier_o
     assert await Reporter(outbox, slow).flush()
     assert slow.got == [b'{"seq":1}', b'{"seq":1,"later":true}']
     assert len(outbox) == 0
+
+
+def test_of_more_reports_than_may_wait_the_oldest_go() -> None:
+    files = FaultyFiles()
+    outbox = Outbox(files, BOX, max_waiting=3)
+    for seq in range(1, 6):
+        outbox.put(seq, b"{}")
+    assert list(files.names(BOX)) == [f"{seq:012d}.json" for seq in (3, 4, 5)]

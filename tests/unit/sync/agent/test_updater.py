@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.agent.limits import UpdateLimits
 from sync.agent.witness import why_it_failed
 from sync.domain.errors import Deferred, DiskError, DiskFull, HashMismatch, Reason, Unreachable
 from sync.domain.journal import Phase
@@ -354,6 +355,21 @@ async def test_a_download_that_waits_for_its_hour_is_no_try_and_begins_at_the_ho
     assert w.state.detail == "downloads wait for 22:00"
     assert await w.updater.advance("m") == w.limits.max_retry_s, "a clock may be set meanwhile"
     await w.until(Phase.PROBATION)
+
+
+async def test_a_version_that_has_waited_for_its_hour_for_as_long_as_it_may_is_fetched_at_any() -> None:
+    w = World()
+    w.limits = UpdateLimits(deadline_s=1000.0, stagger_s=0.0)
+    w.restart()
+    await w.installed(16)
+    w.stage.urgent.clear()
+    w.want(17)
+    w.stage.errors = [Deferred("downloads wait for 22:00", 3000.0)]
+    await w.updater.advance("m")
+    assert await w.updater.advance("m") == 1000, "no later than its deadline"
+    await w.time.sleep(1000)
+    await w.updater.advance("m")
+    assert w.stage.urgent == [False, True]
 
 
 async def test_a_first_version_and_a_rollout_that_is_overdue_wait_for_no_hour() -> None:
