@@ -34,6 +34,7 @@ from sync.domain.digests import Digest
 from sync.domain.errors import DiskError, OperatorError
 from sync.domain.ports import Files, ReadStore
 from sync.domain.report import Report, Transfer
+from sync.domain.situation import Neighbours
 from sync.stores.catalog import open_store
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
@@ -179,7 +180,13 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         journal=lambda: journal.value,
         report=report,
         clock=clock,
-        board=Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok)),
+        board=Board(
+            files,
+            places.situation,
+            clock,
+            lambda: (trust.signed_until, trust.clock_ok),
+            (lambda: Neighbours(peering.known, peering.banned)) if peering is not None else None,
+        ),
         limits=LoopLimits(
             poll_s=config.poll.every_s,
             jitter=config.poll.jitter,

@@ -70,6 +70,8 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._reporter.run(), name="reporter")
                 group.create_task(self._heartbeat(), name="heartbeat")
+                if self._board is not None:
+                    group.create_task(self._board.follow(), name="board")
                 for model in self._journal().models:
                     self._watch(group, model)
                 await self._poll_for_ever(group)
