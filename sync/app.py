@@ -157,9 +157,6 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         )
         return report_of(device, journal.value, clock.now(), around)
 
-    delivery = None
-    if config.report.url:
-        delivery = HttpDelivery(config.report.url, config.report.token_file, timeout_s=config.report.timeout_s)
     agent = Agent(
         documents=documents,
         planner=Planner(
@@ -171,12 +168,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         ),
         updater=updater,
         staging=staging,
-        reporter=Reporter(
-            Outbox(files, places.state_dir / "outbox", config.report.max_waiting),
-            delivery,
-            retry_s=config.report.retry_s,
-            max_retry_s=config.report.max_retry_s,
-        ),
+        reporter=_reporter(config, files, places),
         journal=lambda: journal.value,
         report=report,
         clock=clock,
@@ -195,6 +187,13 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         ),
     )
     return Assembled(agent, journal, report, store, lock, peering)
+
+
+def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
+    told = config.report
+    outbox = Outbox(files, places.state_dir / "outbox", told.max_waiting)
+    delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
+    return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
 
 
 def update_limits(config: Config) -> UpdateLimits:
