@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
+from sync.agent.limits import UpdateLimits
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.mounts import in_memory
 from sync.agent.pace import Hours
@@ -25,14 +26,15 @@ from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
 from sync.agent.server import AdminSocket
-from sync.agent.staging import Places, Staging
-from sync.agent.updater import UpdateLimits, Updater
+from sync.agent.staging import Places, Reserve, Staging
+from sync.agent.updater import Updater
 from sync.config import Config
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest
 from sync.domain.errors import DiskError, OperatorError
 from sync.domain.ports import Files, ReadStore
 from sync.domain.report import Report, Transfer
+from sync.domain.situation import Neighbours
 from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
@@ -90,7 +92,8 @@ class _Patches:
 
 
 def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled:
-    """Blocks. Raises OperatorError, DiskError; while another agent uses the directory too."""
+    """Blocks. limits: in the place of those of the configuration. Raises OperatorError, DiskError; while another agent uses the
+    directory too."""
     files, clock = OsFiles(), SystemClock()
     places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
     if not config.paths.ephemeral and (kind := in_memory(places.state_dir)):
@@ -121,7 +124,9 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         files,
         places,
         clock,
-        DownloadLimits(limit_Bps=config.network.limit_Bps),
+        DownloadLimits(
+            limit_Bps=config.network.limit_Bps, stall_s=config.network.stall_s, source_s=config.network.source_s
+        ),
         hours=Hours(config.network.window, _local),
     )
 
@@ -130,7 +135,8 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
 
     peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
     fetch = BlobFetch(files, places, downloader, sources, peers)
-    staging = Staging(files, places, fetch, _Patches(documents))
+    reserve = Reserve(config.update.min_free_bytes, config.update.min_free_share)
+    staging = Staging(files, places, fetch, _Patches(documents), reserve)
     updater = Updater(
         journal=journal,
         files=files,
@@ -138,7 +144,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         stage=staging,
         server=AdminSocket(Path(config.paths.admin_uds)),
         clock=clock,
-        limits=limits,
+        limits=limits or update_limits(config),
     )
 
     def report() -> Report:
@@ -151,7 +157,6 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         )
         return report_of(device, journal.value, clock.now(), around)
 
-    delivery = HttpDelivery(config.report.url, config.report.token_file) if config.report.url else None
     agent = Agent(
         documents=documents,
         planner=Planner(
@@ -163,16 +168,36 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         ),
         updater=updater,
         staging=staging,
-        reporter=Reporter(Outbox(files, places.state_dir / "outbox"), delivery),
+        reporter=_reporter(config, files, places),
         journal=lambda: journal.value,
         report=report,
         clock=clock,
-        board=Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok)),
+        board=Board(
+            files,
+            places.situation,
+            clock,
+            lambda: (trust.signed_until, trust.clock_ok),
+            (lambda: Neighbours(peering.known, peering.banned)) if peering is not None else None,
+        ),
         limits=LoopLimits(
-            poll_s=config.poll.every_s, max_poll_s=config.poll.max_s, heartbeat_s=config.report.heartbeat_s
+            poll_s=config.poll.every_s,
+            jitter=config.poll.jitter,
+            max_poll_s=config.poll.max_s,
+            heartbeat_s=config.report.heartbeat_s,
         ),
     )
     return Assembled(agent, journal, report, store, lock, peering)
+
+
+def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
+    told = config.report
+    outbox = Outbox(files, places.state_dir / "outbox", told.max_waiting)
+    delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
+    return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
+
+
+def update_limits(config: Config) -> UpdateLimits:
+    return UpdateLimits(**{each.name: getattr(config.update, each.name) for each in fields(UpdateLimits)})
 
 
 def _peering(

@@ -21,6 +21,9 @@ PREFIX = "EDGE_SYNC_"
 MAX_FILE_BYTES = 1 << 20
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Pause = Annotated[float, msgspec.Meta(ge=0.01)]
+"""Seconds that may not be none: nothing would be done but looking."""
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Whole = Annotated[int, msgspec.Meta(ge=0)]
 Window = Annotated[str, msgspec.Meta(pattern=r"^((?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
@@ -61,8 +64,27 @@ class PathsSection(Section, frozen=True):
 
 
 class PollSection(Section, frozen=True):
+    """`jitter`: the share by which a pause may be shorter or longer."""
+
     every_s: Seconds = 900.0
     max_s: Seconds = 6 * 3600.0
+    jitter: Share = 0.2
+
+
+class UpdateSection(Section, frozen=True):
+    """As `sync.agent.limits.UpdateLimits` and `sync.agent.staging.Reserve` have them."""
+
+    deadline_s: Seconds = 0.0
+    stagger_s: Seconds = 300.0
+    retry_s: Pause = 15.0
+    max_retry_s: Pause = 3600.0
+    cool_down_s: Seconds = 3600.0
+    watch_s: Pause = 1.0
+    swap_timeout_s: Pause = 900.0
+    unready_timeout_s: Pause = 900.0
+    keep_s: Pause = 86400.0
+    min_free_bytes: Whole = 64 << 20
+    min_free_share: Share = 0.03
 
 
 class NetworkSection(Section, frozen=True):
@@ -72,10 +94,13 @@ class NetworkSection(Section, frozen=True):
 
     `peers`: whether blobs may come from neighbours on the local network, and go to them. `peer_interfaces`: where, by names or
     addresses; empty for every interface with a private address. `peer_port`: to share at, 0 for any. `peer_limit_Bps`: bytes per
-    second from neighbours, and to them; 0 for no limit.
+    second from neighbours, and to them; 0 for no limit. `stall_s`: for a source's next bytes; `source_s`: for all that is asked
+    of one source for a file.
     """
 
     limit_Bps: Whole = 0
+    stall_s: Pause = 120.0
+    source_s: Pause = 6 * 3600.0
     window: Window = ""
     peers: Literal["off", "use", "use_and_share"] = "off"
     peer_interfaces: tuple[str, ...] = ()
@@ -84,11 +109,17 @@ class NetworkSection(Section, frozen=True):
 
 
 class ReportSection(Section, frozen=True):
-    """`url`: where reports are posted; empty for nowhere."""
+    """`url`: where reports are posted; empty for nowhere. `timeout_s`: for one to be taken; `retry_s`, doubled up to
+    `max_retry_s`: between tries; `max_waiting`: reports that are kept.
+    """
 
     url: str = ""
     token_file: str = ""
     heartbeat_s: Seconds = 6 * 3600.0
+    timeout_s: Pause = 30.0
+    retry_s: Pause = 15.0
+    max_retry_s: Pause = 3600.0
+    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
 
 
 class Config(Section, frozen=True):
@@ -97,6 +128,7 @@ class Config(Section, frozen=True):
     paths: PathsSection = PathsSection()
     poll: PollSection = PollSection()
     network: NetworkSection = NetworkSection()
+    update: UpdateSection = UpdateSection()
     report: ReportSection = ReportSection()
 
 

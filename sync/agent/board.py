@@ -16,21 +16,34 @@ import msgspec
 
 from sync.domain.errors import DiskError, DocumentError, SyncError
 from sync.domain.ports import Clock, Files
-from sync.domain.situation import Process, Situation, Trouble, Wanted, encode_situation, parse_situation
+from sync.domain.situation import Neighbours, Process, Situation, Trouble, Wanted, encode_situation, parse_situation
 from sync.domain.update import Target
 
 log = logging.getLogger(__name__)
 
 SOON_S = 60.0
 """A wait that is shorter is not worth a write."""
+FOLLOW_S = 60.0
+"""Between two looks at what changes without a poll or a transition."""
 KERNELS_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Board:
-    """signed: when the first of the signatures ends, in seconds since the epoch, and whether the clock is believed."""
+    """signed: when the first of the signatures ends, in seconds since the epoch, and whether the clock is believed.
 
-    def __init__(self, files: Files, path: Path, clock: Clock, signed: Callable[[], tuple[float, bool]]) -> None:
+    neighbours: how many there are; None where nobody looks for them.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        path: Path,
+        clock: Clock,
+        signed: Callable[[], tuple[float, bool]],
+        neighbours: Callable[[], Neighbours] | None = None,
+    ) -> None:
         self._files, self._path, self._clock, self._signed = files, path, clock, signed
+        self._neighbours = neighbours
         self._lock = asyncio.Lock()
         self.value = Situation(process=this_process())
 
@@ -58,7 +71,15 @@ class Board:
         at = self._clock.now() + wait_s if wait_s > SOON_S else 0.0
         await self._put(msgspec.structs.replace(self.value, acts_at={**self.value.acts_at, model: at}))
 
+    async def follow(self) -> None:
+        """Neighbours come and go by themselves: for ever, or not at all where nobody looks for them."""
+        while self._neighbours is not None:
+            await self._clock.sleep(FOLLOW_S)
+            await self._put(self.value)
+
     async def _put(self, situation: Situation) -> None:
+        if self._neighbours is not None:
+            situation = msgspec.structs.replace(situation, neighbours=self._neighbours())
         if situation == self.value:
             return
         self.value = msgspec.structs.replace(situation, written_at=self._clock.now())

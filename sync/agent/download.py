@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class DownloadLimits:
     """source_s: seconds for all that is asked of one source for a blob. stall_s: for its next bytes, whatever it promised.
     max_breaks: in a row without a byte between them. max_requests: of one source for a blob, however much each brings.
 
-    limit_Bps: bytes per second, 0 for no limit.
+    break_pause_s: the first pause after a break, doubled up to max_pause_s; up to half of each is added by chance. limit_Bps:
+    bytes per second, 0 for no limit.
     """
 
     source_s: float = 6 * 3600.0
@@ -84,9 +86,11 @@ class Downloader:
         *,
         hours: Hours | None = None,
         suffix: str = "part",
+        chance: random.Random | None = None,
     ) -> None:
         self._files, self._places, self._clock, self._suffix = files, places, clock, suffix
         self._limits, self._hours = limits or DownloadLimits(), hours or Hours()
+        self._chance = chance or random.Random()
         self._pace = RateLimit(self._limits.limit_Bps, clock.monotonic())
 
     async def blob(
@@ -142,7 +146,8 @@ class Downloader:
                 )
                 if late := floor.came(0, self._clock.monotonic()):
                     raise TooSlow(f"{source.name}: {late}") from None
-                await self._clock.sleep(min(pause_s, self._limits.max_pause_s))
+                # An origin that restarts breaks off everybody's downloads at one moment.
+                await self._clock.sleep(min(pause_s, self._limits.max_pause_s) * (1 + self._chance.random() / 2))
         await asyncio.to_thread(install_blob, self._files, part, self._places.blob(digest), digest, size)
         await asyncio.to_thread(self._remove, self._note(digest))
         return used

@@ -1,7 +1,8 @@
 """The agent at work: polls, one worker for each model, reports.
 
 Rule 1: a poll that fails changes nothing: what runs goes on, and the next poll is later. Rule 2: polls and heartbeats are
-spread: a fleet that starts at one moment does not ask at one moment. Rule 3: one model's trouble is no other's.
+spread: a fleet that starts at one moment does not ask at one moment. Rule 3: one model's trouble is no other's. Rule 4: what
+is refused is reported when it is news, and with every report after that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
 from sync.agent.polls import PollLimits, Polls
+from sync.agent.refusals import Refusals
 from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
@@ -53,10 +55,11 @@ class Agent:
         chance: random.Random | None = None,
     ) -> None:
         self._documents, self._planner, self._updater = documents, planner, updater
-        self._staging, self._reporter, self._journal, self._report = staging, reporter, journal, report
+        self._staging, self._reporter, self._journal, self._facts = staging, reporter, journal, report
         self._clock, self._limits, self._board = clock, limits or LoopLimits(), board
         self._polls = Polls(self._limits, chance or random.Random())
         self._news: dict[str, asyncio.Event] = {}
+        self._refused = Refusals()
         self.problem: SyncError | None = None
         self.refusals: dict[str, SyncError] = {}
         self.polled_at = 0.0
@@ -68,6 +71,8 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._reporter.run(), name="reporter")
                 group.create_task(self._heartbeat(), name="heartbeat")
+                if self._board is not None:
+                    group.create_task(self._board.follow(), name="board")
                 for model in self._journal().models:
                     self._watch(group, model)
                 await self._poll_for_ever(group)
@@ -125,13 +130,22 @@ class Agent:
             if self.problem is None or self.problem.message != error.message:
                 log.warning("poll: %s", plain(advice(error.reason.value, error.message)))
             self.problem = error
+            await self._tell_if(self._refused.failed(error))
             return False
         for model, refusal in plan.refusals.items():
             if model not in self.refusals or self.refusals[model].message != refusal.message:
                 log.info("%s: %s", model, refusal.message)
         self.problem, self.refusals, self.polled_at = None, plan.refusals, self._clock.now()
         self._updater.targets = plan.targets
+        await self._tell_if(self._refused.planned(plan.refused))
         return True
+
+    def _report(self) -> Report:
+        return self._refused.on(self._facts())
+
+    async def _tell_if(self, news: bool) -> None:
+        if news:
+            await self._reporter.put(self._report())
 
     async def _poll_for_ever(self, group: asyncio.TaskGroup) -> None:
         await self._sleep(self._polls.first_s(serves=self._serves()))

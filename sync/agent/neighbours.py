@@ -56,6 +56,12 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def banned(self) -> int:
+        """Addresses that are not asked now."""
+        now = self._clock.monotonic()
+        return sum(self._is_banned(host, now) for host in self._banned)
+
     def found(self, name: str, hosts: Sequence[str], port: int) -> None:
         """Somebody says that they are there, by the first address that may be asked."""
         host = next((each for each in hosts if is_near(each, loopback=self._loopback)), None)

@@ -36,6 +36,11 @@ class Peering:
         """How many neighbours may be asked."""
         return len(self._neighbours)
 
+    @property
+    def banned(self) -> int:
+        """How many addresses are not asked now, for they gave other bytes."""
+        return self._neighbours.banned
+
     async def start(self) -> None:
         """What fails is logged: without neighbours there is the store."""
         hosts = await asyncio.to_thread(own_hosts, self._interfaces)

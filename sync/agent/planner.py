@@ -16,6 +16,7 @@ from sync.domain.digests import Digest
 from sync.domain.errors import Deferred, DocumentError, Missing, SyncError, Unsuitable
 from sync.domain.journal import ModelState, Phase
 from sync.domain.release import Manifest
+from sync.domain.report import Refusal
 from sync.domain.rollout import Pin, Probation, Rollout, Wish, is_overdue, may_begin, opens_in_s, want
 from sync.domain.update import Target, accept
 
@@ -51,10 +52,11 @@ class Documents(Protocol):
 
 @dataclass(slots=True)
 class Plan:
-    """By model: where to go, and why not to where it was wished."""
+    """By model: where to go, and why not to where it was wished; `refused`: the same for reports."""
 
     targets: dict[str, Target] = field(default_factory=dict)
     refusals: dict[str, SyncError] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
 
 
 class Planner:
@@ -84,13 +86,16 @@ class Planner:
     async def _plan_model(self, plan: Plan, model: str, rollout: Rollout, pin: Pin | None, state: ModelState) -> None:
         active = state.active.version if state.active is not None else None
         device = self._device
-        for wish in want(device.id, device.rings, rollout, model, pin=pin, active=active):
+        wishes = want(device.id, device.rings, rollout, model, pin=pin, active=active)
+        for wish in wishes:
             try:
                 target = await self._target(model, wish, rollout, state)
             except (Unsuitable, DocumentError, Missing, Deferred) as error:
+                refusal = Refusal(error.reason.value, error.message, wish.version, wish.rollout)
                 plan.refusals.setdefault(model, error)
+                plan.refused.setdefault(model, refusal)
             else:
-                plan.targets[model] = target
+                plan.targets[model] = target._replace(wished=frozenset(each.rollout for each in wishes))
                 return
 
     async def _target(self, model: str, wish: Wish, rollout: Rollout, state: ModelState) -> Target:

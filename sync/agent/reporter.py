@@ -1,23 +1,29 @@
 """What the device says of itself, kept on the disk until somebody has taken it.
 
 Rule 1: a report is made of the journal; that it cannot be delivered changes nothing but the outbox. Rule 2: the outbox is a
-ring: of more than MAX_OUTBOX the oldest go. Rule 3: the same report may arrive twice, never half, and
-never with a bit that flipped: one that is damaged here is dropped.
+ring: of more than `max_waiting` the oldest go. Rule 3: the same report may arrive twice, never half, and
+never with a bit that flipped: one that is damaged here is dropped. Rule 4: a report that the collector refuses for ever is
+dropped too, for it would hold up all that come after it; it is logged, counted, and the count outlives the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from sync.agent.backoff import Backoff
 from sync.agent.planner import Device
 from sync.domain.durable import replace_durably
-from sync.domain.errors import DiskError, StoreError
+from sync.domain.errors import DiskError, Rejected, StoreError
 from sync.domain.journal import Journal, ModelState
 from sync.domain.ports import Files
 from sync.domain.report import ModelReport, Report, Transfer, encode_report
@@ -27,6 +33,9 @@ log = logging.getLogger(__name__)
 
 MAX_OUTBOX = 200
 
+NOTE = "refused"
+"""The file's name beside the reports."""
+
 _NAME = re.compile(r"[0-9]{12,}\.json\Z", re.ASCII)
 
 
@@ -34,7 +43,7 @@ class Delivery(Protocol):
     """Where reports go."""
 
     async def deliver(self, report: bytes) -> None:
-        """Returns when it was taken. Raises StoreError."""
+        """Returns when it was taken. Raises StoreError: Rejected for a report that would never be taken."""
         ...
 
 
@@ -51,17 +60,28 @@ class Surroundings:
     edge: str = ""
 
 
-class Outbox:
-    """Methods block, and raise nothing: a disk that fails costs reports, and is logged."""
+class RefusedReports(msgspec.Struct, frozen=True):
+    """Reports that the collector refused for ever, since the outbox was made. `seq`, `why`: the last one's."""
 
-    def __init__(self, files: Files, directory: Path) -> None:
-        self._files, self._directory = files, directory
+    count: int = 0
+    seq: int = 0
+    why: str = ""
+
+
+class Outbox:
+    """Methods block, and raise nothing: a disk that fails costs reports, and is logged. max_waiting: reports that are kept."""
+
+    def __init__(self, files: Files, directory: Path, max_waiting: int = MAX_OUTBOX) -> None:
+        self._files, self._directory, self._max_waiting = files, directory, max_waiting
+        self._changing = threading.Lock()
 
     def put(self, seq: int, report: bytes) -> None:
+        """In the place of what waits under the same number."""
         try:
             self._files.make(self._directory)
-            replace_durably(self._files, self._path(seq), seal(report))
-            for name in self._names()[:-MAX_OUTBOX]:
+            with self._changing:
+                replace_durably(self._files, self._path(seq), seal(report))
+            for name in self._names()[: -self._max_waiting]:
                 self._files.remove(self._directory / name)
         except (OSError, DiskError) as error:
             log.warning("report %d is lost: %s", seq, error)
@@ -78,11 +98,38 @@ class Outbox:
                 self.taken(seq)
         return None
 
-    def taken(self, seq: int) -> None:
+    def taken(self, seq: int, report: bytes | None = None) -> bool:
+        """Whether it is gone. Where another than `report` was put in its place meanwhile, that one stays."""
         try:
-            self._files.remove(self._path(seq))
+            with self._changing:
+                if report is None or self._files.read(self._path(seq)) == seal(report):
+                    self._files.remove(self._path(seq))
+        except FileNotFoundError:
+            return True
         except OSError as error:
             log.warning("report %d stays in the outbox: %s", seq, error)
+            return False
+        return True
+
+    def drop(self, seq: int, report: bytes, why: str) -> bool:
+        """It will never be taken: it goes, and is counted. Whether it is gone."""
+        log.error("report %d is dropped, for it is refused for ever: %s", seq, why)
+        note = RefusedReports(self.refused().count + 1, seq, why)
+        try:
+            replace_durably(self._files, self._directory / NOTE, seal(msgspec.json.encode(note)))
+        except DiskError as error:
+            log.warning("that it was dropped is not counted: %s", error.message)
+        return self.taken(seq, report)
+
+    def refused(self) -> RefusedReports:
+        """None of them where nothing can be read of any."""
+        try:
+            if self._files.size(self._directory / NOTE) is None:
+                return RefusedReports()
+            return msgspec.json.decode(unsealed(self._files.read(self._directory / NOTE)), type=RefusedReports)
+        except (OSError, ValueError) as error:
+            log.warning("how many reports were refused is not known: %s", error)
+            return RefusedReports()
 
     def __len__(self) -> int:
         return len(self._names())
@@ -134,18 +181,22 @@ def _model(state: ModelState) -> ModelReport:
 
 
 class Reporter:
-    """first_retry_s, doubled up to max_retry_s: pauses after a delivery that failed, in seconds."""
+    """retry_s, doubled up to max_retry_s: the longest pauses after a delivery that failed, in seconds; the collector may ask
+    for longer ones."""
 
     def __init__(
         self,
         outbox: Outbox,
         delivery: Delivery | None,
         *,
-        first_retry_s: float = 15.0,
+        retry_s: float = 15.0,
         max_retry_s: float = 3600.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: random.Random | None = None,
     ) -> None:
-        self._outbox, self._delivery = outbox, delivery
-        self._first_retry_s, self._max_retry_s = first_retry_s, max_retry_s
+        self._outbox, self._delivery, self._sleep = outbox, delivery, sleep
+        self._retries = Backoff(retry_s, max_retry_s, chance or random.Random())
+        self._retry_after_s = 0.0
         self._news = asyncio.Event()
 
     async def put(self, report: Report) -> None:
@@ -155,24 +206,29 @@ class Reporter:
 
     async def run(self) -> None:
         """Deliver, oldest first, until cancelled."""
-        retry_s = self._first_retry_s
         while True:
             self._news.clear()
             if await self.flush():
-                retry_s = self._first_retry_s
+                self._retries.over()
                 await self._news.wait()
             else:
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, self._max_retry_s)
+                await self._sleep(self._retries.failed_s(self._retry_after_s))
 
     async def flush(self) -> bool:
         """Whether the outbox is empty now."""
+        self._retry_after_s = 0.0
         while self._delivery is not None and (oldest := await asyncio.to_thread(self._outbox.oldest)) is not None:
             seq, report = oldest
             try:
                 await self._delivery.deliver(report)
+            except Rejected as error:
+                gone = await asyncio.to_thread(self._outbox.drop, seq, report, error.message)
             except StoreError as error:
                 log.warning("report %d waits: %s", seq, error.message)
+                self._retry_after_s = getattr(error, "retry_after_s", 0.0)
                 return False
-            await asyncio.to_thread(self._outbox.taken, seq)
+            else:
+                gone = await asyncio.to_thread(self._outbox.taken, seq, report)
+            if not gone:  # it would be brought again at once, and again
+                return False
         return True

@@ -32,6 +32,18 @@ MIN_FREE_SHARE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
+class Reserve:
+    """What is always left free of a disk: so many bytes, or that share of it, whichever is more."""
+
+    min_bytes: int = MIN_FREE_BYTES
+    min_share: float = MIN_FREE_SHARE
+
+    def of(self, total: int) -> int:
+        """Bytes, of a disk that has `total`."""
+        return max(self.min_bytes, int(total * self.min_share))
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """All on one file system: links are made between them."""
 
@@ -89,8 +101,11 @@ class Patches(Protocol):
 class Staging:
     """A `Stage`."""
 
-    def __init__(self, files: Files, places: Places, fetch: Fetch, patches: Patches) -> None:
+    def __init__(
+        self, files: Files, places: Places, fetch: Fetch, patches: Patches, reserve: Reserve | None = None
+    ) -> None:
         self._files, self._places, self._fetch, self._patches = files, places, fetch, patches
+        self._reserve = reserve or Reserve()
         self._applying: set[Digest] = set()
         self._naming = threading.Lock()  # what is being put together is no garbage
 
@@ -166,7 +181,7 @@ class Staging:
             need += max((each.size - self._begun(each.digest, each.size) for each in patches.values()), default=0)
         except OSError as error:
             raise disk_fault(self._places.state_dir, error, need) from None
-        need += max(MIN_FREE_BYTES, int(total * MIN_FREE_SHARE))
+        need += self._reserve.of(total)
         if free < need:
             raise DiskFull(need, free)
 

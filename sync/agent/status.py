@@ -7,35 +7,20 @@ Rule 2: the journal says what was done; the situation, where the agent has left 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import tzinfo
+from dataclasses import dataclass
 
 import msgspec
 
+from sync.agent.around import of_neighbours, of_reports
+from sync.agent.reporter import RefusedReports
+from sync.agent.view import View
 from sync.agent.witness import version_of
 from sync.agent.words import advice, amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
-from sync.domain.journal import Journal, ModelState, Phase
+from sync.domain.journal import ModelState, Phase
 from sync.domain.ports import ServerHealth
-from sync.domain.situation import Situation, Trouble
+from sync.domain.situation import Neighbours, Situation, Trouble
 from sync.domain.update import MAX_TRIES
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What was found on the device. server: what it said, or why it did not. here: bytes of each candidate's that are here.
-
-    now: seconds since the epoch.
-    """
-
-    journal: Journal
-    now: float
-    situation: Situation | None = None
-    running: bool = False
-    server: ServerHealth | str = ""
-    here: Mapping[str, int] = field(default_factory=dict)
-    waiting_reports: int = 0
-    zone: tzinfo | None = None
 
 
 class ModelTold(msgspec.Struct, frozen=True):
@@ -66,6 +51,9 @@ class Told(msgspec.Struct, frozen=True):
     signed_until: float
     problem: Trouble | None
     waiting_reports: int
+    refused_reports: RefusedReports
+    peers: str
+    neighbours: Neighbours | None
     server: str
     models: Mapping[str, ModelTold]
 
@@ -81,15 +69,17 @@ def tell(view: View) -> Told:
         signed_until=situation.signed_until,
         problem=situation.problem,
         waiting_reports=view.waiting_reports,
+        refused_reports=view.refused_reports,
+        peers=view.peers,
+        neighbours=situation.neighbours if view.running and view.peers != "off" else None,
         server=f"answers (edge {view.server.version})" if isinstance(view.server, ServerHealth) else view.server,
         models={name: _model(name, view, situation) for name in sorted(names)},
     )
 
 
 def as_text(told: Told) -> str:
-    lines = [f"agent   {told.agent}", f"server  {told.server}"]
-    if told.waiting_reports:
-        lines.append(f"reports {told.waiting_reports} wait to be sent")
+    lines = [f"agent   {told.agent}", f"server  {told.server}", of_neighbours(told.peers, told.neighbours)]
+    lines += of_reports(told.waiting_reports, told.refused_reports)
     for name, model in told.models.items():
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
         unknown = "nothing" if told.polled_at else "not known yet"

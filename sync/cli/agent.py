@@ -14,7 +14,6 @@ import click
 import msgspec
 
 from sync.agent.status import as_text, tell
-from sync.agent.updater import UpdateLimits
 from sync.agent.words import lasting
 from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
@@ -44,8 +43,8 @@ def _configured(command: Any) -> Any:
     return command
 
 
-def _load(config: Path | None, settings: tuple[str, ...]) -> Config:
-    flags = dict(each.partition("=")[::2] for each in settings)
+def _load(config: Path | None, settings: tuple[str, ...], watch_s: str | None = None) -> Config:
+    flags = {"update.watch_s": watch_s, **dict(each.partition("=")[::2] for each in settings)}
     environment = {name: value for name, value in os.environ.items() if "__" in name}
     return load_config(config, environment, flags)
 
@@ -57,16 +56,16 @@ def _log(level: str) -> None:
 
 @agent.command()
 @_configured
-@click.option("--watch-s", type=float, default=1.0, hidden=True)
-def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
+@click.option("--watch-s", hidden=True)
+def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> None:
     """Poll, update and report until SIGTERM."""
     _log("INFO")
-    loaded = _load(config, settings)
+    loaded = _load(config, settings, watch_s)
 
     async def work() -> None:
         from sync.app import assemble
 
-        assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
+        assembled = await asyncio.to_thread(assemble, loaded)
         device, asks = loaded.device, f"asks {loaded.store.url} every {lasting(loaded.poll.every_s)}"
         logging.getLogger("sync").info(
             "%s, of the group %s, %s; `edge-sync agent status` says more", device.id, device.group, asks
@@ -87,16 +86,16 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: float) -> None:
 @agent.command()
 @_configured
 @click.option("--within", type=float, default=ONCE_WITHIN_S, show_default=True, help="Seconds, at most.")
-@click.option("--watch-s", type=float, default=1.0, hidden=True)
-def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s: float) -> int:
+@click.option("--watch-s", hidden=True)
+def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s: str | None) -> int:
     """Poll once, and follow what begins to its end."""
     _log("INFO")
-    loaded = _load(config, settings)
+    loaded = _load(config, settings, watch_s)
 
     async def work() -> int:
         from sync.app import assemble
 
-        assembled = await asyncio.to_thread(assemble, loaded, limits=UpdateLimits(watch_s=watch_s))
+        assembled = await asyncio.to_thread(assemble, loaded)
         try:
             await assembled.start()
             if await assembled.agent.once(within_s=within):

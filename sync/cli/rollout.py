@@ -17,7 +17,7 @@ from sync.cli.options import json_option, operator, ring
 from sync.cli.output import print_json, say
 from sync.cli.root import wait
 from sync.cli.standing import Pinned, as_json, words
-from sync.cli.units import duration
+from sync.cli.units import duration, instant
 from sync.domain.errors import Missing, OperatorError
 from sync.domain.layout import manifest_name, rollout_name
 from sync.domain.rollout import Pins, Probation, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
@@ -105,6 +105,9 @@ async def _want_released(repository: Repository, model: str, version: int) -> No
 @click.option("--percent", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Of the group.")
 @click.option("--ring", "rings", multiple=True, help="Devices of this ring first.")
 @click.option("--window", default="", help="When devices may begin, in their time: 22:00-05:00.")
+@click.option(
+    "--deadline", type=instant(), default="", help="From when on no window holds anybody back: 3d, 2026-12-01T04:00Z."
+)
 @click.option("--spread", type=duration(bare=True), help="Over which devices begin: 1h; a bare number is seconds.")
 @click.option("--probation", type=duration(bare=True), help="For which the new version is watched: 10m.")
 @click.option("--min-requests", type=click.IntRange(min=0), help="So many requests judge it.")
@@ -125,6 +128,7 @@ def start(
     percent: float,
     rings: tuple[str, ...],
     window: str,
+    deadline: str,
     spread: float | None,
     probation: float | None,
     min_requests: int | None,
@@ -153,9 +157,11 @@ def start(
             document = rollouts.settings(document, model, swap=swap)
         candidate = document.models[model].candidate if model in document.models else None
         if candidate is not None and candidate.version == version and candidate.state == "running":
-            return rollouts.widened(document, model, percent)
+            return rollouts.widened(document, model, percent, deadline=deadline)
         today = datetime.now(UTC).date().isoformat()
-        return rollouts.started(document, model, version, percent=percent, rings=rings, window=window, today=today)
+        return rollouts.started(
+            document, model, version, percent=percent, rings=rings, window=window, deadline=deadline, today=today
+        )
 
     after = _change(store, keys_dir, passphrase_file, group, change, wants=(model, version))
     _tell(as_json(after, None), f"{group}: {model}@{version} goes to {percent:g} % of the devices", json=json)

@@ -9,10 +9,10 @@ import msgspec
 
 from sync.cli.units import say_duration
 from sync.domain.rollout import ModelRollout, Pin, Rollout
-from sync.fleet.standing import UNDER_WAY, Course, Standing, Straggler, Where
+from sync.fleet.standing import UNDER_WAY, Course, Standing, Straggler, Unable, Where
 
 MAX_SHOWN = 20
-"""Stragglers of a version, and pins, that are named for people; JSON has them all."""
+"""Stragglers of a version, devices that cannot take it, and pins, that are named for people; JSON has them all."""
 
 Pinned = dict[str, Mapping[str, Pin]]
 """By device, by model."""
@@ -38,6 +38,7 @@ def words(document: Rollout, found: Standing | None, silent_s: float, pins: Pinn
             runs = sorted(standing.running.items(), key=lambda item: -1 if item[0] is None else item[0], reverse=True)
             told = ", ".join(f"{'nothing' if version is None else version}: {count}" for version, count in runs)
             lines.append(f"  running {told}" + (f"; pinned: {standing.pinned}" if standing.pinned else ""))
+        lines += _unable(standing.unable, "cannot take its pin") if standing is not None else ()
     return lines + list(_pins(pins))
 
 
@@ -55,6 +56,7 @@ def _candidate(model: ModelRollout) -> str:
     assert candidate is not None
     rings = f", rings {', '.join(candidate.rings)}" if candidate.rings else ""
     window = f", from {candidate.window}" if candidate.window else ""
+    window += f", at any hour from {candidate.deadline} on" if candidate.deadline else ""
     state = candidate.state.replace("_", " ")
     return f"candidate {candidate.version} ({candidate.id}), {state} for {candidate.percent:g} %{rings}{window}"
 
@@ -76,9 +78,19 @@ def _course(course: Course | None) -> Iterator[str]:
             yield f"    {where.value.replace('_', ' '):13}{count:>6}" + _reasons(why)
     if course.held:
         yield f"    held up by {_reasons(course.held).strip()}"
+    if course.refused:
+        yield f"    not to be taken by {_devices(len(course.unable))}:{_reasons(course.refused)[1:]}"
+    yield from _unable(course.unable, "cannot take it")
     for one in course.stragglers[:MAX_SHOWN]:
         yield f"    straggler: {_straggler(one)}"
     if (more := len(course.stragglers) - MAX_SHOWN) > 0:
+        yield f"    and {more} more"
+
+
+def _unable(devices: list[Unable], text: str) -> Iterator[str]:
+    for one in devices[:MAX_SHOWN]:
+        yield f"    {text}: {one.device}: {one.why}" + (f" ({one.detail})" if one.detail else "")
+    if (more := len(devices) - MAX_SHOWN) > 0:
         yield f"    and {more} more"
 
 
@@ -111,6 +123,7 @@ def as_json(document: Rollout, found: Standing | None, pins: Pinned | None = Non
                 "candidate": _course_as_json(one.candidate),
                 "stable": _course_as_json(one.stable),
                 "pinned": one.pinned,
+                "unable": [each._asdict() for each in one.unable],
                 "running": {"none" if version is None else str(version): n for version, n in one.running.items()},
             }
             for name, one in found.models.items()
@@ -129,6 +142,8 @@ def _course_as_json(course: Course | None) -> dict[str, object] | None:
         "under_way": sum(course.where[where] for where in UNDER_WAY),
         "failed": dict(course.failed),
         "held": dict(course.held),
+        "refused": dict(course.refused),
+        "unable": [each._asdict() for each in course.unable],
         "stragglers": [
             {"device": one.device, "where": one.where.value, "for_s": round(one.for_s), "why": one.why}
             for one in course.stragglers

@@ -1,4 +1,4 @@
-"""Quantities in options, with their units: `90s`, `12h`, `1h30m`, `7d`; `512`, `64KiB`, `1.5GB`.
+"""Quantities in options, with their units: `90s`, `12h`, `1h30m`, `7d`; `512`, `64KiB`, `1.5GB`; instants, with their zone.
 
 Rule 1: a duration without a unit is refused, unless the option has always been in seconds: nobody should have to guess.
 Rule 2: of sizes, `K`, `M` and `G` with an `i` are powers of 1024, without it of 1000; a bare number is bytes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -42,6 +43,29 @@ def parse_size(text: str) -> int:
     if match is None or factor is None:
         raise ValueError(f"want a size as 512, 64KiB, 10MiB or 1.5GB, got {text[:40]!r}")
     return math.floor(float(match[1]) * factor) if "." in match[1] else int(match[1]) * int(factor)
+
+
+def parse_instant(text: str, now: datetime) -> str:
+    """In RFC 3339 and UTC, of an instant, or of a duration from `now` on; "" for "". Raises ValueError."""
+    if not text:
+        return ""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            at = datetime.min
+        if at.tzinfo is None:
+            raise ValueError(
+                f"want an instant with its zone as 2026-12-01T04:00Z, or a duration as 3d, got {text[:40]!r}"
+            ) from None
+    else:
+        at = now + timedelta(seconds=min(seconds, 3650 * 86400.0))
+    try:
+        return f"{at.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+    except OverflowError:
+        raise ValueError(f"want an instant within the years 1 to 9999, got {text[:40]!r}") from None
 
 
 def say_duration(seconds: float) -> str:
@@ -78,6 +102,18 @@ def duration(*, least: float = 0.0, most: float = 3650 * 86400.0, bare: bool = F
         return seconds
 
     return duration
+
+
+def instant() -> Callable[[str], str]:
+    """A type for options: an instant in RFC 3339 and UTC, or ""."""
+
+    def instant(text: str) -> str:
+        try:
+            return parse_instant(text, datetime.now(UTC))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return instant
 
 
 def size(*, least: int = 0, most: int = 1 << 50) -> Callable[[str], int]:

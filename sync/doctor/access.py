@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync.agent.status import View
+from sync.agent.view import View
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
 from sync.doctor.look import places_of

@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from sync.agent.files import OsFiles
 from sync.agent.mounts import IN_MEMORY, MOUNTINFO, Mount, mount_of
-from sync.agent.reporter import MAX_OUTBOX
-from sync.agent.staging import MIN_FREE_BYTES, MIN_FREE_SHARE
+from sync.agent.staging import Reserve
 from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
@@ -31,7 +30,7 @@ def check_room(config: Config, journal: Journal | None) -> Finding:
     except OSError as error:
         return fail("disk", DiskError(f"{place}: {error.strerror}"))
     free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    reserve = max(MIN_FREE_BYTES, int(total * MIN_FREE_SHARE))
+    reserve = Reserve(config.update.min_free_bytes, config.update.min_free_share).of(total)
     if free < reserve:
         return fail("disk", DiskFull(reserve, free), f"make room on {place}: every update waits for it")
     if found.f_files and not found.f_favail:
@@ -133,8 +132,8 @@ def check_outbox(config: Config) -> Finding:
         return ok("outbox", "empty")
     text = f"{len(reports)} reports ({amount(size)}) wait, the oldest for {lasting(oldest_s)}"
     do = f"see that {config.report.url} takes them, and whether the agent runs"
-    if len(reports) >= MAX_OUTBOX:
-        return warn("outbox", f"{text}; of more than {MAX_OUTBOX} the oldest are dropped", do)
+    if len(reports) >= config.report.max_waiting:
+        return warn("outbox", f"{text}; of more than {config.report.max_waiting} the oldest are dropped", do)
     return warn("outbox", text, do) if oldest_s > LATE_S else ok("outbox", text)
 
 

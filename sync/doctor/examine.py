@@ -15,7 +15,8 @@ from pathlib import Path
 
 from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
-from sync.agent.status import View, tell
+from sync.agent.status import tell
+from sync.agent.view import View
 from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.access import check_access

@@ -12,7 +12,7 @@ from sync.agent.journal import JournalFile
 from sync.agent.reporter import Outbox
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places
-from sync.agent.status import View
+from sync.agent.view import View
 from sync.config import Config
 from sync.domain.digests import hex_of
 from sync.domain.errors import DiskError, ServerAbsent
@@ -26,7 +26,7 @@ async def look(config: Config) -> View:
     """Raises DiskError, DocumentError where the journal cannot be read."""
     files, places = OsFiles(), places_of(config)
     server = await ask_server(config)
-    return await asyncio.to_thread(_look, files, places, server)
+    return await asyncio.to_thread(_look, files, places, server, config.network.peers)
 
 
 def places_of(config: Config) -> Places:
@@ -41,9 +41,10 @@ async def ask_server(config: Config) -> ServerHealth | str:
         return error.message
 
 
-def _look(files: Files, places: Places, server: ServerHealth | str) -> View:
+def _look(files: Files, places: Places, server: ServerHealth | str, peers: str) -> View:
     journal: Journal = JournalFile(files, places.journal, places.models_dir).peek()
     situation = read_situation(files, places.situation)
+    outbox = Outbox(files, places.state_dir / "outbox")
     candidates = {name: state.candidate for name, state in journal.models.items() if state.candidate is not None}
     return View(
         journal=journal,
@@ -52,7 +53,9 @@ def _look(files: Files, places: Places, server: ServerHealth | str) -> View:
         running=situation is not None and is_running(situation.process),
         server=server,
         here={name: bytes_here(files, places, release) for name, release in candidates.items()},
-        waiting_reports=len(Outbox(files, places.state_dir / "outbox")),
+        waiting_reports=len(outbox),
+        refused_reports=outbox.refused(),
+        peers=peers,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sync.agent.status import View
+from sync.agent.view import View
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
 from sync.domain.errors import Reason, ServerAbsent, Unsuitable

@@ -6,6 +6,7 @@ SyncError
 │   ├── Missing                 it is not there
 │   │   └── NoRollout           nothing was ever rolled out to the device's group
 │   ├── Refused                 an answer that is none: a status, a length, a range that was not asked for
+│   ├── Rejected                what was brought is not taken, now or ever
 │   ├── TooSlow                 under the minimum rate, or past the source's deadline
 │   └── Conflict                somebody else wrote first; nothing of ours was written
 ├── TrustError                  what came is not what the keys' holders signed, or not any more
@@ -97,6 +98,10 @@ class Refused(StoreError):
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Rejected(StoreError):
+    reason = Reason.NET_REFUSED
 
 
 class TooSlow(StoreError):

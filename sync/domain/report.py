@@ -15,10 +15,22 @@ FORMAT = "edge-report/1"
 MAX_REPORT_BYTES = 1 << 20
 
 
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A wish that the device does not follow: `version` and `rollout` as in the wish; None and "" where it is of no one model.
+
+    `reason`: one of `sync.domain.errors.Reason`; `detail`: the same in words.
+    """
+
+    reason: str
+    detail: str = ""
+    version: int | None = None
+    rollout: str = ""
+
+
 class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """`outcome`: "committed", "committed_idle" (without traffic to judge by), "failed", "rolled_back", or "" while under way.
 
-    `reason`: one of `sync.domain.errors.Reason`, or "".
+    `reason`: one of `sync.domain.errors.Reason`, or "". `refused`: the best wish that it does not follow; None for none.
     """
 
     active: int | None = None
@@ -30,6 +42,7 @@ class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     detail: str = ""
     tries: int = 0
+    refused: Refusal | None = None
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -45,6 +58,7 @@ class Transfer(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """`ts`: seconds since the epoch by the device's clock; `clock_ok`: whether that is to be believed.
 
+    `problem`: why no document is followed at all; None where all is well, and where the store is only out of reach.
     `disk_free`, `mem_avail`: bytes. `agent`, `edge`: versions of the programs; "" where the server does not answer.
     """
 
@@ -61,6 +75,7 @@ class Report(msgspec.Struct, frozen=True):
     mem_avail: int = 0
     agent: str = ""
     edge: str = ""
+    problem: Refusal | None = None
 
 
 def parse_report(data: bytes) -> Report:

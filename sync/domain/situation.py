@@ -38,12 +38,19 @@ class Wanted(msgspec.Struct, frozen=True):
     rollout: str = ""
 
 
+class Neighbours(msgspec.Struct, frozen=True):
+    """How many may be asked for blobs, and how many addresses are not asked for now, for they gave other bytes."""
+
+    seen: int = 0
+    banned: int = 0
+
+
 class Situation(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch, 0 for never or not known.
 
     `problem`: why the last poll failed. `signed_until`: when the first of the signatures ends that the last good poll took.
     `wanted`: by model, as of the last good poll; `refused`: why a wish is not followed. `acts_at`: when the agent looks at a
-    model again; 0 while it is at work on it.
+    model again; 0 while it is at work on it. `neighbours`: None where nobody looks for them.
     """
 
     format: str = FORMAT
@@ -57,6 +64,7 @@ class Situation(msgspec.Struct, frozen=True):
     wanted: Mapping[str, Wanted] = {}
     refused: Mapping[str, Trouble] = {}
     acts_at: Mapping[str, float] = {}
+    neighbours: Neighbours | None = None
 
 
 def parse_situation(data: bytes) -> Situation:

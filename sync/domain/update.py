@@ -36,7 +36,11 @@ MAX_TRIES = 3
 
 
 class Target(NamedTuple):
-    """A release that this device should go to, and how. `seq`: of the rollout document. `urgent`: no window holds it back."""
+    """A release that this device should go to, and how. `seq`: of the rollout document. `urgent`: no window holds it back.
+
+    `wished`: the rollouts of all that the device is wished to follow, also of what it cannot or may not yet; None where that is
+    not known.
+    """
 
     release: Installed
     wish: Wish
@@ -46,6 +50,7 @@ class Target(NamedTuple):
     min_rate_Bps: int = 0
     min_counter: int = 0
     urgent: bool = False
+    wished: frozenset[str] | None = None
 
 
 def accept(
@@ -104,6 +109,14 @@ def seen(state: ModelState, wish: Wish, now: float) -> ModelState:
         return state
     fresh = {} if state.rollout == wish.rollout else _outcome()
     return msgspec.structs.replace(state, rollout=wish.rollout, first_seen=now, **fresh)
+
+
+def unwished(state: ModelState, wished: frozenset[str] | None) -> ModelState:
+    """The state without the moment at which its wish arose, where the documents no longer have that wish: a rollout that goes on
+    after a pause is spread as it was at first. The same object where nothing is forgotten."""
+    if wished is None or not state.first_seen or state.rollout in wished:
+        return state
+    return msgspec.structs.replace(state, first_seen=0.0)
 
 
 def told(before: ModelState, after: ModelState) -> ModelState:

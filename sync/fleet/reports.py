@@ -22,7 +22,7 @@ from edge.domain.models import MAX_VERSION
 from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.ports import Files
-from sync.domain.report import ModelReport, Report
+from sync.domain.report import ModelReport, Refusal, Report
 from sync.domain.rollout import pin_bin
 
 log = logging.getLogger(__name__)
@@ -103,9 +103,10 @@ def checked(report: Report) -> Report:
         ):
             _within(key, value, most)
         models = {name: _checked_model(name, model) for name, model in report.models.items()}
+        problem = _checked_refusal("problem", report.problem)
     except ValueError as error:
         raise DocumentError(f"report: {error}") from None
-    return msgspec.structs.replace(report, models=models, agent=report.agent[:MAX_NAME_CHARS], edge=report.edge[:MAX_NAME_CHARS])  # fmt: skip
+    return msgspec.structs.replace(report, models=models, problem=problem, agent=report.agent[:MAX_NAME_CHARS], edge=report.edge[:MAX_NAME_CHARS])  # fmt: skip
 
 
 def _check_names(report: Report) -> None:
@@ -129,7 +130,19 @@ def _checked_model(name: str, model: ModelReport) -> ModelReport:
             raise ValueError(f"{name}.{key}: want a short word, got {text[:40]!r}")
     if len(model.rollout) > MAX_NAME_CHARS:
         raise ValueError(f"{name}.rollout: want at most {MAX_NAME_CHARS} characters, got {len(model.rollout)}")
-    return msgspec.structs.replace(model, detail=model.detail[:MAX_DETAIL_CHARS])
+    refused = _checked_refusal(f"{name}.refused", model.refused)
+    return msgspec.structs.replace(model, detail=model.detail[:MAX_DETAIL_CHARS], refused=refused)
+
+
+def _checked_refusal(key: str, refusal: Refusal | None) -> Refusal | None:
+    if refusal is None:
+        return None
+    _within(f"{key}.version", refusal.version or 0, MAX_VERSION)
+    if not refusal.reason or not _CODE.match(refusal.reason):
+        raise ValueError(f"{key}.reason: want a short word, got {refusal.reason[:40]!r}")
+    if len(refusal.rollout) > MAX_NAME_CHARS:
+        raise ValueError(f"{key}.rollout: want at most {MAX_NAME_CHARS} characters, got {len(refusal.rollout)}")
+    return msgspec.structs.replace(refusal, detail=refusal.detail[:MAX_DETAIL_CHARS])
 
 
 def _within(key: str, value: float, most: float) -> None:

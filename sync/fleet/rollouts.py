@@ -45,8 +45,8 @@ def started(
     return _with(document, model, msgspec.structs.replace(before, candidate=candidate))
 
 
-def widened(document: Rollout, model: str, percent: float) -> Rollout:
-    """The candidate for a larger share. Raises OperatorError."""
+def widened(document: Rollout, model: str, percent: float, *, deadline: str = "") -> Rollout:
+    """The candidate for a larger share; deadline: "" for that which it has. Raises OperatorError."""
     candidate = _candidate(document, model)
     if candidate.state != "running":
         raise OperatorError(f"{model}: version {candidate.version} is {candidate.state}; resume it first")
@@ -54,7 +54,7 @@ def widened(document: Rollout, model: str, percent: float) -> Rollout:
         raise OperatorError(
             f"{model}: want at least {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
         )
-    return _changed(document, model, percent=percent)
+    return _changed(document, model, percent=percent, deadline=deadline or candidate.deadline)
 
 
 def paused(document: Rollout, model: str) -> Rollout:

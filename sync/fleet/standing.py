@@ -3,7 +3,7 @@
 Rule 1: a device counts once, by its latest report. Rule 2: what it should run is what the device itself computes from the
 document (`want`); of its rings and pins, which the document does not know, its own report tells. Rule 3: committed is what
 was judged and stayed, never what was only downloaded. Rule 4: who should have come further by now is a straggler, named with
-where it is, since when, and why.
+where it is, since when, and why. Rule 5: who says that it cannot take what it should is named with why, and is no straggler.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sync.domain.errors import Reason
 from sync.domain.journal import Phase
-from sync.domain.report import ModelReport
+from sync.domain.report import ModelReport, Refusal, Report
 from sync.domain.rollout import ModelRollout, Rollout, want
 from sync.fleet.reports import DeviceLog
 
@@ -53,9 +53,18 @@ class Straggler(NamedTuple):
     why: str
 
 
+class Unable(NamedTuple):
+    """A device that does not take what it should. why: the reason that it says; detail: in its words."""
+
+    device: str
+    why: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Course:
-    """One version and the devices that should run it. `failed`, `held`: by reason, of those that failed or wait."""
+    """One version and the devices that should run it. `failed`, `held`, `refused`: by reason, of those that failed, wait, or
+    cannot take it, who are `unable`."""
 
     version: int
     rollout: str = ""
@@ -63,12 +72,15 @@ class Course:
     where: Counter[Where] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     held: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    unable: list[Unable] = field(default_factory=list)
     stragglers: list[Straggler] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ModelStanding:
-    """`candidate`, `stable`: None where the document names none. `pinned`: devices that go their own way.
+    """`candidate`, `stable`: None where the document names none. `pinned`: devices that go their own way; `unable`: those that
+    cannot take what they are pinned to.
 
     `running`: devices by the version that they run, None for none.
     """
@@ -76,6 +88,7 @@ class ModelStanding:
     candidate: Course | None = None
     stable: Course | None = None
     pinned: int = 0
+    unable: list[Unable] = field(default_factory=list)
     running: Counter[int | None] = field(default_factory=Counter)
 
 
@@ -114,6 +127,8 @@ class _Count:
         for log in self._logs:
             report = log.latest.report.models.get(self._name, ModelReport())
             self._found.running[report.active] += 1
+            if (refused := report.refused) is not None and refused.rollout == "pin":
+                self._found.unable.append(Unable(log.device, refused.reason, refused.detail))
             if report.rollout == "pin":
                 self._found.pinned += 1
             elif (course := self._course(log.device, report)) is not None:
@@ -126,7 +141,8 @@ class _Count:
     def _course(self, device: str, report: ModelReport) -> Course | None:
         candidate = self._model.candidate
         if candidate is not None and candidate.state != "rolling_back":
-            begun = report.rollout == candidate.id  # by a ring, say
+            refused = report.refused.rollout if report.refused is not None else ""
+            begun = candidate.id in (report.rollout, refused)  # by a ring, say
             wishes = want(device, frozenset(), self._rollout, self._name, active=report.active)
             if begun or any(wish.rollout == candidate.id for wish in wishes):
                 return self._found.candidate
@@ -140,10 +156,18 @@ class _Count:
             course.failed[report.reason or "unknown"] += 1
         elif report.reason and where in UNDER_WAY:
             course.held[report.reason] += 1
-        if (straggler := self._straggler(course, log, report, where)) is not None:
+        refusal = _refusal(course, log.latest.report, report) if where is Where.NOT_BEGUN else None
+        if refusal is not None and refusal.reason == Reason.DEFERRED.value:
+            course.held[refusal.reason] += 1
+        elif refusal is not None:
+            course.refused[refusal.reason] += 1
+            course.unable.append(Unable(log.device, refusal.reason, refusal.detail))
+        if (straggler := self._straggler(course, log, report, where, refusal)) is not None:
             course.stragglers.append(straggler)
 
-    def _straggler(self, course: Course, log: DeviceLog, report: ModelReport, where: Where) -> Straggler | None:
+    def _straggler(
+        self, course: Course, log: DeviceLog, report: ModelReport, where: Where, refusal: Refusal | None
+    ) -> Straggler | None:
         if where in (Where.COMMITTED, Where.FAILED):
             return None
         candidate = self._model.candidate
@@ -153,10 +177,13 @@ class _Count:
         silence_s = self._now - log.latest.received
         if silence_s > self._silent_s:
             return Straggler(log.device, where, silence_s, "silent")
+        if refusal is not None and refusal.reason != Reason.DEFERRED.value:
+            return None
         since = _since(log, self._name) if where in UNDER_WAY else self._first.get(course.rollout)
         if since is None or self._now - since <= self._patience_s(where):
             return None
-        return Straggler(log.device, where, self._now - since, report.reason)
+        why = refusal.reason if refusal is not None else report.reason
+        return Straggler(log.device, where, self._now - since, why)
 
     def _patience_s(self, where: Where) -> float:
         """Seconds after which a device should be further."""
@@ -176,6 +203,14 @@ def _where(report: ModelReport, course: Course) -> Where:
     if report.outcome in ("failed", "rolled_back") and report.rollout == course.rollout and not operators:
         return Where.FAILED
     return Where.NOT_BEGUN
+
+
+def _refusal(course: Course, report: Report, model: ModelReport) -> Refusal | None:
+    """Why it does not begin with this version, or with any."""
+    refused = model.refused
+    if refused is not None and (refused.version, refused.rollout) == (course.version, course.rollout):
+        return refused
+    return report.problem
 
 
 def _since(log: DeviceLog, model: str) -> float:

@@ -19,7 +19,7 @@ LIMITS = LoopLimits()
 LONGEST_S = LIMITS.poll_s * (1 + LIMITS.jitter)
 POLLS_PER_S = DEVICES / LIMITS.poll_s
 
-TENTH, HALF, ALL, PAUSED, RECALLED, HUNDREDTH, OTHER = range(7)
+TENTH, HALF, ALL, PAUSED, RECALLED, HUNDREDTH, OTHER, LONG, LONG_PAUSED, LONG_RESUMED = range(10)
 """Numbers of the documents."""
 
 
@@ -37,6 +37,9 @@ DOCUMENTS = [
     document(5, 100, spread_s=600, state="rolling_back"),
     document(6, 1, spread_s=600),
     document(7, 10, spread_s=600, name="r-2"),
+    document(8, 100, spread_s=3600, name="r-3"),
+    document(9, 100, spread_s=3600, name="r-3", state="paused"),
+    document(10, 100, spread_s=3600, name="r-3"),
 ]
 
 

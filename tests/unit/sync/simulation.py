@@ -134,6 +134,8 @@ class Updates:
 
     async def advance(self, model: str) -> float:
         target, now = self.targets.get(model), self._clock.now()
+        if target is not None:
+            self._state = update.unwished(self._state, target.wished)
         if target is None or self._runs(target):
             return 3600.0
         self._state = update.seen(self._state, target.wish, now)

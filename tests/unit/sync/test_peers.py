@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sync.agent.updater import UpdateLimits
+from sync.agent.limits import UpdateLimits
+from sync.agent.status import as_text, tell
 from sync.app import Assembled, assemble
+from sync.doctor.look import look
 from sync.domain.digests import digest_of
 from sync.domain.layout import blob_path
 from tests.fakes.sync.admin import AdminServer, admin_at
@@ -56,6 +58,11 @@ async def neighbours(assembled: Assembled) -> None:
     await until(lambda: peering.known, within_s=20)
 
 
+def has_reason(assembled: Assembled, reason: str) -> bool:
+    models = assembled.report().models
+    return "detector" in models and models["detector"].reason == reason
+
+
 async def test_a_device_gets_a_version_from_its_neighbour_when_the_store_has_lost_the_blob(tmp_path: Path) -> None:
     async with device(tmp_path) as first, another(first, tmp_path / "second") as second:
         first.settings |= ON_LOOPBACK
@@ -76,8 +83,10 @@ async def test_a_version_that_is_not_to_be_shared_is_neither_given_nor_asked_for
         (tmp_path / "store" / blob_path(digest_of(b"secret weights"))).unlink()
         async with running(first), running(second) as assembled:
             await neighbours(assembled)
-            assert not await assembled.agent.once(within_s=0.2)
-            assert assembled.report().models["detector"].reason == "net_missing"
+            updating = asyncio.ensure_future(assembled.agent.once(within_s=60))
+            await until(lambda: has_reason(assembled, "net_missing"), within_s=30)
+            updating.cancel()
+            await asyncio.gather(updating, return_exceptions=True)
 
 
 async def test_a_poisoned_neighbour_costs_nothing_but_the_way_to_the_store(tmp_path: Path) -> None:
@@ -91,6 +100,8 @@ async def test_a_poisoned_neighbour_costs_nothing_but_the_way_to_the_store(tmp_p
             assert await assembled.agent.once(within_s=30)
             last = assembled.report().last
             assert (last.bytes_peer, last.bytes_full) == (0, len(WEIGHTS))
+            await assembled.agent.poll()
+            assert "; none seen, 1 banned for giving other bytes" in as_text(tell(await look(second.config)))
             assert (tmp_path / "second/models/detector/1/model.tflite").read_bytes() == WEIGHTS
 
 

@@ -17,6 +17,9 @@ from tests.unit.sync.plant import (
     HALF,
     HUNDREDTH,
     LIMITS,
+    LONG,
+    LONG_PAUSED,
+    LONG_RESUMED,
     LONGEST_S,
     OTHER,
     PAUSED,
@@ -154,6 +157,28 @@ def test_a_pause_reaches_everybody_at_the_first_poll_and_keeps_those_that_have_i
         assert began[name] <= first_since(story.fleet.store.polls[name], PAUSED_AT)
     assert story.had[HALF] < story.had[PAUSED] == story.had[ALL] | late
     assert len(story.had[PAUSED]) < DEVICES, "the pause came in time for some"
+
+
+def test_who_had_not_begun_before_a_long_pause_begins_spread_as_at_first_when_it_is_over(documents: Signed) -> None:
+    fleet, paused_at, resumed_at = Fleet(documents, 2000), 2000.0, 12_000.0
+    fleet.publish(LONG)
+    waiting: set[str] = set()
+
+    def resume() -> None:
+        waiting.update(member.name for member in fleet.members if member.version == OLD)
+        fleet.publish(LONG_RESUMED)
+
+    fleet.run(18_000.0, {paused_at: lambda: fleet.publish(LONG_PAUSED), resumed_at: resume})
+    began, spread_s = fleet.began(NEW), documents.rollouts[LONG].spread_s
+    assert 500 < len(waiting) < 1500, "some had begun, and some had not"
+    for name in waiting:
+        wish = want(name, frozenset(), documents.rollouts[LONG_RESUMED], MODEL, active=OLD)[0]
+        heard = first_since(fleet.store.polls[name], resumed_at)
+        assert began[name] == pytest.approx(heard + wish.wait_s, abs=1e-3)
+    times = sorted(began[name] for name in waiting)
+    per_s = len(began) / spread_s
+    assert peak(times, 60.0) < by_chance(per_s * 60), "no faster than it would have been without a pause"
+    assert fleet.have(NEW) == set(began), "all have it in the end"
 
 
 def test_a_rollback_reaches_everybody_at_the_first_poll(story: Story) -> None:

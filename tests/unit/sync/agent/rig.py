@@ -74,6 +74,7 @@ class Rig:
             server=self.server,
             clock=self.time,
             changed=lambda _, state: self.states.append(state),
+            chance=random.Random(1),
         )
 
     def want(self, version: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from sync.agent.board import Board, is_running, read_situation, this_process
 from sync.agent.files import OsFiles
 from sync.domain.errors import Unreachable, Unsuitable
 from sync.domain.rollout import Probation, Wish
-from sync.domain.situation import Process, Wanted
+from sync.domain.situation import Neighbours, Process, Wanted, parse_situation
 from sync.domain.update import Target
 from tests.unit.sync.agent.world import Disk, Time, release
 
@@ -78,3 +79,30 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     assert not is_running(Process(me.pid, me.ticks, "another boot"))
     assert not is_running(Process())
     assert not is_running(Process(2**22 + 1, 1, me.boot)), "beyond the largest number of a process"
+
+
+async def test_neighbours_that_come_are_noted_without_a_poll_and_those_that_stay_are_not_written_again() -> None:
+    disk, known = Disk(), [Neighbours(0, 0), Neighbours(2, 1), Neighbours(2, 1), Neighbours(2, 1)]
+    written: list[Neighbours | None] = []
+
+    class Ended(Time):
+        async def sleep(self, seconds: float) -> None:
+            if PATH in disk.content:
+                found = parse_situation(disk.content.pop(PATH))
+                written.append(found.neighbours)
+            if len(known) == 1:
+                raise asyncio.CancelledError
+            known.pop(0)
+
+    b = Board(disk, PATH, Ended(), lambda: (0.0, True), lambda: known[0])
+    await b.polls_in(900)
+    with pytest.raises(asyncio.CancelledError):
+        await b.follow()
+    assert written == [Neighbours(0, 0), Neighbours(2, 1)]
+
+
+async def test_where_nobody_looks_for_neighbours_nothing_is_followed() -> None:
+    b = board(Disk())
+    await b.follow()
+    await b.polls_in(900)
+    assert b.value.neighbours is None

@@ -16,7 +16,7 @@ from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
+from sync.agent.reporter import Delivery, Outbox, Reporter, Surroundings, report_of
 from sync.agent.staging import Places, Staging
 from sync.agent.updater import Updater
 from sync.domain.digests import digest_of
@@ -53,11 +53,12 @@ class Clocked:
         self.world, self.time, self.path = World(path), Rtc(), path / "device"
         self.path.mkdir()
         self.seq = 0
+        self.delivery: Delivery | None = None
 
-    async def release(self, version: int) -> None:
+    async def release(self, version: int, accelerator: str = "cpu") -> None:
         data = b"model %d" % version
         self.world.store.objects[blob_path(digest_of(data))] = data
-        variant = Variant("cpu", (File("model.tflite", digest_of(data), len(data)),))
+        variant = Variant(accelerator, (File("model.tflite", digest_of(data), len(data)),), {"accel": (accelerator,)})
         await self._publish(
             "releases",
             manifest_name("m", version),
@@ -114,7 +115,7 @@ class Clocked:
             ),
             updater=updater,
             staging=staging,
-            reporter=Reporter(Outbox(files, places.state_dir / "outbox"), None),
+            reporter=Reporter(Outbox(files, places.state_dir / "outbox"), self.delivery),
             journal=lambda: journal.value,
             report=self.report,
             clock=self.time,

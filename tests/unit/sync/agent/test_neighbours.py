@@ -104,7 +104,9 @@ def test_a_ban_is_of_the_address_whatever_it_calls_itself_and_ends() -> None:
     assert w.asked() == {"10.0.0.2:80"}
     w.time.seconds += BAN_S - 1
     assert w.asked(B) == {"10.0.0.2:80"}
+    assert w.table.banned == 1
     w.time.seconds += 1
+    assert w.table.banned == 0
     assert w.asked(B) == {"10.0.0.1:81", "10.0.0.2:80"}
 
 

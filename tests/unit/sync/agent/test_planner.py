@@ -66,3 +66,18 @@ async def test_a_candidate_that_its_window_keeps_back_is_told_with_its_hour_and_
     assert planned.targets["m"].wish.version == 16
     refusal = planned.refusals["m"]
     assert (refusal.reason.value, refusal.message) == ("deferred", "m@17 may begin at 22:00")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "wished"),
+    [
+        (Candidate(17, "r", "running", percent=100), {"", "r"}),
+        (Candidate(17, "r", "running", percent=100, window="22:00-05:00"), {"", "r"}),
+        (Candidate(17, "r", "paused", percent=100), {""}),
+        (Candidate(17, "r", "running", percent=0), {""}),
+    ],
+)
+async def test_a_rollout_that_is_held_back_by_its_window_is_wished_and_one_that_is_paused_is_not(
+    candidate: Candidate, wished: set[str]
+) -> None:
+    assert (await plan(candidate)).targets["m"].wished == frozenset(wished)

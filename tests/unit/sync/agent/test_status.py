@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from itertools import product
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
 
-from sync.agent.status import PHASES, ModelTold, View, as_text, tell
+from sync.agent.around import PEERS
+from sync.agent.reporter import RefusedReports
+from sync.agent.status import PHASES, ModelTold, as_text, tell
+from sync.agent.view import View
 from sync.agent.words import REASONS, because, lasting, moment, words_of
+from sync.config import NetworkSection
 from sync.domain.errors import Reason
 from sync.domain.journal import Bad, Journal, ModelState, Phase, Watched
 from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
-from sync.domain.situation import Situation, Trouble, Wanted
+from sync.domain.situation import Neighbours, Situation, Trouble, Wanted
 from tests.unit.sync.agent.world import release
 
 NOW = 1_790_000_000.0
@@ -146,6 +151,38 @@ def test_a_server_that_does_not_answer_is_said_in_its_words() -> None:
     )
     assert told_.server == "admin.sock: no such file"
     assert "admin.sock: no such file" in told_.models["m"].why
+
+
+def test_reports_that_were_refused_are_counted_with_why_the_last_one_was() -> None:
+    def lines(count: int) -> list[str]:
+        refused = RefusedReports(count, 7, "want 2xx, got 400")
+        text = as_text(tell(View(Journal(), NOW, waiting_reports=2, refused_reports=refused)))
+        return [line for line in text.splitlines() if line.startswith("reports")]
+
+    assert lines(0) == ["reports 2 wait to be sent"]
+    assert lines(1)[1] == "reports 1 was refused for ever, and dropped: number 7: want 2xx, got 400"
+    assert "3 were refused for ever, and dropped; the last is number 7: want 2xx" in lines(3)[1]
+
+
+@pytest.mark.parametrize(
+    ("peers", "found", "line"),
+    [
+        ("off", None, "peers   off: files come from the store alone"),
+        ("use", Neighbours(3, 1), "peers   use: neighbours are asked for files; 3 seen, 1 banned for giving other bytes"),
+        ("use", None, "peers   use: neighbours are asked for files; how many there are is not known"),
+        ("use_and_share", Neighbours(), "peers   use_and_share: neighbours are asked for files, and given them; none seen, none is banned"),
+    ],
+)  # fmt: skip
+def test_neighbours_have_a_line_with_how_many_there_are(peers: str, found: Neighbours | None, line: str) -> None:
+    situation = msgspec.structs.replace(POLLED, neighbours=found)
+    assert line in as_text(tell(View(Journal(), NOW, situation, running=True, peers=peers))).splitlines()
+    if peers != "off":
+        stopped = as_text(tell(View(Journal(), NOW, situation, running=False, peers=peers)))
+        assert "how many there are is not known" in stopped, "it is of a process that is gone"
+
+
+def test_every_way_to_use_neighbours_has_its_words() -> None:
+    assert set(get_args(get_type_hints(NetworkSection)["peers"])) == PEERS.keys()
 
 
 def test_an_empty_device_says_so() -> None:

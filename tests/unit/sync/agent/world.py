@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.domain.layout import parse_aspired
 from sync.agent.journal import JournalFile
-from sync.agent.updater import UpdateLimits, Updater
+from sync.agent.limits import UpdateLimits
+from sync.agent.updater import Updater
 from sync.domain.digests import digest_of
 from sync.domain.errors import ServerAbsent, SyncError
 from sync.domain.journal import FileRef, Installed, ModelState, Phase
@@ -173,7 +175,7 @@ class World:
         self.disk, self.time = Disk(), Time()
         self.server, self.stage = Server(self.disk), Stages()
         self.reports: list[ModelState] = []
-        self.limits = UpdateLimits()
+        self.limits, self.chance = UpdateLimits(), random.Random(1)
         self.restart()
 
     def restart(self) -> None:
@@ -189,6 +191,7 @@ class World:
             clock=self.time,
             changed=lambda _, state: self.reports.append(state),
             limits=self.limits,
+            chance=self.chance,
         )
 
     @property

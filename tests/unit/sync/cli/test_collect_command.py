@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.agent.delivery import HttpDelivery
 from sync.agent.files import OsFiles
+from sync.agent.reporter import Outbox, Reporter
 from sync.domain.report import Report, encode_report
 from sync.fleet.reports import ReportDirectory
 from tests.unit.sync.cli.edge_sync import edge_sync
@@ -47,6 +49,22 @@ def test_it_takes_reports_until_it_is_told_to_stop(tmp_path: Path, number: int) 
         out, errors = process.communicate(timeout=30)
     assert (process.returncode, out, errors) == (0, "", "stopped\n")
     assert list(ReportDirectory(OsFiles(), tmp_path / "reports").devices()) == ["cam-1"]
+
+
+async def test_a_device_gets_rid_of_a_report_that_it_refuses_and_goes_on_with_the_next(tmp_path: Path) -> None:
+    """One that makes no sense, one that is too long, one that is from nobody, and others between them."""
+    outbox = Outbox(OsFiles(), tmp_path / "outbox")
+    good = [encode_report(Report("cam-1", "line-3", seq, float(seq), {})) for seq in (1, 3, 5)]
+    bad = [b'{"format": "edge-report/9"}', encode_report(Report("cam-1", "x" * 5000, 4, 4.0, {})), b"[]"]
+    for seq, data in enumerate([good[0], bad[0], good[1], bad[1], good[2], bad[2]], start=1):
+        outbox.put(seq, data)
+    with collecting(tmp_path / "reports", "--max-report", "1KiB") as (_, url):
+        assert await Reporter(outbox, HttpDelivery(url)).flush()
+    log = ReportDirectory(OsFiles(), tmp_path / "reports").of("cam-1")
+    assert log is not None
+    assert [kept.report.seq for kept in log.kept] == [1, 3, 5]
+    assert (len(outbox), outbox.refused().count, outbox.refused().seq) == (0, 3, 6)
+    assert "got 400" in outbox.refused().why
 
 
 def test_what_was_said_to_be_taken_outlives_a_kill(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.agent.files import OsFiles
-from sync.domain.report import ModelReport, Report
+from sync.domain.report import ModelReport, Refusal, Report
 from sync.domain.rollout import Candidate
 from sync.fleet.reports import ReportDirectory
 from tests.unit.sync.cli.edge_sync import Said, edge_sync
@@ -19,7 +19,7 @@ from tests.unit.sync.fleet.shop import Shop
 
 @pytest.fixture
 def reports(shop: Shop, tmp_path: Path) -> Path:
-    """Of five devices, one of them silent for two days."""
+    """Of six devices, one of them silent for two days."""
     asyncio.run(shop.roll_out(Candidate(2, "r-9", "running", percent=100.0, rings=("canary",)), seq=9))
     kept, now = ReportDirectory(OsFiles(), tmp_path / "reports"), time.time()
     for name, ago_s, model in (
@@ -28,6 +28,7 @@ def reports(shop: Shop, tmp_path: Path) -> Path:
         ("cam-3", 0, ModelReport(active=1, rollout="r-9", phase="staging", reason="blocked_disk")),
         ("cam-4", 2 * 86400, ModelReport(active=1)),
         ("cam-5", 0, ModelReport(active=2, rollout="r-9", phase="probation")),
+        ("cam-6", 0, ModelReport(active=1, refused=Refusal("no_variant", "no variant \x1b[2J", 2, "r-9"))),
     ):
         kept.take(Report(name, "line-3", 1, now - ago_s, {"detector": model}), now - ago_s)
     return tmp_path / "reports"
@@ -42,18 +43,20 @@ def test_people_are_told_how_many_are_where_why_some_failed_and_who_is_late(shop
     said = status(shop, "--reports", reports)
     assert said.code == 0
     assert said.out.splitlines() == [
-        "line-3: document 9; 5 devices reported, 1 silent for more than 12 h",
+        "line-3: document 9; 6 devices reported, 1 silent for more than 12 h",
         "detector",
-        "  candidate 2 (r-9), running for 100 %, rings canary: 5 devices",
-        "    not begun         1",
+        "  candidate 2 (r-9), running for 100 %, rings canary: 6 devices",
+        "    not begun         2",
         "    staging           1",
         "    probation         1",
         "    committed         1",
         "    failed            1  health_errors 1",
         "    held up by blocked_disk 1",
+        "    not to be taken by 1 device: no_variant 1",
+        "    cannot take it: cam-6: no_variant (no variant �[2J)",
         "    straggler: cam-4: silent for 2 d, last not begun",
         "  stable 1: 0 devices",
-        "  running 2: 2, 1: 3",
+        "  running 2: 2, 1: 4",
         "pinned, of every group",
         "  cam-1: detector 1",
     ]
@@ -61,16 +64,18 @@ def test_people_are_told_how_many_are_where_why_some_failed_and_who_is_late(shop
 
 def test_programs_are_told_the_same(shop: Shop, reports: Path) -> None:
     told = json.loads(status(shop, "--reports", reports, "--json", "--silent-after", "1h").out)
-    assert (told["document"]["seq"], told["devices"], told["silent"]) == (9, 5, 1)
+    assert (told["document"]["seq"], told["devices"], told["silent"]) == (9, 6, 1)
     candidate = told["models"]["detector"]["candidate"]
     assert candidate["where"] == {
-        "not_begun": 1, "staging": 1, "swapping": 0, "probation": 1, "rolling_back": 0, "committed": 1, "failed": 1
+        "not_begun": 2, "staging": 1, "swapping": 0, "probation": 1, "rolling_back": 0, "committed": 1, "failed": 1
     }  # fmt: skip
     assert (candidate["failed"], candidate["held"], candidate["under_way"]) == ({"health_errors": 1}, {"blocked_disk": 1}, 2)  # fmt: skip
     (straggler,) = candidate["stragglers"]
     assert straggler["device"] == "cam-4"
     assert straggler["for_s"] == pytest.approx(2 * 86400, abs=60)
-    assert told["models"]["detector"]["running"] == {"2": 2, "1": 3}
+    assert told["models"]["detector"]["running"] == {"2": 2, "1": 4}
+    assert candidate["refused"] == {"no_variant": 1}
+    assert candidate["unable"] == [{"device": "cam-6", "why": "no_variant", "detail": "no variant \x1b[2J"}]
 
 
 def test_without_reports_it_says_what_the_document_says(shop: Shop) -> None:
@@ -101,6 +106,27 @@ def test_times_of_a_rollout_may_have_units(shop: Shop) -> None:
     said = edge_sync("rollout", "start", "detector", "2", *keys, "--spread", "soon")
     assert said.code == 2
     assert "want a duration" in said.errors
+
+
+def test_a_rollout_may_have_a_deadline_from_which_on_no_window_counts(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-4")
+    start = ("rollout", "start", "detector", "2", *keys)
+    assert edge_sync(*start, "--percent", "10", "--window", "22:00-05:00", "--deadline", "2026-12-01T04:00Z").code == 0
+
+    def candidate() -> dict[str, object]:
+        said = edge_sync("rollout", "status", *keys, "--json")
+        found: dict[str, object] = json.loads(said.out)["document"]["models"]["detector"]["candidate"]
+        return found
+
+    assert (candidate()["window"], candidate()["deadline"]) == ("22:00-05:00", "2026-12-01T04:00:00Z")
+    assert edge_sync(*start, "--percent", "20").code == 0
+    assert (candidate()["percent"], candidate()["deadline"]) == (20, "2026-12-01T04:00:00Z"), "a larger share keeps it"
+    assert edge_sync(*start, "--percent", "20", "--deadline", "2026-12-02T04:00Z").code == 0
+    assert candidate()["deadline"] == "2026-12-02T04:00:00Z"
+    assert "at any hour from 2026-12-02T04:00:00Z on" in edge_sync("rollout", "status", *keys).out
+    said = edge_sync(*start, "--deadline", "2026-12-02T04:00")
+    assert said.code == 2
+    assert "want an instant with its zone" in said.errors
 
 
 def test_every_verb_tells_programs_what_it_did(shop: Shop) -> None:

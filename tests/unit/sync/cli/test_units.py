@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.cli.units import duration, parse_duration, parse_size, say_duration, say_size, size
+from sync.cli.units import duration, parse_duration, parse_instant, parse_size, say_duration, say_size, size
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,21 @@ def test_no_text_makes_it_raise_anything_but_value_error(text: str) -> None:
     for parse in (parse_duration, parse_size):
         with contextlib.suppress(ValueError):
             assert parse(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [("", ""), ("3d", "2026-11-23T10:00:00Z"), ("1h30m", "2026-11-20T11:30:00Z"),
+     ("2026-12-01T04:00Z", "2026-12-01T04:00:00Z"), ("2026-12-01T04:00:00.5+02:00", "2026-12-01T02:00:00Z")],
+)  # fmt: skip
+def test_an_instant_is_said_in_full_or_from_now_on(text: str, instant: str) -> None:
+    assert parse_instant(text, datetime(2026, 11, 20, 10, tzinfo=UTC)) == instant
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-12-01", "2026-12-01T04:00", "04:00Z", "3", "0001-01-01T00:00+23:00"])
+def test_an_instant_without_its_zone_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="want an instant"):
+        parse_instant(text, datetime(2026, 11, 20, 10, tzinfo=UTC))
 
 
 def test_out_of_bounds_says_the_bounds() -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sync.agent.updater import UpdateLimits
+from sync.agent.limits import UpdateLimits
 from sync.app import assemble
 from sync.config import Config, load_config
 from sync.doctor.examine import examine

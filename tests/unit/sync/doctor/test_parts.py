@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from sync.agent.mounts import in_memory, mount_of, parse_mounts
-from sync.agent.status import View
+from sync.agent.view import View
 from sync.app import assemble
 from sync.config import load_config
 from sync.doctor import disk

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sync.agent.files import OsFiles
 from sync.domain.errors import DiskError, DocumentError
-from sync.domain.report import ModelReport, Report, encode_report, parse_report
+from sync.domain.report import ModelReport, Refusal, Report, encode_report, parse_report
 from sync.fleet.reports import MAX_DETAIL_CHARS, MAX_KEPT, MAX_MODELS, DeviceLog, Kept, ReportDirectory, checked, taken
 from tests.fakes.sync.files import FaultyFiles, PowerCut, Survival
 
@@ -100,6 +100,9 @@ def test_in_whatever_order_and_however_often_they_come_the_latest_is_the_last(or
         ({"models": {"m": {"reason": "<script>"}}}, "m.reason"), ({"models": {"m": {"phase": "x" * 99}}}, "m.phase"),
         ({"models": {"m": {"rollout": "x" * 200}}}, "m.rollout"), ({"meta": {"r" * 200: 1}}, "meta"),
         ({"meta": {f"r{number}": 1 for number in range(99)}}, "meta"), ({"meta": {"root": -3}}, "meta.root"),
+        ({"models": {"m": {"refused": {"reason": "<b>"}}}}, "m.refused.reason"), ({"problem": {"reason": ""}}, "problem.reason"),
+        ({"models": {"m": {"refused": {"reason": "low_memory", "version": -1}}}}, "m.refused.version"),
+        ({"models": {"m": {"refused": {"reason": "low_memory", "rollout": "x" * 200}}}}, "m.refused.rollout"),
         ({"last": {"bytes_full": -1}}, "last.bytes_full"), ({"format": "edge-report/9"}, "format"),
     ],
 )  # fmt: skip
@@ -118,7 +121,9 @@ def test_what_is_no_report_is_refused(data: bytes) -> None:
 def test_what_is_longer_than_a_person_reads_is_cut() -> None:
     long = report()
     long = msgspec.structs.replace(long, models={"m": ModelReport(detail="x" * 100_000)}, agent="y" * 9999)
+    long = msgspec.structs.replace(long, problem=Refusal("clock_suspect", "z" * 100_000))
     kept = checked(long)
+    assert kept.problem == Refusal("clock_suspect", "z" * MAX_DETAIL_CHARS)
     assert (len(kept.models["m"].detail), len(kept.agent)) == (MAX_DETAIL_CHARS, 128)
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.domain.errors import Reason
 from sync.domain.journal import Installed, ModelState
-from sync.domain.report import ModelReport, Report
+from sync.domain.report import ModelReport, Refusal, Report
 from sync.domain.rollout import FORMAT, Candidate, ModelRollout, Probation, Rollout, State, Wish, bucket
 from sync.domain.update import seen
 from sync.fleet.reports import DeviceLog, Kept
-from sync.fleet.standing import Standing, Straggler, Where, standing
+from sync.fleet.standing import Standing, Straggler, Unable, Where, standing
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -162,6 +163,57 @@ def test_who_is_well_and_has_not_begun_long_after_the_first_did_is_one() -> None
     assert stragglers(first, idle, rollout=document(state="paused")) == [], "it may not begin"
 
 
+NO_VARIANT = Refusal("no_variant", "m@2: no variant", 2, ID)
+
+
+def test_who_cannot_take_it_is_counted_and_named_with_why_and_is_no_straggler() -> None:
+    first = device("first", NOW - 9 * HOUR, **COMMITTED)
+    low = Refusal("low_memory", "want 900 MiB", 2, ID)
+    unable = [device(name, NOW - HOUR, active=1, refused=why) for name, why in (("a", NO_VARIANT), ("b", low))]
+    found = counted(document(), first, *unable).models["detector"].candidate
+    assert found is not None
+    assert found.refused == {"no_variant": 1, "low_memory": 1}
+    assert found.unable == [Unable("a", "no_variant", "m@2: no variant"), Unable("b", "low_memory", "want 900 MiB")]
+    assert (found.where[Where.NOT_BEGUN], found.stragglers) == (2, [])
+
+
+def test_who_waits_for_its_hour_is_held_up_and_can_take_it() -> None:
+    night = Refusal("deferred", "may begin at 22:00", 2, ID)
+    found = counted(document(), device("a", active=1, refused=night)).models["detector"].candidate
+    assert found is not None
+    assert (found.held, found.refused, found.unable) == ({"deferred": 1}, {}, [])
+
+
+def test_a_refusal_of_another_rollout_says_nothing_of_this_one() -> None:
+    before = Refusal("no_variant", "", 2, "r-before")
+    found = counted(document(), device("a", active=1, refused=before)).models["detector"].candidate
+    assert found is not None
+    assert (found.refused, found.where) == ({}, {Where.NOT_BEGUN: 1})
+
+
+def test_who_can_follow_no_document_can_take_no_version() -> None:
+    log = device("a", active=1)
+    report = msgspec.structs.replace(log.latest.report, problem=Refusal("clock_suspect", "1970"))
+    found = counted(document(), DeviceLog("a", (Kept(NOW, report),))).models["detector"].candidate
+    assert found is not None
+    assert found.unable == [Unable("a", "clock_suspect", "1970")]
+
+
+def test_a_device_of_a_ring_that_cannot_take_it_counts_with_the_candidate() -> None:
+    found = counted(document(percent=0.0, rings=("canary",)), device("a", active=1, refused=NO_VARIANT))
+    course = found.models["detector"].candidate
+    assert course is not None
+    assert course.refused == {"no_variant": 1}
+
+
+def test_who_cannot_take_its_pin_is_named() -> None:
+    pin = Refusal("incompatible", "below the floor", 1, "pin")
+    model = counted(document(), device("a", refused=pin, **COMMITTED)).models["detector"]
+    assert model.unable == [Unable("a", "incompatible", "below the floor")]
+    assert model.candidate is not None
+    assert model.candidate.where == {Where.COMMITTED: 1}
+
+
 def test_the_one_that_is_late_for_longest_comes_first() -> None:
     found = stragglers(*[device(f"cam-{hours}", NOW - hours * HOUR, active=1) for hours in (20, 40, 30)])
     assert [one.device for one in found] == ["cam-40", "cam-30", "cam-20"]
@@ -183,6 +235,7 @@ MODELS = st.builds(
     rollout=st.sampled_from(["", ID, "r-0", "pin"]),
     outcome=st.sampled_from(["", "committed", "failed", "rolled_back", "strange"]),
     reason=st.sampled_from(["", "load_failed", "rolled_back_operator"]),
+    refused=st.sampled_from([None, NO_VARIANT, Refusal("deferred", "", 1, ""), Refusal("low_memory", "", 2, "pin")]),
 )
 
 
@@ -199,4 +252,5 @@ def test_whatever_devices_say_each_counts_once(logs: Any, state: State, percent:
     for course in courses:
         assert sum(course.where.values()) == course.devices
         assert sum(course.failed.values()) == course.where[Where.FAILED]
+        assert sum(course.refused.values()) == len(course.unable) <= course.where[Where.NOT_BEGUN]
         assert len(course.stragglers) <= course.devices

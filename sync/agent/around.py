@@ -1,0 +1,36 @@
+"""What goes on around the models, in words for a person on the device. Pure.
+
+Rule: reports have a line where something is to be said of them; neighbours always have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sync.agent.reporter import RefusedReports
+from sync.domain.situation import Neighbours
+
+PEERS: Mapping[str, str] = {
+    "off": "off: files come from the store alone",
+    "use": "use: neighbours are asked for files",
+    "use_and_share": "use_and_share: neighbours are asked for files, and given them",
+}
+"""By what `network.peers` may be."""
+
+
+def of_reports(waiting: int, refused: RefusedReports) -> Iterator[str]:
+    if waiting:
+        yield f"reports {waiting} wait to be sent"
+    if refused.count == 1:
+        yield f"reports 1 was refused for ever, and dropped: number {refused.seq}: {refused.why}"
+    elif refused.count:
+        yield f"reports {refused.count} were refused for ever, and dropped; the last is number {refused.seq}: {refused.why}"
+
+
+def of_neighbours(peers: str, found: Neighbours | None) -> str:
+    """found: None where they are off, or the agent does not say."""
+    text = f"peers   {PEERS.get(peers, peers)}"
+    if found is None:
+        return text if peers == "off" else f"{text}; how many there are is not known"
+    banned = "none is banned" if not found.banned else f"{found.banned} banned for giving other bytes"
+    return f"{text}; {found.seen or 'none'} seen, {banned}"
