@@ -218,6 +218,35 @@ async def test_one_connection_too_many_is_closed_and_the_others_served(site: Sit
                     await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nX-Slow: ", HEAD + b"X: y\r\n"])
+async def test_who_holds_every_connection_and_asks_nothing_holds_up_the_others_for_so_long_only(
+    site: Site, said: bytes
+) -> None:
+    async with site.up(CollectLimits(max_connections=3, head_s=0.2)):
+        held = [asyncio.create_task(site.raw(said)) for _ in range(3)]
+        assert await asyncio.wait_for(asyncio.gather(*held), 10) == [b""] * 3
+        assert (await site.post(report()))[0] == 200
+
+
+async def test_who_asked_before_and_is_slow_to_ask_again_is_left_as_well(site: Site) -> None:
+    async with site.up(CollectLimits(idle_s=0.2)):
+        body = report()
+        first = HEAD.replace(b"close", b"keep-alive") + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        assert (await asyncio.wait_for(site.raw(first + b"POST / HT"), 10)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_may_take_longer_than_a_head(site: Site) -> None:
+    async with site.up(CollectLimits(head_s=0.1, body_s=20.0)):
+        body = report()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:10]
+            await asyncio.sleep(0.3)
+            yield body[10:]
+
+        assert (await site.post(slowly()))[0] == 200
+
+
 async def test_many_at_once_are_each_kept(site: Site) -> None:
     async with site.up(CollectLimits(max_requests=1000)):
         await asyncio.gather(*(site.post(report(f"cam-{number % 20}", seq=number)) for number in range(100)))
