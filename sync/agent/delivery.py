@@ -28,7 +28,7 @@ class HttpDelivery:
                 headers["Authorization"] = f"Bearer {token.strip()}"
             async with (
                 aiohttp.ClientSession(timeout=self._timeout, trust_env=True) as session,
-                session.post(self._url, data=report, headers=headers) as answer,
+                session.post(self._url, data=report, headers=headers, allow_redirects=False) as answer,
             ):
                 if answer.status // 100 != 2:
                     raise Refused(f"{self._url}: want 2xx, got {answer.status}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from sync.agent.delivery import HttpDelivery
 from sync.agent.files import OsFiles
@@ -100,6 +101,26 @@ async def test_the_devices_own_reporter_empties_its_outbox_into_it(site: Site, t
     assert found is not None
     assert [kept.report.seq for kept in found.kept] == list(range(1, 21))
     assert len(outbox) == 0
+
+
+async def test_a_report_goes_to_nobody_whom_a_redirect_names(site: Site) -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", elsewhere)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with pytest.raises(Refused, match="want 2xx, got 307"):
+            await HttpDelivery(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/reports").deliver(report())
+    finally:
+        await runner.cleanup()
+    assert asked == ["/v1/reports"]
 
 
 async def test_without_the_token_nothing_is_taken(site: Site) -> None:
