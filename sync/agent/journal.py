@@ -43,12 +43,7 @@ class JournalFile:
     def load(self) -> Journal:
         """What the last process wrote. Raises DiskError where the disk does not let itself be read."""
         try:
-            size = self._files.size(self._path)
-            if size is None:
-                return self.value
-            if size > MAX_JOURNAL_BYTES:
-                raise DocumentError(f"journal: want at most {MAX_JOURNAL_BYTES} bytes, got {size}")
-            self.value = parse_journal(self._files.read(self._path))
+            self.value = self._read() or self.value
         except DocumentError as error:
             self._start_anew(error)
         except OSError as error:
@@ -58,11 +53,18 @@ class JournalFile:
     def peek(self) -> Journal:
         """What is on the disk, for somebody else than the agent: nothing is put aside. Raises DiskError, DocumentError."""
         try:
-            return (
-                parse_journal(self._files.read(self._path)) if self._files.size(self._path) is not None else Journal()
-            )
+            return self._read() or Journal()
         except OSError as error:
             raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
+
+    def _read(self) -> Journal | None:
+        """None where there is none. Raises OSError, DocumentError."""
+        size = self._files.size(self._path)
+        if size is None:
+            return None
+        if size > MAX_JOURNAL_BYTES:
+            raise DocumentError(f"journal: want at most {MAX_JOURNAL_BYTES} bytes, got {size}")
+        return parse_journal(self._files.read(self._path))
 
     def write(self, models: Mapping[str, ModelState], *, reports: int = 0) -> Journal:
         """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""

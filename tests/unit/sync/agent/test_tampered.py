@@ -12,10 +12,12 @@ import msgspec
 import pytest
 
 from edge.domain.layout import ASPIRED_FILE
+from sync.agent.board import read_situation
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.reporter import Outbox
-from sync.domain.errors import DiskError
+from sync.domain.errors import DiskError, DocumentError
+from sync.domain.journal import Journal, ModelState, Phase, encode_journal, parse_journal
 from sync.domain.sealed import unsealed
 
 DEEP = b'{"sha256":"x","document":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -121,3 +123,27 @@ def test_no_more_of_a_model_is_in_memory_at_once_than_is_hashed(tmp_path: Path) 
     files = Counting()
     assert JournalFile(files, tmp_path / "state.json", tmp_path / "models").load().models["m"].active is not None
     assert "model.tflite" not in files.whole
+
+
+def test_what_is_too_long_to_be_a_journal_or_a_notice_is_not_read(tmp_path: Path) -> None:
+    for name in ("state.json", "situation.json"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 400 << 30)
+    assert read_situation(OsFiles(), tmp_path / "situation.json") is None
+    with pytest.raises(DocumentError, match="want at most"):
+        JournalFile(OsFiles(), tmp_path / "state.json", tmp_path / "models").peek()
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"m": ModelState(phase=Phase.STAGING)},
+        {"m": ModelState(phase=Phase.SWAPPING)},
+        {"m": ModelState(phase=Phase.PROBATION)},
+        {"../../etc": ModelState()},
+    ],
+    ids=["staging", "swapping", "probation", "name"],
+)
+def test_a_journal_of_what_cannot_be_is_none(models: dict[str, ModelState]) -> None:
+    with pytest.raises(DocumentError, match=r"journal: .*want"):
+        parse_journal(encode_journal(Journal(models=models)))
