@@ -13,12 +13,18 @@ import pytest
 
 from edge.domain.layout import ASPIRED_FILE
 from sync.agent.board import read_situation
+from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.reporter import Outbox
+from sync.agent.staging import Places
+from sync.app import SystemClock
+from sync.domain.digests import digest_of, hex_of
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.journal import Journal, ModelState, Phase, encode_journal, parse_journal
+from sync.domain.layout import blob_path
 from sync.domain.sealed import unsealed
+from sync.stores.directory import DirectoryStore
 
 DEEP = b'{"sha256":"x","document":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -147,3 +153,14 @@ def test_what_is_too_long_to_be_a_journal_or_a_notice_is_not_read(tmp_path: Path
 def test_a_journal_of_what_cannot_be_is_none(models: dict[str, ModelState]) -> None:
     with pytest.raises(DocumentError, match=r"journal: .*want"):
         parse_journal(encode_journal(Journal(models=models)))
+
+
+async def test_a_note_beside_a_part_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    data = b"a model" * 1000
+    places = Places(tmp_path / "state", tmp_path / "models")
+    places.tmp.mkdir(parents=True)
+    (places.tmp / f"{hex_of(digest_of(data))}.part.json").write_bytes(b'{"x":' + b"[" * 100_000)
+    store = DirectoryStore(tmp_path / "store")
+    await store.create(blob_path(digest_of(data)), data)
+    await Downloader(OsFiles(), places, SystemClock()).blob(digest_of(data), len(data), [store], min_rate_Bps=0)
+    assert places.blob(digest_of(data)).read_bytes() == data
