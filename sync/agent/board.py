@@ -16,7 +16,16 @@ import msgspec
 
 from sync.domain.errors import DiskError, DocumentError, SyncError
 from sync.domain.ports import Clock, Files
-from sync.domain.situation import Neighbours, Process, Situation, Trouble, Wanted, encode_situation, parse_situation
+from sync.domain.situation import (
+    MAX_SITUATION_BYTES,
+    Neighbours,
+    Process,
+    Situation,
+    Trouble,
+    Wanted,
+    encode_situation,
+    parse_situation,
+)
 from sync.domain.update import Target
 
 log = logging.getLogger(__name__)
@@ -99,7 +108,8 @@ class Board:
 def read_situation(files: Files, path: Path) -> Situation | None:
     """None where there is none, or none that makes sense. Blocks. Raises DiskError where it may not be read."""
     try:
-        return parse_situation(files.read(path)) if files.size(path) is not None else None
+        size = files.size(path)
+        return parse_situation(files.read(path)) if size is not None and size <= MAX_SITUATION_BYTES else None
     except DocumentError:
         return None
     except FileNotFoundError:

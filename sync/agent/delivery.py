@@ -36,7 +36,7 @@ class HttpDelivery:
                 headers["Authorization"] = f"Bearer {token.strip()}"
             async with (
                 aiohttp.ClientSession(timeout=self._timeout, trust_env=True) as session,
-                session.post(self._url, data=report, headers=headers) as answer,
+                session.post(self._url, data=report, headers=headers, allow_redirects=False) as answer,
             ):
                 await self._check(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # also a token that is no header

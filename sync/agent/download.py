@@ -252,7 +252,7 @@ class Downloader:
     def _read_note(self, digest: Digest) -> _Note:
         try:
             return msgspec.json.decode(self._files.read(self._note(digest)), type=_Note)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return _Note()
 
     def _write_note(self, digest: Digest, note: _Note) -> None:

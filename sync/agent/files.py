@@ -1,6 +1,7 @@
 """The device's disk: what `sync.domain.ports.Files` promises, by the system's calls.
 
 Rule 1: nothing here decides; whoever writes orders the syncs. Rule 2: who may read and write is said below, and by no umask.
+Rule 3: what lies in a file's place and is none, such as a pipe, which would be waited for, is an error at once.
 
 user        may                               by
 edge-sync   write all of the agent's          being the owner of state_dir, models_dir and all below them
@@ -31,10 +32,11 @@ class OsFiles:
     """Blocks. Raises OSError only."""
 
     def read(self, path: Path) -> bytes:
-        return path.read_bytes()
+        with open(_opened(path, os.O_RDONLY), "rb") as file:
+            return file.read()
 
     def read_at(self, path: Path, offset: int, count: int) -> bytes:
-        with path.open("rb") as file:
+        with open(_opened(path, os.O_RDONLY), "rb") as file:
             file.seek(offset)
             return file.read(count)
 
@@ -86,10 +88,10 @@ class OsFiles:
             os.close(handle)
 
     def sync(self, path: Path) -> None:
-        self._sync(path, os.O_RDONLY)
+        self._sync(_opened(path, os.O_RDONLY))
 
     def sync_directory(self, directory: Path) -> None:
-        self._sync(directory, os.O_RDONLY | os.O_DIRECTORY)
+        self._sync(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
@@ -121,8 +123,7 @@ class OsFiles:
         room = os.statvfs(directory)
         return room.f_blocks * room.f_frsize
 
-    def _sync(self, path: Path, flags: int) -> None:
-        handle = os.open(path, flags | os.O_CLOEXEC)
+    def _sync(self, handle: int) -> None:
         try:
             os.fsync(handle)
         except OSError as error:
@@ -132,13 +133,24 @@ class OsFiles:
             os.close(handle)
 
 
+def _opened(path: Path, flags: int) -> int:
+    """A file's handle. Raises OSError, also for what is no file."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return handle
+    os.close(handle)
+    code = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+    raise OSError(code, os.strerror(code) if code == errno.EISDIR else "is no file", str(path))
+
+
 def _for_writing(path: Path) -> int:
     """A handle. Raises OSError."""
     flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, FILE_MODE)
     except FileExistsError:
-        return os.open(path, flags)
+        return _opened(path, flags)
     try:
         os.fchmod(handle, FILE_MODE)  # the umask may have taken the group's part
     except OSError:

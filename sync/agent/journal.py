@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge.domain.layout import ASPIRED_FILE, is_model_name, parse_aspired
-from sync.domain.digests import digest_of
+from sync.agent.blobs import digest_of_file
 from sync.domain.durable import replace_durably
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.journal import (
@@ -43,12 +43,7 @@ class JournalFile:
     def load(self) -> Journal:
         """What the last process wrote. Raises DiskError where the disk does not let itself be read."""
         try:
-            size = self._files.size(self._path)
-            if size is None:
-                return self.value
-            if size > MAX_JOURNAL_BYTES:
-                raise DocumentError(f"journal: want at most {MAX_JOURNAL_BYTES} bytes, got {size}")
-            self.value = parse_journal(self._files.read(self._path))
+            self.value = self._read() or self.value
         except DocumentError as error:
             self._start_anew(error)
         except OSError as error:
@@ -58,11 +53,18 @@ class JournalFile:
     def peek(self) -> Journal:
         """What is on the disk, for somebody else than the agent: nothing is put aside. Raises DiskError, DocumentError."""
         try:
-            return (
-                parse_journal(self._files.read(self._path)) if self._files.size(self._path) is not None else Journal()
-            )
+            return self._read() or Journal()
         except OSError as error:
             raise DiskError(f"{self._path}: cannot be read: {error.strerror}") from None
+
+    def _read(self) -> Journal | None:
+        """None where there is none. Raises OSError, DocumentError."""
+        size = self._files.size(self._path)
+        if size is None:
+            return None
+        if size > MAX_JOURNAL_BYTES:
+            raise DocumentError(f"journal: want at most {MAX_JOURNAL_BYTES} bytes, got {size}")
+        return parse_journal(self._files.read(self._path))
 
     def write(self, models: Mapping[str, ModelState], *, reports: int = 0) -> Journal:
         """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
@@ -84,10 +86,11 @@ class JournalFile:
     def _start_anew(self, error: DocumentError) -> None:
         aside = self._path.with_name(self._path.name + ".bad")
         try:
+            models = self._found()  # first: a journal that is gone would not be asked about again
             self._files.rename(self._path, aside)
             self._files.sync_directory(self._path.parent)
             # Reports go on beyond all numbers that were given before: there were fewer than seconds.
-            self.value = Journal(report_seq=max(0, int(self._now())), models=self._found())
+            self.value = Journal(report_seq=max(0, int(self._now())), models=models)
         except OSError as problem:
             raise DiskError(f"{self._path}: {error.message}; and cannot be put aside: {problem.strerror}") from None
         self.problem = f"{error.message}; put aside as {aside.name}"
@@ -104,23 +107,20 @@ class JournalFile:
         """With the version that the server was told to serve: the fallback, which had proved itself, before the newest."""
         try:
             told = parse_aspired(self._files.read(model / ASPIRED_FILE))
-        except (OSError, ValueError):
-            return None
-        for version in (told.fallback, *reversed(told.versions)):
-            if version is None:
-                continue
-            files = tuple(self._file_refs(model / str(version), ""))
-            if files:
-                return ModelState(active=Installed(version, UNKNOWN, "", files), generation=told.generation + 1)
+            for version in (told.fallback, *reversed(told.versions)):
+                files = tuple(self._file_refs(model / str(version), "")) if version is not None else ()
+                if version is not None and files:
+                    return ModelState(active=Installed(version, UNKNOWN, "", files), generation=told.generation + 1)
+        except (OSError, ValueError) as error:
+            log.error("%s: what it served cannot be found out: %s", model, error)
         return None
 
     def _file_refs(self, version: Path, below: str) -> list[FileRef]:
         refs = []
         for name in self._files.names(version / below):
             path = f"{below}/{name}" if below else name
-            if self._files.size(version / path) is None:
+            if (size := self._files.size(version / path)) is None:
                 refs += self._file_refs(version, path)
             else:
-                data = self._files.read(version / path)
-                refs.append(FileRef(path, digest_of(data), len(data)))
+                refs.append(FileRef(path, digest_of_file(self._files, version / path), size))
         return refs

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import aiohttp
 import msgspec
@@ -16,16 +17,22 @@ from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
 
 MAX_STATUS_BYTES = 64 << 20
 TIMEOUT_S = 10.0
+MAX_WORDS_CHARS = 2000
+"""Of what it says of itself, and goes into the journal: the rest is cut."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Name = Annotated[str, msgspec.Meta(max_length=128)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class _Totals(msgspec.Struct):
-    answered: int = 0
-    failures: int = 0
-    non_finite: int = 0
+    answered: _Count = 0
+    failures: _Count = 0
+    non_finite: _Count = 0
 
 
 class _Window(msgspec.Struct):
-    run_p99_s: float = 0.0
+    run_p99_s: _Seconds = 0.0
 
 
 class _Version(msgspec.Struct):
@@ -44,9 +51,9 @@ class _Model(msgspec.Struct):
 class _Status(msgspec.Struct):
     """`GET /v1/status`: what the agent reads of it."""
 
-    boot_id: str
-    version: str = ""
-    last_exit: str = "unknown"
+    boot_id: _Name
+    version: _Name = ""
+    last_exit: _Name = "unknown"
     models: Mapping[str, _Model] = {}
 
 
@@ -75,7 +82,7 @@ class AdminSocket:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session,
-                session.get(f"http://localhost{target}") as answer,
+                session.get(f"http://localhost{target}", allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(MAX_STATUS_BYTES + 1)
                 while not answer.content.at_eof() and len(body) <= MAX_STATUS_BYTES:
@@ -97,7 +104,7 @@ def _model(model: _Model) -> ModelHealth:
     versions = {
         number: VersionHealth(
             state=version.state,
-            reason=version.reason,
+            reason=version.reason[:MAX_WORDS_CHARS],
             answered=version.totals.answered,
             failures=version.totals.failures,
             non_finite=version.totals.non_finite,
@@ -105,4 +112,4 @@ def _model(model: _Model) -> ModelHealth:
         )
         for number, version in model.versions.items()
     }
-    return ModelHealth(model.generation, model.problem, versions)
+    return ModelHealth(model.generation, model.problem[:MAX_WORDS_CHARS], versions)

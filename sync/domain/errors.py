@@ -20,12 +20,15 @@ SyncError
 ├── ServerAbsent                the model server does not answer on its socket
 └── OperatorError               what was asked for on the command line makes no sense
 
-Rule 1: each carries the `Reason` that a report says. Rule 2: a message says what was wanted and what came.
+Rule 1: each carries the `Reason` that a report says. Rule 2: a message says what was wanted and what came. Rule 3: what came
+may be anybody's: a message can be written down and shown wherever it goes, and is no longer than MAX_MESSAGE_CHARS.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+
+MAX_MESSAGE_CHARS = 2000
 
 
 class Reason(Enum):
@@ -68,8 +71,8 @@ class SyncError(Exception):
     reason: Reason
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _plain(message)
+        super().__init__(self.message)
 
 
 class StoreError(SyncError):
@@ -170,3 +173,9 @@ class ServerAbsent(SyncError):
 
 class OperatorError(SyncError):
     reason = Reason.INCOMPATIBLE
+
+
+def _plain(text: str) -> str:
+    """Without halves of characters, which no file takes, and without what a terminal would act on."""
+    cut = text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+    return "".join(char if char.isprintable() else "�" for char in cut)

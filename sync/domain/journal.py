@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.domain.layout import AspiredFile
+from edge.domain.layout import AspiredFile, is_model_name
 from edge.domain.models import Swap
 from sync.domain.digests import Digest
 from sync.domain.errors import DocumentError
@@ -184,9 +184,20 @@ def parse_journal(data: bytes) -> Journal:
         journal = msgspec.json.decode(unsealed(data), type=Journal)
         if journal.format != FORMAT:
             raise ValueError(f"format: want {FORMAT!r}, got {journal.format[:40]!r}")
+        for name, state in journal.models.items():
+            _check_model(name, state)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"journal: {error}") from None
     return journal
+
+
+def _check_model(name: str, state: ModelState) -> None:
+    """What no table leads to is no journal of ours, or not one of this program's. Raises ValueError."""
+    if not is_model_name(name):
+        raise ValueError(f"models: want names of models, got {name[:80]!r}")
+    needed = {Phase.STAGING: state.candidate, Phase.SWAPPING: state.candidate, Phase.PROBATION: state.active}
+    if needed.get(state.phase, state) is None:
+        raise ValueError(f"{name}: want a version that is in {state.phase.value}, got none")
 
 
 def encode_journal(journal: Journal) -> bytes:

@@ -22,6 +22,10 @@ FORMAT = "edge-rollout/1"
 PINS_FORMAT = "edge-pins/1"
 MAX_DOCUMENT_BYTES = 4 << 20
 PIN_BINS = 256
+MAX_MODELS = 256
+"""Of one group, and with pins of one device."""
+MAX_ID_CHARS = 128
+"""Of a candidate's id, which goes into the journal and every report."""
 
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])\Z", re.ASCII)
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
@@ -119,6 +123,7 @@ def parse_rollout(data: bytes) -> Rollout:
         _within("min_rate_Bps", document.min_rate_Bps, 0, 1 << 40)
         if document.pins_ref and document.pins_ref.count("<bin>") != 1:
             raise ValueError(f"pins_ref: want one '<bin>' in it, got {document.pins_ref[:80]!r}")
+        _within("models", len(document.models), 0, MAX_MODELS)
         for name, model in document.models.items():
             _check_model(name, model)
     except (ValueError, RecursionError) as error:
@@ -130,7 +135,8 @@ def parse_pins(data: bytes) -> Pins:
     """Raises DocumentError."""
     try:
         document = _decode(data, Pins, PINS_FORMAT)
-        for pins in document.devices.values():
+        for device, pins in document.devices.items():
+            _within(f"models of {device[:80]}", len(pins), 0, MAX_MODELS)
             for name, pin in pins.items():
                 _within(f"{name}.version", pin.version, 0, MAX_VERSION)
                 _within(f"{name}.seq", pin.seq, 0, MAX_VERSION)
@@ -263,8 +269,8 @@ def _check_model(name: str, model: ModelRollout) -> None:
     if (candidate := model.candidate) is not None:
         _within(f"{name}.candidate.version", candidate.version, 0, MAX_VERSION)
         _within(f"{name}.candidate.percent", candidate.percent, 0, 100)
-        if not candidate.id:
-            raise ValueError(f"{name}.candidate.id: want a name, got none")
+        if not 0 < len(candidate.id) <= MAX_ID_CHARS:
+            raise ValueError(f"{name}.candidate.id: want 1 to {MAX_ID_CHARS} characters, got {len(candidate.id)}")
         if candidate.window:
             in_window(candidate.window, datetime.now(UTC))
         if candidate.deadline and datetime.fromisoformat(candidate.deadline).tzinfo is None:

@@ -22,7 +22,10 @@ def seal(document: bytes) -> bytes:
 
 def unsealed(data: bytes) -> bytes:
     """The document's bytes. Raises ValueError where they are not those that were sealed."""
-    sealed = msgspec.json.decode(data, type=_Sealed)
+    try:
+        sealed = msgspec.json.decode(data, type=_Sealed)
+    except RecursionError:
+        raise ValueError("want JSON, got some that is nested without end") from None
     document = bytes(sealed.document)
     got = hashlib.sha256(document).hexdigest()
     if got != sealed.sha256:

@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.report import Report, parse_report
@@ -37,9 +38,11 @@ PATHS = ("/", "/v1/reports")
 
 @dataclass(frozen=True, slots=True)
 class CollectLimits:
-    """Bytes and seconds. `new_*`: of devices that were never heard of; `device_*`: of reports of one device."""
+    """Bytes and seconds. `head_s`: from the connection to the end of its first request's head. `new_*`: of devices that were
+    never heard of; `device_*`: of reports of one device."""
 
     max_report_bytes: int = 256 << 10
+    head_s: float = 10.0
     body_s: float = 10.0
     idle_s: float = 30.0
     max_connections: int = 1024
@@ -142,8 +145,9 @@ class Collector:
 @asynccontextmanager
 async def serving(collector: Collector, host: str, port: int, limits: CollectLimits) -> AsyncIterator[tuple[str, int]]:
     """Where it listens; what is under way at the end is finished. Raises OSError."""
+    heads = _Heads(limits.head_s)
     runner = web.AppRunner(
-        collector.app(),
+        heads.over(collector.app()),
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=limits.idle_s,
@@ -156,7 +160,7 @@ async def serving(collector: Collector, host: str, port: int, limits: CollectLim
     assert server is not None
 
     def connection() -> asyncio.Protocol:
-        return server() if len(server.connections) < limits.max_connections else _Full()
+        return heads.awaited(server()) if len(server.connections) < limits.max_connections else _Full()
 
     listening = None
     try:
@@ -169,6 +173,33 @@ async def serving(collector: Collector, host: str, port: int, limits: CollectLim
         await runner.cleanup()
         if listening is not None:
             await listening.wait_closed()
+
+
+class _Heads:
+    """Ends connections on which nothing was asked within head_s: nothing else has an eye on those."""
+
+    def __init__(self, head_s: float) -> None:
+        self._head_s = head_s
+        self._silent: set[web.RequestHandler] = set()
+
+    def over(self, app: web.Application) -> web.Application:
+        @web.middleware
+        async def heard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._silent.discard(request.protocol)
+            return await handler(request)
+
+        app.middlewares.append(heard)
+        return app
+
+    def awaited(self, handler: web.RequestHandler) -> asyncio.Protocol:
+        self._silent.add(handler)
+        asyncio.get_running_loop().call_later(self._head_s, self._give_up, handler)
+        return handler
+
+    def _give_up(self, handler: web.RequestHandler) -> None:
+        if handler in self._silent:
+            self._silent.discard(handler)
+            handler.force_close()
 
 
 class _Full(asyncio.Protocol):

@@ -164,7 +164,7 @@ def _names_of(snapshot: bytes) -> set[tuple[str, int]]:
     """Roles and versions; none where no client could read it either."""
     try:
         meta = msgspec.json.decode(snapshot, type=_SnapshotFile).signed.meta
-    except ValueError:
+    except (ValueError, RecursionError):
         return set()
     return {(name.removesuffix(".json"), each_one.version) for name, each_one in meta.items()}
 

@@ -7,6 +7,7 @@ Source: RFC 9110, sections 8.4 (codings) and 8.8 (validators); RFC 1952 (gzip)
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -18,6 +19,7 @@ PLAIN = ("", "identity", "aws-chunked")
 """The last is how some buckets call what was sent in chunks."""
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 SETTLED_S = 60.0
+_TAG = re.compile(r"[\x20-\x7e]{1,1024}\Z", re.ASCII)
 
 
 async def whole(what: str, encoding: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> bytes:
@@ -57,6 +59,12 @@ def _bound(what: str, size: int, max_bytes: int) -> None:
         raise Refused(f"{what}: want at most {max_bytes} bytes, got {size} or more")
 
 
+def tag_of(headers: Mapping[str, str]) -> str:
+    """One that can be kept, and told back in a request; "" for none."""
+    tag = headers.get("ETag", "")
+    return tag if _TAG.match(tag) else ""
+
+
 def settled(headers: Mapping[str, str]) -> bool:
     """Whether the object was old enough, when it was answered, for its tag to name these bytes and no others.
 
@@ -67,5 +75,5 @@ def settled(headers: Mapping[str, str]) -> bool:
         written = parsedate_to_datetime(headers["Last-Modified"])
         answered = parsedate_to_datetime(headers["Date"])
         return (answered - written).total_seconds() >= SETTLED_S
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return "Last-Modified" not in headers

@@ -24,6 +24,8 @@ from sync.domain.release import check_path
 STEP_BYTES = 1 << 18
 LOCK = ".lock"
 NEW = ".new"
+MAX_TAGGED_BYTES = 5_000_000
+"""Of an object that is compared and swapped."""
 
 
 class DirectoryStore:
@@ -94,8 +96,7 @@ class DirectoryStore:
 
     def _tagged(self, path: str) -> tuple[bytes, str] | None:
         try:
-            with self._errors(path), self._open(path) as file:
-                data = file.readall()
+            data = self._get(path, MAX_TAGGED_BYTES)
         except Missing:
             return None
         return data, hashlib.sha256(data).hexdigest()
@@ -169,9 +170,15 @@ class DirectoryStore:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self._directory / LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        flags = (
+            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        )  # a pipe that is opened for both is not waited for
+        handle = os.open(self._directory / LOCK, flags, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:

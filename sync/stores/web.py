@@ -27,7 +27,7 @@ from yarl import URL
 
 from sync.domain.errors import Missing, OperatorError, Refused, Unreachable
 from sync.domain.ports import Part
-from sync.stores.bodies import GZIP, OVERHEAD_BYTES, PLAIN, settled, whole
+from sync.stores.bodies import GZIP, OVERHEAD_BYTES, PLAIN, settled, tag_of, whole
 
 USER_AGENT = "edge-sync"
 STEP_BYTES = 1 << 18
@@ -100,7 +100,7 @@ class WebReader:
             encoding = answer.headers.get("Content-Encoding", "")
             chunks = answer.content.iter_chunked(STEP_BYTES)
             data = await whole(f"{self._name}/{path}", encoding, chunks, max_bytes=max_bytes)
-            tag = answer.headers.get("ETag", "")
+            tag = tag_of(answer.headers)
             if not self._packed or settled(answer.headers):  # a bucket's tag is made of the bytes
                 self._remember(path, tag, data)
             return data, tag
@@ -123,7 +123,7 @@ class WebReader:
         except BaseException as error:
             await asked.__aexit__(type(error), error, error.__traceback__)
             raise
-        return Part(begin, total, answer.headers.get("ETag", ""), _Chunks(f"{self._name}/{path}", asked, answer))
+        return Part(begin, total, tag_of(answer.headers), _Chunks(f"{self._name}/{path}", asked, answer))
 
     @asynccontextmanager
     async def _asked(
@@ -153,9 +153,10 @@ class WebReader:
             raise await _refusal(self._name, path, answer)
         try:
             target = asked.join(URL(location))
+            origin = target.origin()
         except ValueError:
-            raise Refused(f"{self._name}/{path}: redirected to what is no URL") from None
-        if target.origin() != asked.origin():
+            raise Refused(f"{self._name}/{path}: redirected to what is no URL of a host") from None
+        if origin != asked.origin():
             raise Refused(f"{self._name}/{path}: redirected to another host, {target.host}")
         return target
 
@@ -175,6 +176,7 @@ class WebReader:
                     raise OperatorError(f"{self._ca_file}: cannot be read: {error.strerror or error}") from None
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=8),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=True,
                 headers={"User-Agent": USER_AGENT},
@@ -280,7 +282,7 @@ def _retry_after(text: str, date: str) -> float:
         return min(float(text), MAX_RETRY_AFTER_S)
     try:
         wait_s = (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 

@@ -221,9 +221,10 @@ class TrustClient:
 
     def _begin(self, reference: float) -> Updater:
         self._cache.mkdir(parents=True, exist_ok=True)
-        if not self._swept:  # what tuf was writing when the power went
-            for left in self._cache.glob("tmp????????"):
-                left.unlink(missing_ok=True)
+        if not self._swept:  # what tuf was writing when the power went, and pipes, which it would wait for
+            for left in (*self._cache.glob("*"), *self._cache.glob("*/*")):
+                if left.match("tmp????????") or not (left.is_file() or left.is_dir()):
+                    left.unlink(missing_ok=True)
             self._swept = True
         limits = self._limits
         updater = Updater(

@@ -39,6 +39,13 @@ def saying(body: bytes, status: int = 200) -> Answer:
     return answer
 
 
+def counting(what: str, number: str) -> bytes:
+    return b'{"boot_id":"b","models":{"m":{"versions":{"1":{"state":"ready","totals":{"%s":%s}}}}}}' % (
+        what.encode(),
+        number.encode(),
+    )
+
+
 async def hanging(request: web.Request) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError
@@ -64,8 +71,22 @@ async def breaking(request: web.Request) -> web.StreamResponse:
         saying(b"{}"),
         saying(b"[" * 100_000),
         saying(b'{"boot_id":"b","models":{"m":{"versions":{"x":{"state":"ready"}}}}}'),
+        saying(counting("answered", "-3")),
+        saying(counting("failures", "9" * 400)),
+        saying(b'{"boot_id":"' + b"b" * 10_000 + b'"}'),
     ],
-    ids=["hangs", "breaks off", "fails", "is no JSON", "says nothing", "is nested without end", "names no version"],
+    ids=[
+        "hangs",
+        "breaks off",
+        "fails",
+        "is no JSON",
+        "says nothing",
+        "is nested without end",
+        "names no version",
+        "counts below nothing",
+        "counts beyond everything",
+        "has a name without end",
+    ],
 )
 async def test_a_server_that_cannot_be_asked_is_absent(tmp_path: Path, answer: Answer) -> None:
     async with behind(tmp_path, answer) as socket:
@@ -103,3 +124,12 @@ async def test_what_the_server_says_is_taken(tmp_path: Path) -> None:
     async with behind(tmp_path, saying(json.dumps(status).encode())) as socket:
         health = VersionHealth("ready", "", 3, 1, 2, 0.5)
         assert await socket.health() == ServerHealth("b", "1.0", "clean", {"m": ModelHealth(4, "p", {17: health})})
+
+
+async def test_what_a_server_complains_of_is_cut_to_what_a_journal_takes(tmp_path: Path) -> None:
+    version = {"state": "failed", "reason": "x" * 1_000_000}
+    status = {"boot_id": "b", "models": {"m": {"problem": "y" * 1_000_000, "versions": {"1": version}}}}
+    async with behind(tmp_path, saying(json.dumps(status).encode())) as socket:
+        model = (await socket.health()).models["m"]
+    assert model.problem == "y" * server.MAX_WORDS_CHARS
+    assert model.versions[1].reason == "x" * server.MAX_WORDS_CHARS

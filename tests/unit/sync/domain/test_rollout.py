@@ -199,7 +199,12 @@ RUNNING = {"version": 1, "id": "r", "state": "running"}
         ({"models": {"m": {"stable": -2}}}, "m.stable: want 0"),
         ({"models": {"m": {"candidate": {**RUNNING, "percent": 101}}}}, "percent: want 0 to 100, got 101"),
         ({"models": {"m": {"candidate": {**RUNNING, "state": "odd"}}}}, "Invalid enum value 'odd'"),
-        ({"models": {"m": {"candidate": {**RUNNING, "id": ""}}}}, "candidate.id: want a name"),
+        ({"models": {"m": {"candidate": {**RUNNING, "id": ""}}}}, "candidate.id: want 1 to 128 characters, got 0"),
+        (
+            {"models": {"m": {"candidate": {**RUNNING, "id": "i" * 129}}}},
+            "candidate.id: want 1 to 128 characters, got 129",
+        ),
+        ({"models": {f"m{number}": {} for number in range(257)}}, "models: want 0 to 256, got 257"),
         ({"models": {"m": {"candidate": {**RUNNING, "window": "25:00-05:00"}}}}, "window: want HH:MM-HH:MM"),
         ({"models": {"m": {"candidate": {**RUNNING, "deadline": "2026-01-01T00:00:00"}}}}, "with its zone"),
         ({"models": {"m": {"candidate": {**RUNNING, "deadline": "soon"}}}}, "soon"),
@@ -222,6 +227,12 @@ def test_what_is_no_document_is_refused(data: bytes) -> None:
 
 def test_members_that_are_not_known_are_ignored() -> None:
     assert parse_rollout(msgspec.json.encode({**GOOD, "later": 1})).group == "g"
+
+
+def test_a_device_is_pinned_to_so_many_models_and_no_more() -> None:
+    pins = {f"m{number}": {"version": 9, "seq": 4} for number in range(257)}
+    with pytest.raises(DocumentError, match=r"models of d: want 0 to 256, got 257"):
+        parse_pins(msgspec.json.encode({"format": "edge-pins/1", "seq": 4, "devices": {"d": pins}}))
 
 
 def test_pins_lie_in_bins_of_their_device() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from sync.agent.delivery import HttpDelivery
 from sync.agent.files import OsFiles
@@ -100,6 +101,26 @@ async def test_the_devices_own_reporter_empties_its_outbox_into_it(site: Site, t
     assert found is not None
     assert [kept.report.seq for kept in found.kept] == list(range(1, 21))
     assert len(outbox) == 0
+
+
+async def test_a_report_goes_to_nobody_whom_a_redirect_names(site: Site) -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", elsewhere)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with pytest.raises(Refused, match="want 2xx, got 307"):
+            await HttpDelivery(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/reports").deliver(report())
+    finally:
+        await runner.cleanup()
+    assert asked == ["/v1/reports"]
 
 
 async def test_without_the_token_nothing_is_taken(site: Site) -> None:
@@ -216,6 +237,35 @@ async def test_one_connection_too_many_is_closed_and_the_others_served(site: Sit
                     break
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nX-Slow: ", HEAD + b"X: y\r\n"])
+async def test_who_holds_every_connection_and_asks_nothing_holds_up_the_others_for_so_long_only(
+    site: Site, said: bytes
+) -> None:
+    async with site.up(CollectLimits(max_connections=3, head_s=0.2)):
+        held = [asyncio.create_task(site.raw(said)) for _ in range(3)]
+        assert await asyncio.wait_for(asyncio.gather(*held), 10) == [b""] * 3
+        assert (await site.post(report()))[0] == 200
+
+
+async def test_who_asked_before_and_is_slow_to_ask_again_is_left_as_well(site: Site) -> None:
+    async with site.up(CollectLimits(idle_s=0.2)):
+        body = report()
+        first = HEAD.replace(b"close", b"keep-alive") + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        assert (await asyncio.wait_for(site.raw(first + b"POST / HT"), 10)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_may_take_longer_than_a_head(site: Site) -> None:
+    async with site.up(CollectLimits(head_s=0.1, body_s=20.0)):
+        body = report()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:10]
+            await asyncio.sleep(0.3)
+            yield body[10:]
+
+        assert (await site.post(slowly()))[0] == 200
 
 
 async def test_many_at_once_are_each_kept(site: Site) -> None:

@@ -168,6 +168,14 @@ async def test_newer_metadata_than_what_is_in_force_stays_with_all_that_it_names
     assert (await verify(shop.store, now=shop.now)).ok
 
 
+async def test_a_snapshot_nested_without_end_names_nothing(history: History) -> None:
+    shop = history.shop
+    await shop.release(3, b"newest " * 50)
+    path = "metadata/999.snapshot.json"
+    (shop.directory / path).write_bytes(b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    assert path not in {one.path for one in (await history.find()).unneeded}
+
+
 async def test_a_file_that_is_named_in_a_form_of_tomorrow_stays(history: History) -> None:
     shop = history.shop
     patch = b"a patch of another kind"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.domain.errors import Conflict, Missing, StoreError, Unreachable
+from sync.domain.errors import Conflict, Missing, Refused, StoreError, Unreachable
 from sync.stores.directory import LOCK, DirectoryStore
 
 
@@ -55,3 +55,33 @@ async def test_a_listing_that_is_not_whole_is_an_error(store: DirectoryStore, tm
     with pytest.raises(StoreError):
         _ = [path async for path, _, _ in store.walk("")]
     (tmp_path / "store" / "metadata").chmod(0o700)
+
+
+async def test_an_object_to_compare_that_has_no_end_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    await store.create("x", b"")
+    os.truncate(tmp_path / "store" / "x", 400 << 30)
+    with pytest.raises(Refused, match="want at most"):
+        await store.tagged("x")
+    with pytest.raises(Refused, match="want at most"):
+        await store.swap("x", b"1", was=None)
+
+
+@pytest.mark.parametrize("what", ["pipe", "link"])
+async def test_a_lock_that_is_no_file_is_not_waited_for_and_leads_nowhere(
+    store: DirectoryStore, tmp_path: Path, what: str
+) -> None:
+    await store.create("y", b"")
+    lock, elsewhere = tmp_path / "store" / LOCK, tmp_path / "elsewhere"
+    if what == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(elsewhere)
+    swapping = asyncio.ensure_future(store.swap("x", b"1", was=None))
+    done, _ = await asyncio.wait((swapping,), timeout=5)
+    if not done:  # its thread ends when somebody reads
+        os.close(os.open(lock, os.O_RDONLY | os.O_NONBLOCK))
+    assert done, "it waits"
+    if what == "link":
+        with pytest.raises(Unreachable):
+            await swapping
+    assert not elsewhere.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -103,6 +104,22 @@ async def test_a_cache_that_was_lost_is_fetched_again(world: World, damage: byte
     client, store = world.device()
     assert await reads(client) == b"rollout 1"
     assert len(store.asked) > len(POLL)
+
+
+@pytest.mark.parametrize("place", ["timestamp.json", "snapshot.json"])
+async def test_a_pipe_in_the_cache_is_not_waited_for(world: World, place: str) -> None:
+    client, _ = world.device()
+    assert await reads(client) == b"rollout 1"
+    pipe = world.path / "device" / "tuf" / place
+    pipe.unlink()
+    os.mkfifo(pipe)
+    client, _ = world.device()
+    reading = asyncio.ensure_future(reads(client))
+    done, _ = await asyncio.wait((reading,), timeout=5)
+    if not done:  # its thread ends when somebody writes
+        os.close(os.open(pipe, os.O_RDWR))
+    assert done, "it waits"
+    assert reading.result() == b"rollout 1"
 
 
 async def test_what_a_dead_process_was_writing_is_swept_away(world: World) -> None:
