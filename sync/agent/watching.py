@@ -47,11 +47,17 @@ class Watching:
 
     async def probation(self, model: str, state: ModelState) -> float:
         assert state.active is not None
-        if self._moves.no_longer_wanted(model, state.active):
+        unwanted = self._moves.no_longer_wanted(model, state.active)
+        if unwanted and state.previous is not None:
             return await self._moves.recall(model, state)
         seen = await self._look(model, state, state.active)
         if seen is None:
             return self._limits.watch_s
+        if unwanted and seen.heard:
+            if seen.version is None or seen.version.state != "ready":
+                return await self._moves.recall(model, state)
+            await self._moves.move(model, update.outlived(state, self._clock.now()))
+            return 0.0
         state = await self._answering(model, state)
         witness = self._moves.witness(model)
         watched = witness.watched(state.watched, seen.server, seen.version)

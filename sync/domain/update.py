@@ -232,6 +232,16 @@ def recalled(state: ModelState, now: float) -> ModelState:
     )
 
 
+def outlived(state: ModelState, now: float) -> ModelState:
+    """The new version is no longer wanted, but serves, and there is no other: it stays until the next one does. That is no success."""
+    return msgspec.structs.replace(
+        state,
+        phase=step(state.phase, Step.HEALTHY),
+        since=now,
+        **_outcome(detail="no longer wanted, and kept until another serves"),
+    )
+
+
 def back(state: ModelState, now: float, *, no_model: str = "") -> ModelState:
     """The old version serves again, or (`no_model`: why) nothing does."""
     changed = msgspec.structs.replace(state, phase=step(state.phase, Step.BACK), since=now)
