@@ -30,7 +30,6 @@ from sync.agent.staging import Places, Reserve, Staging
 from sync.agent.updater import Updater
 from sync.config import Config
 from sync.domain.deltas import Patch
-from sync.domain.digests import Digest
 from sync.domain.errors import DiskError, OperatorError
 from sync.domain.ports import Files, ReadStore
 from sync.domain.report import Report, Transfer
@@ -95,57 +94,16 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     """Blocks. limits: in the place of those of the configuration. Raises OperatorError, DiskError; while another agent uses the
     directory too."""
     files, clock = OsFiles(), SystemClock()
-    places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
-    if not config.paths.ephemeral and (kind := in_memory(places.state_dir)):
-        wanted = (
-            "want it on a disk; with paths.ephemeral the agent takes it, and forgets with the power what it has seen"
-        )
-        raise OperatorError(f"paths.state_dir: {places.state_dir} is on a {kind}: {wanted}")
-    try:
-        files.make(places.state_dir)
-        files.make(places.models_dir)
-        root = Path(config.store.root).read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{error.filename}: {error.strerror}") from None
+    places, root = _prepared(config, files)
     lock = _claim(places.state_dir)
     store = open_for_device(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
     journal = JournalFile(files, places.journal, places.models_dir)
     journal.load()
-    trust = TrustClient(
-        store,
-        root=root,
-        cache=places.state_dir / "tuf",
-        floor=FloorFile(files, places.state_dir / "floor.json"),
-        now=clock.now,
-    )
-    documents = SignedDocuments(trust)
-    device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
-    downloader = Downloader(
-        files,
-        places,
-        clock,
-        DownloadLimits(
-            limit_Bps=config.network.limit_Bps, stall_s=config.network.stall_s, source_s=config.network.source_s
-        ),
-        hours=Hours(config.network.window, _local),
-    )
-
-    def sources(digest: Digest, share: bool) -> Sequence[ReadStore]:
-        return [store]
-
+    floor = FloorFile(files, places.state_dir / "floor.json")
+    trust = TrustClient(store, root=root, cache=places.state_dir / "tuf", floor=floor, now=clock.now)
     peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
-    fetch = BlobFetch(files, places, downloader, sources, peers)
-    reserve = Reserve(config.update.min_free_bytes, config.update.min_free_share)
-    staging = Staging(files, places, fetch, _Patches(documents), reserve)
-    updater = Updater(
-        journal=journal,
-        files=files,
-        models_dir=places.models_dir,
-        stage=staging,
-        server=AdminSocket(Path(config.paths.admin_uds)),
-        clock=clock,
-        limits=limits or update_limits(config),
-    )
+    fetch = BlobFetch(files, places, _downloader(config, files, places, clock), lambda digest, share: [store], peers)
+    device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
 
     def report() -> Report:
         around = Surroundings(
@@ -157,36 +115,68 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         )
         return report_of(device, journal.value, clock.now(), around)
 
+    documents = SignedDocuments(trust)
+    staging = Staging(files, places, fetch, _Patches(documents), _reserve(config))
     agent = Agent(
         documents=documents,
-        planner=Planner(
-            device,
-            documents,
-            memory_mb=lambda: None if (have := _memory_bytes()) is None else have >> 20,
-            now=clock.now,
-            local=_local,
-        ),
-        updater=updater,
+        planner=Planner(device, documents, memory_mb=_memory_mb, now=clock.now, local=_local),
+        updater=_updater(config, files, places, clock, journal, staging, limits),
         staging=staging,
         reporter=_reporter(config, files, places),
         journal=lambda: journal.value,
         report=report,
         clock=clock,
-        board=Board(
-            files,
-            places.situation,
-            clock,
-            lambda: (trust.signed_until, trust.clock_ok),
-            (lambda: Neighbours(peering.known, peering.banned)) if peering is not None else None,
-        ),
-        limits=LoopLimits(
-            poll_s=config.poll.every_s,
-            jitter=config.poll.jitter,
-            max_poll_s=config.poll.max_s,
-            heartbeat_s=config.report.heartbeat_s,
-        ),
+        board=_board(files, places, clock, trust, peering),
+        limits=_loop_limits(config),
     )
     return Assembled(agent, journal, report, store, lock, peering)
+
+
+def _prepared(config: Config, files: OsFiles) -> tuple[Places, bytes]:
+    """Directories that are there, and the root that the store is trusted by. Raises OperatorError."""
+    places = Places(Path(config.paths.state_dir), Path(config.paths.models_dir))
+    if not config.paths.ephemeral and (kind := in_memory(places.state_dir)):
+        wanted = (
+            "want it on a disk; with paths.ephemeral the agent takes it, and forgets with the power what it has seen"
+        )
+        raise OperatorError(f"paths.state_dir: {places.state_dir} is on a {kind}: {wanted}")
+    try:
+        files.make(places.state_dir)
+        files.make(places.models_dir)
+        return places, Path(config.store.root).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{error.filename}: {error.strerror}") from None
+
+
+def _downloader(config: Config, files: OsFiles, places: Places, clock: SystemClock) -> Downloader:
+    network = config.network
+    limits = DownloadLimits(limit_Bps=network.limit_Bps, stall_s=network.stall_s, source_s=network.source_s)
+    return Downloader(files, places, clock, limits, hours=Hours(network.window, _local))
+
+
+def _updater(
+    config: Config,
+    files: OsFiles,
+    places: Places,
+    clock: SystemClock,
+    journal: JournalFile,
+    staging: Staging,
+    limits: UpdateLimits | None,
+) -> Updater:
+    return Updater(
+        journal=journal,
+        files=files,
+        models_dir=places.models_dir,
+        stage=staging,
+        server=AdminSocket(Path(config.paths.admin_uds)),
+        clock=clock,
+        limits=limits or update_limits(config),
+    )
+
+
+def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClient, peering: Peering | None) -> Board:
+    neighbours = (lambda: Neighbours(peering.known, peering.banned)) if peering is not None else None
+    return Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok), neighbours)
 
 
 def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
@@ -194,6 +184,17 @@ def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
     outbox = Outbox(files, places.state_dir / "outbox", told.max_waiting)
     delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
     return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
+
+
+def _reserve(config: Config) -> Reserve:
+    return Reserve(config.update.min_free_bytes, config.update.min_free_share)
+
+
+def _loop_limits(config: Config) -> LoopLimits:
+    poll = config.poll
+    return LoopLimits(
+        poll_s=poll.every_s, jitter=poll.jitter, max_poll_s=poll.max_s, heartbeat_s=config.report.heartbeat_s
+    )
 
 
 def update_limits(config: Config) -> UpdateLimits:
@@ -252,6 +253,11 @@ def _free_bytes(files: Files, directory: Path) -> int:
         return files.free(directory)
     except OSError:
         return 0
+
+
+def _memory_mb() -> int | None:
+    have = _memory_bytes()
+    return None if have is None else have >> 20
 
 
 def _memory_bytes() -> int | None:
