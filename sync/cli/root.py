@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from sync.domain.errors import (
+    CheckFailed,
     DocumentError,
     HashMismatch,
     Missing,
@@ -133,6 +134,8 @@ def run() -> int:
 
 
 def exit_code(error: SyncError) -> int:
+    if isinstance(error, CheckFailed):
+        return FAILED_CHECK
     if isinstance(error, OperatorError):
         return 2
     if isinstance(error, Missing):

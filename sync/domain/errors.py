@@ -175,6 +175,10 @@ class OperatorError(SyncError):
     reason = Reason.INCOMPATIBLE
 
 
+class CheckFailed(OperatorError):
+    """A version that does not load, or does not pass its own test."""
+
+
 def _plain(text: str) -> str:
     """Without halves of characters, which no file takes, and without what a terminal would act on."""
     cut = text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"

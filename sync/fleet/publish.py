@@ -23,7 +23,7 @@ import msgspec
 from edge.domain.layout import MODEL_FILES
 from sync.domain.deltas import Patch
 from sync.domain.digests import digest_of
-from sync.domain.errors import DocumentError, Missing, OperatorError, StoreError, TrustError
+from sync.domain.errors import CheckFailed, DocumentError, Missing, OperatorError, StoreError, TrustError
 from sync.domain.layout import blob_path, deltas_name, manifest_name
 from sync.domain.ports import WriteStore
 from sync.domain.release import (
@@ -125,7 +125,7 @@ async def _is_there(store: WriteStore, path: str) -> bool:
 
 
 async def check(directory: Path) -> dict[str, Any]:
-    """What `edge check` says of the version. Raises OperatorError where it fails."""
+    """What `edge check` says of the version. Raises CheckFailed, and OperatorError where it cannot be asked."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -148,7 +148,7 @@ async def check(directory: Path) -> dict[str, Any]:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
         raise OperatorError(f"{directory}: edge check: {last[0]}") from None
     if not version["ok"]:
-        raise OperatorError(f"{directory}: {version['reason']}")
+        raise CheckFailed(f"{directory}: {version['reason']}")
     found: dict[str, Any] = version
     return found
 

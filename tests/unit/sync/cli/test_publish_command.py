@@ -54,3 +54,10 @@ def test_inputs_and_outputs_that_differ_are_told_beside_those_that_were_wanted(
         "those of version 2: want nothing → nothing, got image uint8 [?,8,8] → scores float32 [1,10]; `--breaking`"
         in said.errors
     )
+
+
+def test_a_version_that_does_not_pass_its_check_is_5_as_of_edge_check(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"no model")
+    keys = ("--store", shop.directory, "--keys", shop.path / "keys")
+    said = edge_sync("publish", tmp_path, "--name", "detector", "--version", "3", *keys)
+    assert (said.code, said.errors.startswith(f"edge-sync: {tmp_path}: ")) == (5, True), said.errors

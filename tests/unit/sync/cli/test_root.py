@@ -54,7 +54,7 @@ def test_a_package_of_our_own_that_is_missing_is_no_matter_of_what_is_installed(
 def test_a_command_that_is_nearly_right_is_asked_back_about() -> None:
     assert "no such command 'pubish'; did you mean 'publish'?" in edge_sync("pubish").errors
     said = edge_sync("frobnicate")
-    assert (said.code, "there are keys, publish, rollout" in said.errors) == (2, True)
+    assert (said.code, "there are keys, publish, withdraw, rollout" in said.errors) == (2, True)
 
 
 def test_it_says_which_version_it_is() -> None:
