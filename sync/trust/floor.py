@@ -37,6 +37,10 @@ MAX_VERSION = 2**53
 """Beyond it JSON's numbers are not the same everywhere."""
 MAX_ROLES = 100_000
 """Of one family. Above it, roles that the snapshot no longer names are forgotten."""
+MAX_FAMILY_BYTES = 512 << 10
+"""What the versions of one family may take on the disk; the same is forgotten above it."""
+MAX_SEEN_BYTES = 4 << 20
+"""What those of all that a snapshot names may take: a floor too large to be read again would be none."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -61,6 +65,8 @@ def check(floor: Floor, seen: Floor) -> None:
     """Raises TrustError (TRUST_ROLLBACK) for a role whose version was higher before."""
     if floor.provisioned == seen.provisioned and seen.root < floor.root:
         raise TrustError(f"root: want version {floor.root} or later, got {seen.root}", Reason.TRUST_ROLLBACK)
+    if (size := sum(_bytes(family.versions) for family in seen.families.values())) > MAX_SEEN_BYTES:
+        raise TrustError(f"want names of roles that take at most {MAX_SEEN_BYTES} bytes in all, got {size}")
     for name, family in seen.families.items():
         binding = _binding(floor, seen, name)
         for role, version in family.versions.items():
@@ -76,9 +82,8 @@ def raised(floor: Floor, seen: Floor) -> Floor:
     families = {name: family for name, family in floor.families.items() if _binding(floor, seen, name)}
     for name, family in seen.families.items():
         versions = {**_binding(floor, seen, name), **family.versions}
-        families[name] = msgspec.structs.replace(
-            family, versions=versions if len(versions) <= MAX_ROLES else family.versions
-        )
+        kept = len(versions) <= MAX_ROLES and _bytes(versions) <= MAX_FAMILY_BYTES
+        families[name] = msgspec.structs.replace(family, versions=versions if kept else family.versions)
     time = min(max(floor.time, seen.time), MAX_TIME_S)
     return msgspec.structs.replace(seen, time=time, families=families)
 
@@ -89,6 +94,10 @@ def _binding(floor: Floor, seen: Floor, name: str) -> Mapping[str, int]:
     if before is None or _rekeyed(floor, seen, name) or (name != TIMESTAMP and _rekeyed(floor, seen, SNAPSHOT)):
         return {}
     return before.versions
+
+
+def _bytes(versions: Mapping[str, int]) -> int:
+    return len(msgspec.json.encode(versions))
 
 
 def _rekeyed(floor: Floor, seen: Floor, name: str) -> bool:

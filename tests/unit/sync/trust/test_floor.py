@@ -12,7 +12,17 @@ import pytest
 
 from sync.domain.errors import DiskError, Reason, TrustError
 from sync.domain.sealed import seal, unsealed
-from sync.trust.floor import MAX_FLOOR_BYTES, MAX_ROLES, MAX_VERSION, Family, Floor, FloorFile, check, raised
+from sync.trust.floor import (
+    MAX_FLOOR_BYTES,
+    MAX_ROLES,
+    MAX_SEEN_BYTES,
+    MAX_VERSION,
+    Family,
+    Floor,
+    FloorFile,
+    check,
+    raised,
+)
 from tests.fakes.sync.files import FaultyFiles, PowerCut, Survival
 from tests.unit.sync.trust.world import ROLLOUT, World, reads, refused
 
@@ -102,6 +112,16 @@ def test_what_a_snapshot_no_longer_names_is_remembered_within_a_bound() -> None:
     fresh = raised(before, many)
     assert len(fresh.families["releases"].versions) == MAX_ROLES
     assert len(msgspec.json.encode(fresh)) < MAX_FLOOR_BYTES
+
+
+def test_names_that_would_make_a_floor_too_large_to_be_read_again_are_refused_and_old_ones_forgotten() -> None:
+    long = floor({f"releases.{'x' * 60}-{number}": 1 for number in range(MAX_ROLES - 1)})
+    with pytest.raises(TrustError, match=f"want names of roles that take at most {MAX_SEEN_BYTES} bytes in all, got"):
+        check(floor({}), long)
+    before = floor({f"releases.{'x' * 300}-{number}": 1 for number in range(1500)})
+    fresh = raised(before, floor({f"releases.{'y' * 300}-{number}": 1 for number in range(1500)}))
+    assert len(fresh.families["releases"].versions) == 1500
+    assert all("y" in role for role in fresh.families["releases"].versions)
 
 
 def test_the_time_only_grows() -> None:
