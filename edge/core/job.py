@@ -48,5 +48,10 @@ class Job:
             self.future.set_exception(error)
 
     def expire(self) -> None:
-        where = "in the queue" if not self.started else "while the model ran"
-        self.fail(DeadlineExceeded(f"the request's time was up {where}"))
+        self.fail(expired(started=bool(self.started)))
+
+
+def expired(*, started: bool) -> DeadlineExceeded:
+    """A request's time was up, before a lane had it or after."""
+    where = "while the model ran" if started else "in the queue"
+    return DeadlineExceeded(f"the request's time was up {where}")

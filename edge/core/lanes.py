@@ -18,7 +18,7 @@ from time import monotonic
 
 from edge.core.handoff import Handoff, Worker
 from edge.core.instance import Instance
-from edge.core.job import Job, Ran
+from edge.core.job import Job, Ran, expired
 from edge.core.rows import Work
 from edge.domain.errors import InferenceFailed, LoadError, NotReady, Overloaded
 
@@ -141,8 +141,8 @@ class Lanes:
     def _too_long(self) -> str:
         return f"a run has taken longer than {self._max_run_s:g} s (max_run_s)"
 
-    def run_now(self, work: Work, *, alone: bool = False) -> Ran | None:
-        """On the event loop, where the plan says so; else None, and it is for `run`. Raises InferenceFailed.
+    def run_now(self, work: Work, deadline: float | None = None, *, alone: bool = False) -> Ran | None:
+        """On the event loop, where the plan says so; else None, and it is for `run`. Raises as that does.
 
         `alone`: no other client waits for the loop.
         """
@@ -150,7 +150,7 @@ class Lanes:
         if self._jobs and not plan.inline_always:
             return None
         if self._inline is not None and work.elements <= plan.inline_elements:
-            return _run_here(self._inline, work)
+            return _run_here(self._inline, work, deadline)
         if not alone or work.elements > plan.alone_elements:
             return None
         lane = self.queue.borrow()
@@ -158,7 +158,7 @@ class Lanes:
             return None
         assert isinstance(lane, _ThreadLane)
         try:
-            return _run_here(lane.instance, work)
+            return _run_here(lane.instance, work, deadline)
         finally:
             self.queue.give_back(lane)
 
@@ -275,7 +275,12 @@ class Lanes:
             lane.thread.join(max(0.0, end - monotonic()))
 
 
-def _run_here(instance: Instance, work: Work) -> Ran:
+def _run_here(instance: Instance, work: Work, deadline: float | None) -> Ran:
     start = monotonic()
+    if deadline is not None and start > deadline:
+        raise expired(started=False)
     outputs = instance.run(work)
-    return Ran(outputs, 0.0, monotonic() - start)
+    ended = monotonic()
+    if deadline is not None and ended > deadline:
+        raise expired(started=True)
+    return Ran(outputs, 0.0, ended - start)

@@ -64,7 +64,8 @@ class Predict:
                 else:
                     inputs = payload.bind(call.target)
                 work = _work(slot, call, inputs)
-                ran = slot.lanes.run_now(work, alone=alone) or await slot.lanes.run(work, request.deadline)
+                deadline = request.deadline
+                ran = slot.lanes.run_now(work, deadline, alone=alone) or await slot.lanes.run(work, deadline)
                 response = _response(slot, call, ran)
             except EdgeError as error:
                 by_model = error.code in BY_MODEL

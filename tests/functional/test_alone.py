@@ -53,3 +53,12 @@ def test_a_client_that_is_alone_waits_for_no_thread_until_another_asks(server: R
 def test_a_model_that_may_run_for_ever_never_runs_on_the_event_loop(tmp_path: Path) -> None:
     with serving(tmp_path, looping(tmp_path), *NEVER_INLINE) as server:
         assert "on the event loop" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(("path", "body"), [(V1, HALF), (V2, V2_HALF)])
+def test_a_client_that_is_alone_is_held_to_its_time_too(server: Running, path: str, body: bytes) -> None:
+    late = request("POST", path, body, ["X-Request-Timeout-Ms: 0.001"])
+    with Wire(server.port) as one:
+        until_blocking(lambda: not waits(server, path, body, one))
+        assert one.ask(late).status == 504
+        assert not waits(server, path, body, one)

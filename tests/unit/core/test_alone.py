@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
+import pytest
 
 from edge.core.blackbox import Mark
 from edge.core.check import Rows
 from edge.core.instance import Instance
 from edge.core.lanes import LanePlan, Lanes
 from edge.core.rows import Work
-from edge.domain.errors import InferenceFailed
+from edge.domain.errors import DeadlineExceeded, InferenceFailed
 from edge.domain.models import Artifact, ModelId, ModelOptions, Platform
 from edge.domain.tensors import Tensors
 from tests.fakes.tflite import FakeBackend
@@ -68,6 +70,17 @@ async def test_the_threads_work_on_after_their_instance_was_lent_and_failed() ->
             raise AssertionError("it should have failed")
         backend.errors.clear()
         assert (await made.run(work(), None)).outputs["y"][0] != threading.get_ident()
+
+
+async def test_an_answer_that_comes_too_late_is_none_here_either_and_what_is_late_already_does_not_run() -> None:
+    backend = FakeBackend(run=where, delay_s=0.01)
+    async with lanes(backend, LanePlan(1, alone_elements=5)) as made:
+        with pytest.raises(DeadlineExceeded, match="while the model ran"):
+            made.run_now(work(), monotonic() + 0.005, alone=True)
+        with pytest.raises(DeadlineExceeded, match="in the queue"):
+            made.run_now(work(), monotonic() - 0.001, alone=True)
+        assert len(backend.runs) == 1
+        assert made.run_now(work(), monotonic() + 60, alone=True) is not None, "the thread was given back"
 
 
 async def test_a_thread_that_is_busy_lends_nothing() -> None:
