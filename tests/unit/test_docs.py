@@ -154,3 +154,13 @@ def test_how_a_version_is_judged_is_documented_with_its_defaults() -> None:
         "--max-p99-ratio": str(judged.max_p99_ratio),
         "--swap": model.swap,
     }
+
+
+def test_every_row_of_a_table_stands_in_one() -> None:
+    for path in sorted((*DOCS.rglob("*.md"), DOCS.parent / "README.md")):
+        before = ""
+        lines = path.read_text().splitlines()
+        for line, after in zip(lines, [*lines[1:], ""], strict=True):
+            begins = line.startswith("|") and not before.startswith("|")
+            assert not begins or after.startswith("|--"), f"{path.name}: {line}"
+            before = line
