@@ -46,8 +46,8 @@ class _Tested(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoaderLimits:
-    """load_timeout_s: for one version's load and self-test. inline_run_s: a longer run leaves the event loop.
-    alone_run_s: and one that is longer than this also where there is one client only.
+    """load_timeout_s: for one version's load and self-test. inline_run_s: a longer run leaves the event loop,
+    unless there is one client only; alone_run_s: one that is longer than this leaves it then too.
 
     unload_timeout_s: how long a run may keep its version's memory after the last request was answered.
     """
