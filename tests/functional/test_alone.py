@@ -50,6 +50,15 @@ def test_a_client_that_is_alone_waits_for_no_thread_until_another_asks(server: R
         assert waits(server, path, body, one), "the other may be about to ask again"
 
 
+def test_requests_that_are_sent_on_without_waiting_for_answers_leave_the_loop_to_others(server: Running) -> None:
+    with Wire(server.port) as one:
+        until_blocking(lambda: not waits(server, V1, HALF, one))
+        before = queued_s(server)
+        one.send(request("POST", V1, HALF) * 3)
+        assert [one.answer().status for _ in range(3)] == [200] * 3
+        assert queued_s(server) != before
+
+
 def test_a_model_that_may_run_for_ever_never_runs_on_the_event_loop(tmp_path: Path) -> None:
     with serving(tmp_path, looping(tmp_path), *NEVER_INLINE) as server:
         assert "on the event loop" not in server.log.read_text()

@@ -38,8 +38,11 @@ class Reader:
     """`head(expects)` is called when a head is whole; `expects`: the client waits for leave to send its body.
 
     `whole(request, connection, claimed)` is given each request, what to say of the connection in its answer, and how
-    many bytes were claimed for it; they say that they are from `caller`. `now`: the event loop's clock. The methods `on_…` are the parser's to call.
+    many bytes were claimed for it. `now`: the event loop's clock. The methods `on_…` are the parser's to call.
     `under_way`: a request has begun and is not whole; `claimed`: what is held of it.
+
+    Requests are from `caller`, but one that came together with the one before it is from nobody in particular: of those
+    that are sent on without waiting for answers, a whole read would be run before anybody else has his turn.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Reader:
         # Bytes since the parser last had something to say: an endless header or trailer shows here.
         self._unheard = 0
         self.claimed = 0
+        self._one_ended = self._together = False
         self._reset()
 
     def _reset(self) -> None:
@@ -72,6 +76,7 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Raises Refused."""
+        self._one_ended = False
         self._unheard += len(data)
         try:
             while data:
@@ -100,6 +105,7 @@ class Reader:
 
     def on_message_begin(self) -> None:
         self.under_way = True
+        self._together = self._one_ended
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -149,8 +155,9 @@ class Reader:
             self._headers,
             body,
             self._now(),
-            self._caller,
+            0 if self._together else self._caller,
         )
+        self._one_ended = True
         connection, claimed, self.claimed = self._connection(), self.claimed, 0
         self._reset()
         self._whole(request, connection, claimed)

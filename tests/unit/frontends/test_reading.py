@@ -48,6 +48,23 @@ def requests(data: bytes) -> list[Request]:
     return found
 
 
+def test_requests_that_are_sent_on_without_waiting_are_from_nobody_in_particular() -> None:
+    found: list[int] = []
+    reader = Reader(
+        HttpLimits(),
+        claim=lambda _: True,
+        now=lambda: 0.0,
+        head=lambda _: None,
+        whole=lambda request, *_: found.append(request.caller),
+        caller=7,
+    )
+    one = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+    offering = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    for read in (one, one[:9], one[9:], one + one + one[:9], one[9:], offering, one):
+        reader.feed(read)
+    assert found == [7, 7, 7, 0, 0, 7, 7]
+
+
 @pytest.mark.parametrize(
     ("url", "host", "target"),
     [
