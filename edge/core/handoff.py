@@ -3,7 +3,7 @@
 Rule 1: a worker that has just run finds its interpreter in the processor's caches, one that has slept does not; so of
 several that are idle the latest is woken. (An image model of 4 MB, asked one request at a time: 7 % quicker.)
 Rule 2: what was given up before it began is taken out at once, and a worker that is free takes the next by itself.
-Rule 3: a worker that is borrowed is given no job until it is given back: its lender may use what is the worker's.
+Rule 3: a worker that is borrowed is given no job until it is given back: who borrowed it may use what is the worker's.
 """
 
 from __future__ import annotations
