@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection: whole requests to the handler, answers out in order, and no longer than each may take.
 
 Rule 1: one request at a time is answered; while one is, at most one more is read (pipelining), then reading stops.
+Of those that came together, some are answered before other connections have their turn, and then some more.
 Rule 2: every phase has a deadline that `tick` holds it to: idle, head, body, sending.
 Rule 3: the memory that was claimed for a body is given back when its request is answered. What a client does not take of
 its answer is claimed too, and for whom there is no room the connection ends.
@@ -23,6 +24,8 @@ from edge.frontends.http.reading import Reader, Refused
 
 log = logging.getLogger(__name__)
 
+MAX_AT_ONCE = 16
+"""Answers to the requests of one read, before other connections have their turn."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -72,7 +75,8 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Request, bytes, int]] = deque()
-        self._busy = False
+        self._busy = self._resting = False
+        self._at_once = 0
         self._closing = False
         self._can_write = True
         self._unsent = self._unsent_claimed = 0
@@ -103,6 +107,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         if not (self._busy or self._waiting or self._reader.under_way):  # idle, without a call
             self._expect_within(self._limits.header_timeout_s)
+        self._at_once = 0
         try:
             self._reader.feed(data)
         except Refused as refused:
@@ -136,7 +141,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _whole(self, request: Request, connection: bytes, claimed: int) -> None:
         self._waiting.append((request, connection, claimed))
-        if not self._busy:
+        if not (self._busy or self._resting):
             self._next()
         elif self._transport is not None:
             self._transport.pause_reading()
@@ -149,7 +154,9 @@ class HttpProtocol(asyncio.Protocol):
     # -- answering
 
     def _next(self) -> None:
-        while self._waiting and not (self._busy or self._closing) and self._can_write and self._transport is not None:
+        while self._waiting and not (self._busy or self._resting or self._closing) and self._can_write:
+            if self._transport is None:
+                return
             request, connection, claimed = self._waiting.popleft()
             self._busy = True
             self.deadline = float("inf")
@@ -160,6 +167,22 @@ class HttpProtocol(asyncio.Protocol):
                 outcome.add_done_callback(partial(self._ended, claimed))
                 return
             self._answer(outcome, request.method, connection, claimed)
+            self._at_once += 1
+            if self._at_once >= MAX_AT_ONCE:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Let others have their turn."""
+        if self._transport is not None and not (self._resting or self._closing):
+            self._resting = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting, self._at_once = False, 0
+        self._next()
+        if self._transport is not None and not (self._closing or self._waiting or self._resting):
+            self._transport.resume_reading()
 
     def _answer_later(self, method: str, connection: bytes, claimed: int, response: Response) -> None:
         self._task = None

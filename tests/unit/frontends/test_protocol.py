@@ -62,6 +62,26 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert got.count(b"200 OK") == 3
 
 
+async def test_a_client_that_sends_on_without_waiting_leaves_others_their_turn() -> None:
+    seen: list[str] = []
+
+    async def note(request: Request) -> Response:
+        seen.append(request.target)
+        if request.target == "/0":
+            other.write(get("/other"))
+        return Response(200)
+
+    many = 400
+    async with served(note) as (_, port):
+        _, other = await asyncio.open_connection("127.0.0.1", port)
+        sent = b"".join(get(f"/{n}") for n in range(many - 1))
+        got = await talk(port, sent + get(f"/{many - 1}", "Connection: close"))
+        other.close()
+    assert got.count(b"200 OK") == many
+    assert seen.index("/other") < many // 2
+    assert [each for each in seen if each != "/other"] == [f"/{n}" for n in range(many)]
+
+
 async def test_a_body_over_the_bound_is_refused_before_it_is_sent() -> None:
     async with served(max_body_bytes=10) as (_, port):
         got = await talk(port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n")
