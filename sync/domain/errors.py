@@ -71,8 +71,12 @@ class SyncError(Exception):
     reason: Reason
 
     def __init__(self, message: str) -> None:
-        self.message = _plain(message)
+        self.message = self._written(message)
         super().__init__(self.message)
+
+    @staticmethod
+    def _written(message: str) -> str:
+        return _plain(message)
 
 
 class StoreError(SyncError):
@@ -172,7 +176,13 @@ class ServerAbsent(SyncError):
 
 
 class OperatorError(SyncError):
+    """It may have several lines."""
+
     reason = Reason.INCOMPATIBLE
+
+    @staticmethod
+    def _written(message: str) -> str:
+        return "\n".join(_plain(line) for line in message[: 2 * MAX_MESSAGE_CHARS].split("\n"))
 
 
 class CheckFailed(OperatorError):

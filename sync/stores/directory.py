@@ -186,8 +186,9 @@ class DirectoryStore:
             yield
         except (FileNotFoundError, NotADirectoryError):
             if not self._directory.is_dir():
-                url = "" if self._directory.is_absolute() else "; a URL begins with https:// or http://"
-                raise Missing(f"{self.name}: no such directory{url}") from None
+                absolute = self._directory.is_absolute()
+                hint = f"want {path} in it" if absolute else "a URL begins with https:// or http://"
+                raise Missing(f"{self.name}: no such directory; {hint}") from None
             raise Missing(f"{self.name}: {path}: no such object") from None
         except IsADirectoryError:
             raise Missing(f"{self.name}: {path}: is no file") from None

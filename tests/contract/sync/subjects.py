@@ -38,7 +38,7 @@ class Subject:
         """The object was written so much earlier."""
         if isinstance(self.writer, MemoryStore):
             self.writer.times[path] -= seconds
-        elif isinstance(self.writer, DirectoryStore):
+        elif isinstance(self.writer, DirectoryStore | CondensedWrites):
             file = self.path / "store" / path
             os.utime(file, (file.stat().st_mtime - seconds,) * 2)
         else:
