@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sync.domain.digests import Digest
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -194,10 +192,3 @@ class ModelServer(Protocol):
     async def health(self) -> ServerHealth:
         """Raises ServerAbsent."""
         ...
-
-
-class PeerSource(Protocol):
-    """Neighbours that may have a blob."""
-
-    def having(self, digest: Digest) -> Sequence[ReadStore]: ...
-    def ban(self, store: ReadStore, why: str) -> None: ...
