@@ -24,7 +24,10 @@ from sync.domain.update import MAX_TRIES
 
 
 class ModelTold(msgspec.Struct, frozen=True):
-    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server. `now`, `last`, `why`, `next`: sentences, "" for none."""
+    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server.
+
+    `now`, `last`, `why`, `next`: sentences, "" for none.
+    """
 
     runs: int | None
     serving: str

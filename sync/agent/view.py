@@ -14,9 +14,8 @@ from sync.domain.situation import Situation
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was found on the device. peers: as the configuration has it. server: what it said, or why it did not. here: bytes of each candidate's that are here.
-
-    now: seconds since the epoch.
+    """What was found on the device. now: seconds since the epoch. peers: as the configuration has it. server: what it said, or why
+    it did not. here: bytes of each candidate's that are here.
     """
 
     journal: Journal

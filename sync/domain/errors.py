@@ -19,6 +19,7 @@ SyncError
 ├── Unsuitable                  no variant for this device, or a release that it must not run
 ├── ServerAbsent                the model server does not answer on its socket
 └── OperatorError               what was asked for on the command line makes no sense
+    └── CheckFailed             a version that does not load, or does not pass its own test
 
 Rule 1: each carries the `Reason` that a report says. Rule 2: a message says what was wanted and what came. Rule 3: what came
 may be anybody's: a message can be written down and shown wherever it goes, and is no longer than MAX_MESSAGE_CHARS.

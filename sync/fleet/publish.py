@@ -105,7 +105,7 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
 
 
 async def _uses(repository: Repository) -> Sequence[Use]:
-    """None where they cannot be read: patches only save bytes."""
+    """Empty where they cannot be read: patches only save bytes."""
     try:
         return await read_uses(repository, Quiet())
     except (StoreError, TrustError, DocumentError) as error:

@@ -57,7 +57,7 @@ class Named(NamedTuple):
 
 @dataclass(slots=True)
 class Survey:
-    """`roots`: all, in order. `roles`: of the targets and below, who delegates first. `ends`: expiry by role."""
+    """`roots`: all, in order. `roles`: of the targets and below, who delegates first. `documents`: by name, of every role."""
 
     roots: list[SignedFile] = field(default_factory=list)
     timestamp: SignedFile | None = None
