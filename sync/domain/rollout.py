@@ -22,6 +22,7 @@ FORMAT = "edge-rollout/1"
 PINS_FORMAT = "edge-pins/1"
 MAX_DOCUMENT_BYTES = 4 << 20
 PIN_BINS = 256
+"""What `pin_bin` may say: two hex digits."""
 MAX_MODELS = 256
 """Of one group, and with pins of one device."""
 MAX_ID_CHARS = 128
