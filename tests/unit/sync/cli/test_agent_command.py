@@ -65,7 +65,7 @@ def test_an_agent_that_starts_says_who_it_is_and_whom_it_asks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "sync")
-    monkeypatch.setattr("sync.app.assemble", lambda config, limits: Idle())
+    monkeypatch.setattr("sync.app.assemble", lambda config: Idle())
     flags = ("--set", "device.id=cam-7", "--set", "device.group=line-3", "--set", "store.url=https://models.example/")
     assert edge_sync("agent", "run", *flags).code == 0
     said = "cam-7, of the group line-3, asks https://models.example/ every 15 min; `edge-sync agent status` says more"
