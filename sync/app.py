@@ -106,7 +106,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     store = open_for_device(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
     journal = JournalFile(files, places.journal, places.models_dir)
     journal.load()
-    floor = FloorFile(files, places.state_dir / "floor.json")
+    floor = FloorFile(files, places.floor)
     trust = TrustClient(store, root=root, cache=places.state_dir / "tuf", floor=floor, now=clock.now)
     peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
     fetch = BlobFetch(files, places, _downloader(config, files, places, clock), lambda digest, share: [store], peers)
@@ -215,7 +215,7 @@ def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClien
 
 def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
     told = config.report
-    outbox = Outbox(files, places.state_dir / "outbox", told.max_waiting)
+    outbox = Outbox(files, places.outbox, told.max_waiting)
     delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
     return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
 

@@ -44,7 +44,7 @@ async def ask_server(config: Config) -> ServerHealth | str:
 def _look(files: Files, places: Places, server: ServerHealth | str, peers: str) -> View:
     journal: Journal = JournalFile(files, places.journal, places.models_dir).peek()
     situation = read_situation(files, places.situation)
-    outbox = Outbox(files, places.state_dir / "outbox")
+    outbox = Outbox(files, places.outbox)
     candidates = {name: state.candidate for name, state in journal.models.items() if state.candidate is not None}
     return View(
         journal=journal,
