@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 
 FORMAT = "edge-report/1"
 MAX_REPORT_BYTES = 1 << 20
@@ -81,15 +81,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def parse_report(data: bytes) -> Report:
     """Raises DocumentError."""
-    try:
-        if len(data) > MAX_REPORT_BYTES:
-            raise ValueError(f"want at most {MAX_REPORT_BYTES} bytes, got {len(data)}")
-        report = msgspec.json.decode(data, type=Report)
-        if report.format != FORMAT:
-            raise ValueError(f"format: want {FORMAT!r}, got {report.format[:40]!r}")
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"report: {error}") from None
-    return report
+    return decoded("report", data, Report, FORMAT, max_bytes=MAX_REPORT_BYTES)
 
 
 def encode_report(report: Report) -> bytes:
