@@ -156,7 +156,8 @@ class Agent:
             if ok or isinstance(self.problem, NoRollout):  # of a new group, which waits for its first
                 await self._sleep(self._polls.good_s())
             else:
-                await self._sleep(self._polls.failed_s(getattr(self.problem, "retry_after_s", 0.0)))
+                after_s = self.problem.retry_after_s if self.problem is not None else 0.0
+                await self._sleep(self._polls.failed_s(after_s))
 
     async def _sleep(self, seconds: float) -> None:
         if self._board is not None:

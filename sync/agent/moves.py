@@ -79,7 +79,7 @@ class Moves:
 
     async def hold(self, model: str, state: ModelState, error: SyncError) -> float:
         await self.note(model, state, error)
-        return self.backed_off(model, min(getattr(error, "retry_after_s", 0.0), self._limits.max_retry_s))
+        return self.backed_off(model, min(error.retry_after_s, self._limits.max_retry_s))
 
     async def note(self, model: str, state: ModelState, error: SyncError) -> None:
         held = update.held_up(state, error.reason, error.message)

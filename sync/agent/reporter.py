@@ -225,7 +225,7 @@ class Reporter:
                 gone = await asyncio.to_thread(self._outbox.drop, seq, report, error.message)
             except StoreError as error:
                 log.warning("report %d waits: %s", seq, error.message)
-                self._retry_after_s = getattr(error, "retry_after_s", 0.0)
+                self._retry_after_s = error.retry_after_s
                 return False
             else:
                 gone = await asyncio.to_thread(self._outbox.taken, seq, report)

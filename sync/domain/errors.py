@@ -67,9 +67,10 @@ class Reason(Enum):
 
 
 class SyncError(Exception):
-    """A bug is never one of these."""
+    """A bug is never one of these. `retry_after_s`: when who refused asks to come back, in seconds; 0 where nobody does."""
 
     reason: Reason
+    retry_after_s: float = 0.0
 
     def __init__(self, message: str) -> None:
         self.message = _plain(message)
@@ -95,8 +96,6 @@ class NoRollout(Missing):
 
 
 class Refused(StoreError):
-    """`retry_after_s`: when the source asks to come back, 0 where it does not say."""
-
     reason = Reason.NET_REFUSED
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
