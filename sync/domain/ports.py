@@ -24,6 +24,12 @@ class Part:
     etag: str
     chunks: AsyncIterator[bytes]
 
+    async def close(self) -> None:
+        """No more is read: what brings it is let go of."""
+        close = getattr(self.chunks, "aclose", None)
+        if close is not None:
+            await close()
+
 
 class ReadStore(Protocol):
     """Where bytes come from: a web server, a directory, a bucket, a peer."""
@@ -38,7 +44,7 @@ class ReadStore(Protocol):
         ...
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
-        """From byte `start` on where the object is still the one with `etag` ("" for any); else from 0. `aclose` of `chunks` ends it.
+        """From byte `start` on where the object is still the one with `etag` ("" for any); else from 0. `Part.close` ends it.
 
         Raises Missing, Unreachable, Refused.
         """

@@ -118,9 +118,7 @@ async def _is_there(store: WriteStore, path: str) -> bool:
         part = await store.get_part(path, start=0, etag="")
     except Missing:
         return False
-    close = getattr(part.chunks, "aclose", None)
-    if close is not None:
-        await close()
+    await part.close()
     return True
 
 
