@@ -18,7 +18,7 @@ from sync.cli.root import wait
 from sync.cli.standing import Pinned, as_json, words
 from sync.cli.units import duration, instant
 from sync.domain.errors import Missing, OperatorError
-from sync.domain.layout import manifest_name, rollout_name
+from sync.domain.layout import PINS, manifest_name, rollout_name
 from sync.domain.rollout import PIN_BINS, Pins, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
 from sync.fleet import rollouts
 from sync.fleet.reports import ReportDirectory
@@ -27,7 +27,6 @@ from sync.fleet.standing import standing
 from sync.stores.catalog import writing_to
 
 F = TypeVar("F", bound=Callable[..., Any])
-PINS = "rollouts/pins/<bin>.json"
 MAX_P99_RATIO = 1e6
 """What devices take."""
 
