@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING
 from sync.agent.board import Board
 from sync.agent.delivery import HttpDelivery
 from sync.agent.download import Downloader, DownloadLimits
+from sync.agent.facts import Surroundings, report_of
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.limits import UpdateLimits
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.mounts import in_memory
+from sync.agent.outbox import Outbox
 from sync.agent.pace import Hours
 from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
+from sync.agent.reporter import Reporter
 from sync.agent.room import free_bytes, memory_bytes, memory_mb
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places, Reserve, Staging

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sync.agent.around import of_neighbours, of_reports
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.agent.view import View
 from sync.agent.witness import version_of
 from sync.agent.words import advice, amount, because, lasting, moment, words_of

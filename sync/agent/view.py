@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.domain.journal import Journal
 from sync.domain.ports import ServerHealth
 from sync.domain.situation import Situation

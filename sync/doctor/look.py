@@ -9,7 +9,7 @@ from pathlib import Path
 from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
-from sync.agent.reporter import Outbox
+from sync.agent.outbox import Outbox
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places
 from sync.agent.view import View
