@@ -159,8 +159,10 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Mappin
         for (section, key), (who, value) in given.items()
         if (problem := _problem(section, key, value))
     ]
+    if len(problems) == 1:
+        raise OperatorError(f"configuration: {problems[0]}")
     if problems:
-        raise OperatorError("configuration:" + ("\n  " if len(problems) > 1 else " ") + "\n  ".join(problems))
+        raise OperatorError("configuration:", problems)
     tree: dict[str, dict[str, Any]] = {}
     for (section, key), (_, value) in given.items():
         tree.setdefault(section, {})[key] = value

@@ -157,7 +157,8 @@ def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int
         print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
     else:
         for each in findings:
-            say(f"{each.level.value:5} {each.check:14} {each.text}")
+            for line in f"{each.level.value:5} {each.check:14} {each.text}".split("\n"):
+                say(line)
             if each.do:
                 say(f"{'':20} → {each.do}")
         print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")

@@ -27,6 +27,7 @@ may be anybody's: a message can be written down and shown wherever it goes, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 MAX_MESSAGE_CHARS = 2000
@@ -172,7 +173,14 @@ class ServerAbsent(SyncError):
 
 
 class OperatorError(SyncError):
+    """more: what else is wrong, each on a line of its own below the message."""
+
     reason = Reason.INCOMPATIBLE
+
+    def __init__(self, message: str, more: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = _cut("\n  ".join((self.message, *map(_plain, more))))
+        self.args = (self.message,)
 
 
 class CheckFailed(OperatorError):
@@ -181,5 +189,8 @@ class CheckFailed(OperatorError):
 
 def _plain(text: str) -> str:
     """Without halves of characters, which no file takes, and without what a terminal would act on."""
-    cut = text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
-    return "".join(char if char.isprintable() else "�" for char in cut)
+    return "".join(char if char.isprintable() else "�" for char in _cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
