@@ -7,32 +7,38 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sync.agent.board import Board
 from sync.agent.delivery import HttpDelivery
 from sync.agent.download import Downloader, DownloadLimits
+from sync.agent.facts import Surroundings, report_of
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.limits import UpdateLimits
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.mounts import in_memory
+from sync.agent.outbox import Outbox
 from sync.agent.pace import Hours
 from sync.agent.peerfetch import PeerFetch
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Outbox, Reporter, Surroundings, report_of
+from sync.agent.reporter import Reporter
+from sync.agent.room import free_bytes, memory_bytes, memory_mb
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places, Reserve, Staging
+from sync.agent.tally import Tally
 from sync.agent.updater import Updater
 from sync.config import Config
 from sync.domain.deltas import Patch
-from sync.domain.errors import DiskError, OperatorError
-from sync.domain.ports import Files, ReadStore
-from sync.domain.report import Report, Transfer
+from sync.domain.errors import DiskError, OperatorError, ServerAbsent
+from sync.domain.ports import ReadStore
+from sync.domain.report import Report
 from sync.domain.situation import Neighbours
 from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient
@@ -62,11 +68,14 @@ class Assembled:
     journal: JournalFile
     report: Callable[[], Report]
     store: ReadStore
+    server: AdminSocket
     lock: int
     peering: Peering | None = None
 
     async def start(self) -> None:
         """What goes on beside the agent. It fails for nothing that an update does not need."""
+        with suppress(ServerAbsent):
+            await self.server.health()  # reports say which server it is
         if self.peering is not None:
             await self.peering.start()
 
@@ -99,28 +108,25 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     store = open_for_device(config.store.url, token_file=config.store.token_file, ca_file=config.store.ca_file)
     journal = JournalFile(files, places.journal, places.models_dir)
     journal.load()
-    floor = FloorFile(files, places.state_dir / "floor.json")
+    floor = FloorFile(files, places.floor)
     trust = TrustClient(store, root=root, cache=places.state_dir / "tuf", floor=floor, now=clock.now)
     peering, peers = _peering(config, files, places, clock, journal) if config.network.peers != "off" else (None, None)
     fetch = BlobFetch(files, places, _downloader(config, files, places, clock), lambda digest, share: [store], peers)
     device = Device(config.device.id, config.device.group, frozenset(config.device.rings), config.device.accelerators)
 
+    tally = Tally(lambda: (fetch.bytes_full, fetch.bytes_delta, fetch.bytes_peer), clock.monotonic)
+    server = AdminSocket(Path(config.paths.admin_uds))
+    around = _around(files, places, trust, tally, server)
+
     def report() -> Report:
-        around = Surroundings(
-            clock_ok=trust.clock_ok,
-            meta=trust.versions,
-            last=Transfer(fetch.bytes_full, fetch.bytes_delta, fetch.bytes_peer),
-            disk_free=_free_bytes(files, places.state_dir),
-            mem_avail=_memory_bytes() or 0,
-        )
-        return report_of(device, journal.value, clock.now(), around)
+        return report_of(device, journal.value, clock.now(), around())
 
     documents = SignedDocuments(trust)
     staging = Staging(files, places, fetch, _Patches(documents), _reserve(config))
     agent = Agent(
         documents=documents,
-        planner=Planner(device, documents, memory_mb=_memory_mb, now=clock.now, local=_local),
-        updater=_updater(config, files, places, clock, journal, staging, limits),
+        planner=Planner(device, documents, memory_mb=memory_mb, now=clock.now, local=_local),
+        updater=_updater(config, files, places, clock, journal, staging, server, tally, limits),
         staging=staging,
         reporter=_reporter(config, files, places),
         journal=lambda: journal.value,
@@ -129,7 +135,7 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
         board=_board(files, places, clock, trust, peering),
         limits=_loop_limits(config),
     )
-    return Assembled(agent, journal, report, store, lock, peering)
+    return Assembled(agent, journal, report, store, server, lock, peering)
 
 
 def _prepared(config: Config, files: OsFiles) -> tuple[Places, bytes]:
@@ -161,6 +167,8 @@ def _updater(
     clock: SystemClock,
     journal: JournalFile,
     staging: Staging,
+    server: AdminSocket,
+    tally: Tally,
     limits: UpdateLimits | None,
 ) -> Updater:
     return Updater(
@@ -168,10 +176,38 @@ def _updater(
         files=files,
         models_dir=places.models_dir,
         stage=staging,
-        server=AdminSocket(Path(config.paths.admin_uds)),
+        server=server,
         clock=clock,
+        changed=tally.changed,
         limits=limits or update_limits(config),
     )
+
+
+def _around(
+    files: OsFiles, places: Places, trust: TrustClient, tally: Tally, server: AdminSocket
+) -> Callable[[], Surroundings]:
+    program = _version()
+
+    def around() -> Surroundings:
+        return Surroundings(
+            clock_ok=trust.clock_ok,
+            meta=trust.versions,
+            last=tally.last,
+            disk_free=free_bytes(files, places.state_dir),
+            mem_avail=memory_bytes() or 0,
+            agent=program,
+            edge=server.version,
+        )
+
+    return around
+
+
+def _version() -> str:
+    """Of this program; "" where it was not installed."""
+    try:
+        return version("edge-serving")
+    except PackageNotFoundError:
+        return ""
 
 
 def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClient, peering: Peering | None) -> Board:
@@ -181,7 +217,7 @@ def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClien
 
 def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
     told = config.report
-    outbox = Outbox(files, places.state_dir / "outbox", told.max_waiting)
+    outbox = Outbox(files, places.outbox, told.max_waiting)
     delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
     return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
 
@@ -245,27 +281,3 @@ def _claim(state_dir: Path) -> int:
         os.close(handle)
         raise OperatorError(f"{state_dir}: another agent is at work there") from None
     return handle
-
-
-def _free_bytes(files: Files, directory: Path) -> int:
-    """0 where the disk does not say."""
-    try:
-        return files.free(directory)
-    except OSError:
-        return 0
-
-
-def _memory_mb() -> int | None:
-    have = _memory_bytes()
-    return None if have is None else have >> 20
-
-
-def _memory_bytes() -> int | None:
-    """Available now; None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
-    return None

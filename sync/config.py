@@ -1,7 +1,7 @@
 """What the agent is told before it starts: one TOML file, each key of which a flag or `EDGE_SYNC_<SECTION>__<KEY>` may override.
 
-Rule 1: unknown keys, wrong types and values out of range are refused, all at once, each with who set it. Rule 2: no secret is a value; there are only
-names of files. Rule 3: units are in the keys' names.
+Rule 1: unknown keys, wrong types and values out of range are refused, all at once, each with who set it. Rule 2: no secret is a
+value; there are only names of files. Rule 3: units are in the keys' names.
 """
 
 from __future__ import annotations
@@ -159,8 +159,10 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Mappin
         for (section, key), (who, value) in given.items()
         if (problem := _problem(section, key, value))
     ]
+    if len(problems) == 1:
+        raise OperatorError(f"configuration: {problems[0]}")
     if problems:
-        raise OperatorError("configuration:" + ("\n  " if len(problems) > 1 else " ") + "\n  ".join(problems))
+        raise OperatorError("configuration:", problems)
     tree: dict[str, dict[str, Any]] = {}
     for (section, key), (_, value) in given.items():
         tree.setdefault(section, {})[key] = value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.domain.situation import Neighbours
 
 PEERS: Mapping[str, str] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-from sync.agent.keeper import Keeper, Store
+from sync.agent.keeper import Keeper, Shelf
 from sync.agent.limits import UpdateLimits
 from sync.agent.moves import Moves
 from sync.agent.witness import version_of
@@ -20,7 +20,7 @@ from sync.domain.ports import Clock, ModelServer
 from sync.domain.update import MAX_TRIES
 
 
-class Stage(Store, Protocol):
+class Stage(Shelf, Protocol):
     """Brings a release's files here."""
 
     async def bring(
@@ -87,7 +87,7 @@ class Bringing:
         except (StoreError, DiskFull, ServerAbsent) as error:
             return await self._moves.hold(model, state, error)
         except SyncError as error:
-            await self._moves.move(model, update.retried(state, Reason(error.reason), error.message))
+            await self._moves.move(model, update.retried(state, error.reason, error.message))
             return self._moves.backed_off(model)
         self._moves.went_well(model)
         old = version_of(health, model, state.active)

@@ -141,9 +141,7 @@ class Downloader:
                 breaks = 0 if grown else breaks + 1
                 if breaks > self._limits.max_breaks:
                     raise
-                pause_s = max(
-                    getattr(error, "retry_after_s", 0.0), self._limits.break_pause_s * 2**breaks * (not grown)
-                )
+                pause_s = max(error.retry_after_s, self._limits.break_pause_s * 2**breaks * (not grown))
                 if late := floor.came(0, self._clock.monotonic()):
                     raise TooSlow(f"{source.name}: {late}") from None
                 # An origin that restarts breaks off everybody's downloads at one moment.
@@ -171,9 +169,7 @@ class Downloader:
             await asyncio.to_thread(self._write_note, digest, _Note(source.name, answer.etag))
             await self._copy(source, answer, part, wanted, floor)
         finally:
-            close = getattr(answer.chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await answer.close()
 
     async def _copy(self, source: ReadStore, answer: Part, part: Path, wanted: _Wanted, floor: RateFloor) -> None:
         at, size = answer.start, wanted.size

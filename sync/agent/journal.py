@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class JournalFile:
-    """`value` is what is on the disk. now: seconds since the epoch. Methods block, and raise DiskError where they say so."""
+    """`value` is what is on the disk. `problem`: why it was begun anew, "" where it was not. now: seconds since the epoch.
+
+    Methods block, and raise DiskError where they say so.
+    """
 
     def __init__(self, files: Files, path: Path, models_dir: Path, *, now: Callable[[], float] = time.time) -> None:
         self._files, self._path, self._models_dir, self._now = files, path, models_dir, now

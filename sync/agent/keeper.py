@@ -18,7 +18,7 @@ from sync.domain.update import UNKNOWN
 log = logging.getLogger(__name__)
 
 
-class Store(Protocol):
+class Shelf(Protocol):
     """Holds releases' files."""
 
     async def keep(self, model: str, release: Installed) -> None:
@@ -29,8 +29,8 @@ class Store(Protocol):
 class Keeper:
     """every_s: seconds between two looks at one model."""
 
-    def __init__(self, store: Store, clock: Clock, every_s: float) -> None:
-        self._store, self._clock, self._every_s = store, clock, every_s
+    def __init__(self, shelf: Shelf, clock: Clock, every_s: float) -> None:
+        self._shelf, self._clock, self._every_s = shelf, clock, every_s
         self._looked: dict[str, float] = {}
 
     async def look(self, model: str, state: ModelState) -> bool:
@@ -42,7 +42,7 @@ class Keeper:
             if release is None or release.release == UNKNOWN:  # whose digests were made of what lay there
                 continue
             try:
-                await self._store.keep(model, release)
+                await self._shelf.keep(model, release)
             except SyncError as error:
                 what = f"{model}@{release.version}"
                 log.error("%s: %s: what is installed cannot be made whole: %s", what, error.reason.value, error.message)

@@ -62,7 +62,6 @@ class Agent:
         self._refused = Refusals()
         self.problem: SyncError | None = None
         self.refusals: dict[str, SyncError] = {}
-        self.polled_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled. Raises DiskError where the journal cannot be read or written at the start."""
@@ -135,7 +134,7 @@ class Agent:
         for model, refusal in plan.refusals.items():
             if model not in self.refusals or self.refusals[model].message != refusal.message:
                 log.info("%s: %s", model, refusal.message)
-        self.problem, self.refusals, self.polled_at = None, plan.refusals, self._clock.now()
+        self.problem, self.refusals = None, plan.refusals
         self._updater.targets = plan.targets
         await self._tell_if(self._refused.planned(plan.refused))
         return True
@@ -157,7 +156,8 @@ class Agent:
             if ok or isinstance(self.problem, NoRollout):  # of a new group, which waits for its first
                 await self._sleep(self._polls.good_s())
             else:
-                await self._sleep(self._polls.failed_s(getattr(self.problem, "retry_after_s", 0.0)))
+                after_s = self.problem.retry_after_s if self.problem is not None else 0.0
+                await self._sleep(self._polls.failed_s(after_s))
 
     async def _sleep(self, seconds: float) -> None:
         if self._board is not None:

@@ -79,10 +79,10 @@ class Moves:
 
     async def hold(self, model: str, state: ModelState, error: SyncError) -> float:
         await self.note(model, state, error)
-        return self.backed_off(model, min(getattr(error, "retry_after_s", 0.0), self._limits.max_retry_s))
+        return self.backed_off(model, min(error.retry_after_s, self._limits.max_retry_s))
 
     async def note(self, model: str, state: ModelState, error: SyncError) -> None:
-        held = update.held_up(state, Reason(error.reason), error.message)
+        held = update.held_up(state, error.reason, error.message)
         if held.reason != state.reason:
             await self.move(model, held)
 

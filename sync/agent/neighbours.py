@@ -1,4 +1,4 @@
-"""Who on the local network may have blobs: `sync.domain.ports.PeerSource`.
+"""Who on the local network may have blobs: `sync.agent.peerfetch.Neighbourhood`.
 
 Rule 1: whoever says that they are there is asked, and nobody is believed: a neighbour can cost time, and nothing else.
 Rule 2: who gave bytes of another digest is banned by their address, whatever they call themselves next. Rule 3: who did not do

@@ -58,24 +58,27 @@ class _Status(msgspec.Struct):
 
 
 class AdminSocket:
-    """timeout_s: for one request and its answer."""
+    """`version`: of the server, as it said when it was asked last; "" while it does not answer.
+
+    timeout_s: for one request and its answer.
+    """
 
     def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path, self._timeout = path, aiohttp.ClientTimeout(total=timeout_s)
+        self.version = ""
 
     async def health(self) -> ServerHealth:
         """Raises ServerAbsent."""
-        body = await self._ask("/v1/status")
         try:
-            status = msgspec.json.decode(body, type=_Status)
+            health = _health(await self._ask("/v1/status"))
+        except ServerAbsent:
+            self.version = ""
+            raise
         except (ValueError, RecursionError) as error:
+            self.version = ""
             raise ServerAbsent(f"{self._path}: its status cannot be read: {error}") from None
-        return ServerHealth(
-            boot=status.boot_id,
-            version=status.version,
-            last_exit=status.last_exit,
-            models={name: _model(model) for name, model in status.models.items()},
-        )
+        self.version = health.version
+        return health
 
     async def _ask(self, target: str) -> bytes:
         connector = aiohttp.UnixConnector(path=str(self._path), force_close=True)
@@ -98,6 +101,17 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _health(body: bytes) -> ServerHealth:
+    """Raises ValueError, RecursionError."""
+    status = msgspec.json.decode(body, type=_Status)
+    return ServerHealth(
+        boot=status.boot_id,
+        version=status.version,
+        last_exit=status.last_exit,
+        models={name: _model(model) for name, model in status.models.items()},
+    )
 
 
 def _model(model: _Model) -> ModelHealth:

@@ -1,9 +1,9 @@
 """Blobs for neighbours, over HTTP: GET /blobs/sha256/<hex>, whole or by Range, and nothing else.
 
 Rule 1: only blobs that a signed manifest names and lets be shared, of models that are installed here, whole and verified.
-Rule 2: who asks gets an answer at once, or is told to come again: at most MAX_UPLOADS at a time, at most so many bytes a second
-together, and none while a model is being swapped or the device runs on its battery. Rule 3: every connection has an end: its
-head must come within HEAD_S, its body must be taken, and it serves one request. Rule 4: nothing is read but blobs, and nothing
+Rule 2: who asks gets an answer at once, or is told to come again: at most so many at a time, at most so many bytes a second
+together (`SharingLimits`), and none while a model is being swapped or the device runs on its battery. Rule 3: every connection has
+an end: its head must come in time, its body must be taken, and it serves one request. Rule 4: nothing is read but blobs, and nothing
 is written. Rule 5: who is not on a private network gets no answer.
 
 Source: RFC 9110, sections 14 (ranges) and 15 (status codes)
@@ -39,7 +39,8 @@ Shared = Callable[[], Mapping[Digest, int]]
 
 @dataclass(frozen=True, slots=True)
 class SharingLimits:
-    """Seconds: for a request's head; for whoever takes a blob to take the next bytes; until one who is refused may come again.
+    """`uploads`, `connections`: so many at a time. Seconds: `head_s`: for a request's head; `stall_s`: for whoever takes a blob to take
+    the next bytes; `again_s`: until one who is refused may come again.
 
     limit_Bps: bytes per second of all uploads together, 0 for no limit.
     """

@@ -66,6 +66,14 @@ class Places:
     def situation(self) -> Path:
         return self.state_dir / "situation.json"
 
+    @property
+    def floor(self) -> Path:
+        return self.state_dir / "floor.json"
+
+    @property
+    def outbox(self) -> Path:
+        return self.state_dir / "outbox"
+
     def blob(self, digest: Digest) -> Path:
         return self.blobs / hex_of(digest)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sync.agent.around import of_neighbours, of_reports
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.agent.view import View
 from sync.agent.witness import version_of
 from sync.agent.words import advice, amount, because, lasting, moment, words_of
@@ -24,7 +24,10 @@ from sync.domain.update import MAX_TRIES
 
 
 class ModelTold(msgspec.Struct, frozen=True):
-    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server. `now`, `last`, `why`, `next`: sentences, "" for none."""
+    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server.
+
+    `now`, `last`, `why`, `next`: sentences, "" for none.
+    """
 
     runs: int | None
     serving: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.domain.journal import Journal
 from sync.domain.ports import ServerHealth
 from sync.domain.situation import Situation
@@ -14,9 +14,8 @@ from sync.domain.situation import Situation
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was found on the device. peers: as the configuration has it. server: what it said, or why it did not. here: bytes of each candidate's that are here.
-
-    now: seconds since the epoch.
+    """What was found on the device. now: seconds since the epoch. peers: as the configuration has it. server: what it said, or why
+    it did not. here: bytes of each candidate's that are here.
     """
 
     journal: Journal

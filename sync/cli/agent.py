@@ -15,6 +15,7 @@ import msgspec
 
 from sync.agent.status import as_text, tell
 from sync.agent.words import lasting
+from sync.cli.output import say
 from sync.cli.root import exit_code, wait
 from sync.config import Config, load_config
 from sync.doctor.look import look
@@ -121,7 +122,9 @@ def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> Non
             )
         )
     else:
-        print(_plain(f"device  {loaded.device.id}, of the group {loaded.device.group}\n{as_text(told)}"))
+        say(f"device  {loaded.device.id}, of the group {loaded.device.group}")
+        for line in as_text(told).split("\n"):
+            say(line)
 
 
 @agent.command()
@@ -154,13 +157,9 @@ def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int
         print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
     else:
         for each in findings:
-            print(_plain(f"{each.level.value:5} {each.check:14} {each.text}"))
+            for line in f"{each.level.value:5} {each.check:14} {each.text}".split("\n"):
+                say(line)
             if each.do:
-                print(_plain(f"{'':20} → {each.do}"))
+                say(f"{'':20} → {each.do}")
         print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
     return next((exit_code(each.error) for each in findings if each.error is not None), 0)
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would act on: a store, or a server, may have said it."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

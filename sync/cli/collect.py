@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import ipaddress
 import json as json_format
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +16,8 @@ from sync.cli.options import json_option
 from sync.cli.output import warn
 from sync.cli.root import wait
 from sync.cli.units import duration, size
-from sync.domain.errors import DiskError, OperatorError
+from sync.domain.errors import OperatorError
+from sync.fleet.claim import claimed
 from sync.fleet.collector import CollectLimits, Collector, serving
 from sync.fleet.reports import ReportDirectory
 
@@ -95,7 +93,7 @@ def collect(
         except OSError as error:
             raise OperatorError(f"--listen {listen.host}:{listen.port}: {error.strerror or error}") from None
 
-    with _claimed(directory):
+    with claimed(directory, "collector"):
         wait(work())
     warn("stopped")
 
@@ -123,19 +121,3 @@ def _token(file: Path) -> str:
     if not token:
         raise OperatorError(f"{file}: want a token in it, got nothing")
     return token
-
-
-@contextmanager
-def _claimed(directory: Path) -> Iterator[None]:
-    """Raises OperatorError while another collector writes there, DiskError."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("a")
-    except OSError as error:
-        raise DiskError(f"{directory}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OperatorError(f"{directory}: another collector is at work there") from None
-        yield

@@ -72,11 +72,15 @@ def publish(
             await repository.open()
             return await publish_version(repository, opened, wanted, dry_run=dry_run)
 
-    done = wait(work())
+    _tell(wanted, wait(work()), as_json=as_json)
+
+
+def _tell(wanted: Wanted, done: Published, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"name": name, "version": version, "written": done.written, "bytes": done.full,
-                          "fetched": done.fetched}))  # fmt: skip
+        told = {"name": wanted.model, "version": wanted.version, "written": done.written, "bytes": done.full}
+        print(json.dumps({**told, "fetched": done.fetched}))
         return
-    print(f"{name}@{version} ({variant}): {'published' if done.written else 'would be published'}")
+    did = "published" if done.written else "would be published"
+    print(f"{wanted.model}@{wanted.version} ({wanted.variant}): {did}")
     for base, size in done.fetched.items():
         print(f"  a device with {base if base == 'nothing' else f'version {base}'} fetches {size:,} bytes")

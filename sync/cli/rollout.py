@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
 from sync.agent.files import OsFiles
 from sync.cli.options import json_option, operator, ring
@@ -19,8 +18,8 @@ from sync.cli.root import wait
 from sync.cli.standing import Pinned, as_json, words
 from sync.cli.units import duration, instant
 from sync.domain.errors import Missing, OperatorError
-from sync.domain.layout import manifest_name, rollout_name
-from sync.domain.rollout import Pins, Probation, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
+from sync.domain.layout import PINS, manifest_name, rollout_name
+from sync.domain.rollout import PIN_BINS, Pins, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
 from sync.fleet import rollouts
 from sync.fleet.reports import ReportDirectory
 from sync.fleet.sign import Repository, Transaction
@@ -28,9 +27,6 @@ from sync.fleet.standing import standing
 from sync.stores.catalog import writing_to
 
 F = TypeVar("F", bound=Callable[..., Any])
-PINS = "rollouts/pins/<bin>.json"
-PIN_BINS = 256
-"""What `pin_bin` may say: two hex digits."""
 MAX_P99_RATIO = 1e6
 """What devices take."""
 
@@ -137,29 +133,18 @@ def start(
     swap: str | None,
     json: bool,
 ) -> None:
-    """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share."""
+    """Bring VERSION of MODEL to a share of the group; with a candidate under way, to a larger share, and to more rings."""
 
     def change(before: Rollout) -> Rollout:
-        document = before
-        if spread is not None:
-            document = rollouts.settings(document, spread_s=spread)
-        judged = {
-            "seconds": probation,
-            "min_requests": min_requests,
-            "max_error_rate": max_error_rate,
-            "max_p99_ratio": max_p99_ratio,
-        }
-        given = {key: value for key, value in judged.items() if value is not None}
-        if given:
-            known = document.models[model].probation if model in document.models else Probation()
-            document = rollouts.settings(document, model, probation=msgspec.structs.replace(known, **given))
+        document = before if spread is None else rollouts.settings(before, spread_s=spread)
+        document = rollouts.judged(
+            document, model, seconds=probation, min_requests=min_requests,
+            max_error_rate=max_error_rate, max_p99_ratio=max_p99_ratio,
+        )  # fmt: skip
         if swap is not None:
             document = rollouts.settings(document, model, swap=swap)
-        candidate = document.models[model].candidate if model in document.models else None
-        if candidate is not None and candidate.version == version and candidate.state == "running":
-            return rollouts.widened(document, model, percent, deadline=deadline)
         today = datetime.now(UTC).date().isoformat()
-        return rollouts.started(
+        return rollouts.brought(
             document, model, version, percent=percent, rings=rings, window=window, deadline=deadline, today=today
         )
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from sync.agent.words import amount
+
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 BYTES: dict[str, int] = {"": 1, "B": 1} | {
     f"{letter}{form}": base**power
@@ -80,13 +82,8 @@ def say_duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def say_size(count: float) -> str:
-    """For people: `512 B`, `1.5 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+say_size = amount
+"""For people: `512 B`, `1.5 MiB`."""
 
 
 def duration(*, least: float = 0.0, most: float = 3650 * 86400.0, bare: bool = False) -> Callable[[str], float]:

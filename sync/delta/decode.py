@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -24,6 +24,9 @@ HEADER_BYTES = 32
 CONTROL_BYTES = 24
 STEP_BYTES = 1 << 18
 MAX_CONTROLS = 1 << 24
+"""Steps of one patch."""
+MAX_PLACE = 1 << 62
+"""In the base, before its beginning or after its end: steps may lead there, and back."""
 
 ReadAt = Callable[[int, int], bytes]
 """offset and count → bytes, fewer at the end. Raises OSError."""
@@ -50,28 +53,37 @@ def apply_patch(
         hasher.update(data)
         write(data)
 
-    made = at = controls = 0
-    while made < size:
-        controls += 1
-        if controls > MAX_CONTROLS:
-            raise DeltaError(f"want at most {MAX_CONTROLS} steps")
-        add, copy, seek = _triple(control.read(CONTROL_BYTES))
-        if add < 0 or copy < 0 or made + add + copy > size:
-            raise DeltaError(f"byte {made}: a step of {add} + {copy} bytes goes beyond the {size} of the result")
-        if add + copy == 0 and controls > size + 1:
-            raise DeltaError("steps that make nothing")
+    for at, add, copy in _steps(control, size, base_size):
         for offset in range(0, add, STEP_BYTES):
             count = min(STEP_BYTES, add - offset)
             put(_sum(diff.read(count), base, at + offset, base_size))
         for offset in range(0, copy, STEP_BYTES):
             put(extra.read(min(STEP_BYTES, copy - offset)))
-        made += add + copy
-        at += add + seek
-        if abs(at) > 1 << 62:
-            raise DeltaError(f"byte {made}: a step to {at} in a base of {base_size} bytes")
     got = Digest("sha256:" + hasher.hexdigest())
     if got != digest:
         raise HashMismatch(f"the patch made {got}, want {digest}")
+
+
+def _steps(control: _Stream, size: int, base_size: int) -> Iterator[tuple[int, int, int]]:
+    """Until the result is whole: a place in the base, how much is made from there on, and how much is copied after it.
+
+    Raises DeltaError.
+    """
+    made = at = controls = 0
+    while made < size:
+        controls += 1
+        if controls > MAX_CONTROLS:
+            raise DeltaError(f"byte {made} of {size}: want at most {MAX_CONTROLS} steps, got more")
+        add, copy, seek = _triple(control.read(CONTROL_BYTES))
+        if add < 0 or copy < 0 or made + add + copy > size:
+            raise DeltaError(f"byte {made}: a step of {add} + {copy} bytes goes beyond the {size} of the result")
+        if add + copy == 0 and controls > size + 1:
+            raise DeltaError(f"byte {made} of {size}: {controls} steps that make nothing")
+        yield at, add, copy
+        made += add + copy
+        at += add + seek
+        if abs(at) > MAX_PLACE:
+            raise DeltaError(f"byte {made}: a step to {at} in a base of {base_size} bytes")
 
 
 class _Stream:

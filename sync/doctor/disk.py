@@ -97,7 +97,7 @@ def check_journal(config: Config, journal: Journal | DocumentError | DiskError) 
 
 def check_floor(config: Config, journal: Journal | None) -> tuple[Finding, float]:
     """With the time that is certainly over, in seconds since the epoch; 0 where none is known."""
-    path = places_of(config).state_dir / "floor.json"
+    path = places_of(config).floor
     file = FloorFile(OsFiles(), path)
     try:
         there = OsFiles().size(path) is not None
@@ -117,7 +117,7 @@ def check_floor(config: Config, journal: Journal | None) -> tuple[Finding, float
 
 
 def check_outbox(config: Config) -> Finding:
-    directory = places_of(config).state_dir / "outbox"
+    directory = places_of(config).outbox
     if not config.report.url:
         return ok("outbox", "report.url is empty: no reports are sent")
     try:

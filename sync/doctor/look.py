@@ -9,7 +9,7 @@ from pathlib import Path
 from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
-from sync.agent.reporter import Outbox
+from sync.agent.outbox import Outbox
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Places
 from sync.agent.view import View
@@ -44,7 +44,7 @@ async def ask_server(config: Config) -> ServerHealth | str:
 def _look(files: Files, places: Places, server: ServerHealth | str, peers: str) -> View:
     journal: Journal = JournalFile(files, places.journal, places.models_dir).peek()
     situation = read_situation(files, places.situation)
-    outbox = Outbox(files, places.state_dir / "outbox")
+    outbox = Outbox(files, places.outbox)
     candidates = {name: state.candidate for name, state in journal.models.items() if state.candidate is not None}
     return View(
         journal=journal,

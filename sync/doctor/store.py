@@ -18,6 +18,7 @@ from sync.agent.files import OsFiles
 from sync.agent.words import lasting
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn
+from sync.doctor.look import places_of
 from sync.domain.errors import DiskError, Missing, Reason, SyncError, TrustError
 from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient, TrustLimits
@@ -85,7 +86,7 @@ async def _client(config: Config, root: bytes, now: Callable[[], float]) -> Asyn
     )
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="edge-sync-doctor-"))
     try:
-        await asyncio.to_thread(_copy, Path(config.paths.state_dir) / "floor.json", scratch / "floor.json")
+        await asyncio.to_thread(_copy, places_of(config).floor, scratch / "floor.json")
         floor = FloorFile(OsFiles(), scratch / "floor.json")
         yield TrustClient(store, root=root, cache=scratch / "tuf", floor=floor, now=now, limits=LIMITS)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sync.domain.digests import Digest, as_digest
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 
 FORMAT = "edge-deltas/1"
 BSDIFF40 = "bsdiff40"
@@ -31,21 +31,17 @@ class Deltas(msgspec.Struct, frozen=True):
 
 def parse_deltas(data: bytes) -> Deltas:
     """Patches of a format that is not known are left out. Raises DocumentError."""
-    try:
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise ValueError(f"want at most {MAX_DOCUMENT_BYTES} bytes, got {len(data)}")
-        document = msgspec.json.decode(data, type=Deltas)
-        if document.format != FORMAT:
-            raise ValueError(f"format: want {FORMAT!r}, got {document.format[:40]!r}")
-        for patch in document.patches:
-            for digest in (patch.source, patch.target, patch.digest):
-                as_digest(digest)
-            if patch.size < 0:
-                raise ValueError(f"{patch.path}: want a size of 0 bytes or more, got {patch.size}")
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"deltas: {error}") from None
+    document = decoded("deltas", data, Deltas, FORMAT, max_bytes=MAX_DOCUMENT_BYTES, check=_check)
     return Deltas(tuple(each for each in document.patches if each.format == BSDIFF40))
 
 
 def encode_deltas(document: Deltas) -> bytes:
     return msgspec.json.encode(document, order="deterministic") + b"\n"
+
+
+def _check(document: Deltas) -> None:
+    for patch in document.patches:
+        for digest in (patch.source, patch.target, patch.digest):
+            as_digest(digest)
+        if patch.size < 0:
+            raise ValueError(f"{patch.path}: want a size of 0 bytes or more, got {patch.size}")

@@ -19,6 +19,7 @@ SyncError
 ├── Unsuitable                  no variant for this device, or a release that it must not run
 ├── ServerAbsent                the model server does not answer on its socket
 └── OperatorError               what was asked for on the command line makes no sense
+    └── CheckFailed             a version that does not load, or does not pass its own test
 
 Rule 1: each carries the `Reason` that a report says. Rule 2: a message says what was wanted and what came. Rule 3: what came
 may be anybody's: a message can be written down and shown wherever it goes, and is no longer than MAX_MESSAGE_CHARS.
@@ -26,6 +27,7 @@ may be anybody's: a message can be written down and shown wherever it goes, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 MAX_MESSAGE_CHARS = 2000
@@ -66,17 +68,14 @@ class Reason(Enum):
 
 
 class SyncError(Exception):
-    """A bug is never one of these."""
+    """A bug is never one of these. `retry_after_s`: when who refused asks to come back, in seconds; 0 where nobody does."""
 
     reason: Reason
+    retry_after_s: float = 0.0
 
     def __init__(self, message: str) -> None:
-        self.message = self._written(message)
+        self.message = _plain(message)
         super().__init__(self.message)
-
-    @staticmethod
-    def _written(message: str) -> str:
-        return _plain(message)
 
 
 class StoreError(SyncError):
@@ -98,8 +97,6 @@ class NoRollout(Missing):
 
 
 class Refused(StoreError):
-    """`retry_after_s`: when the source asks to come back, 0 where it does not say."""
-
     reason = Reason.NET_REFUSED
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -176,13 +173,14 @@ class ServerAbsent(SyncError):
 
 
 class OperatorError(SyncError):
-    """It may have several lines."""
+    """more: what else is wrong, each on a line of its own below the message."""
 
     reason = Reason.INCOMPATIBLE
 
-    @staticmethod
-    def _written(message: str) -> str:
-        return "\n".join(_plain(line) for line in message[: 2 * MAX_MESSAGE_CHARS].split("\n"))
+    def __init__(self, message: str, more: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = _cut("\n  ".join((self.message, *map(_plain, more))))
+        self.args = (self.message,)
 
 
 class CheckFailed(OperatorError):
@@ -191,5 +189,8 @@ class CheckFailed(OperatorError):
 
 def _plain(text: str) -> str:
     """Without halves of characters, which no file takes, and without what a terminal would act on."""
-    cut = text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
-    return "".join(char if char.isprintable() else "�" for char in cut)
+    return "".join(char if char.isprintable() else "�" for char in _cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"

@@ -117,8 +117,8 @@ class ModelState(msgspec.Struct, frozen=True):
 
     `rollout`, `seq`: what asked for the update, and the document that said so. `tries`: that a crash of the agent or an
     error cut short. `first_seen`: when the wish first arose, and `since`, when the phase began: seconds since the
-    epoch. `generation`: of the aspired file; grows with each change of it. `min_counter`: the highest that any manifest of the model has asked for. `outcome`, `reason`, `detail`: of
-    the last update.
+    epoch. `generation`: of the aspired file; grows with each change of it. `min_counter`: the highest that any manifest of the
+    model has asked for. `outcome`, `reason`, `detail`: of the last update.
     """
 
     phase: Phase = Phase.IDLE

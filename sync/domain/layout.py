@@ -12,6 +12,9 @@ from __future__ import annotations
 from sync.domain.digests import Digest, hex_of
 
 TIMESTAMP = "metadata/timestamp.json"
+PINS_PREFIX = "rollouts/pins/"
+PINS = f"{PINS_PREFIX}<bin>.json"
+"""A rollout document's `pins_ref`; <bin>: two hex digits, as `sync.domain.rollout.pin_bin` has them."""
 
 
 def metadata_path(role: str, version: int) -> str:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sync.domain.digests import Digest
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -25,6 +23,12 @@ class Part:
     total: int | None
     etag: str
     chunks: AsyncIterator[bytes]
+
+    async def close(self) -> None:
+        """No more is read: what brings it is let go of."""
+        close = getattr(self.chunks, "aclose", None)
+        if close is not None:
+            await close()
 
 
 class ReadStore(Protocol):
@@ -40,7 +44,7 @@ class ReadStore(Protocol):
         ...
 
     async def get_part(self, path: str, *, start: int, etag: str) -> Part:
-        """From byte `start` on where the object is still the one with `etag` ("" for any); else from 0. `aclose` of `chunks` ends it.
+        """From byte `start` on where the object is still the one with `etag` ("" for any); else from 0. `Part.close` ends it.
 
         Raises Missing, Unreachable, Refused.
         """
@@ -194,10 +198,3 @@ class ModelServer(Protocol):
     async def health(self) -> ServerHealth:
         """Raises ServerAbsent."""
         ...
-
-
-class PeerSource(Protocol):
-    """Neighbours that may have a blob."""
-
-    def having(self, digest: Digest) -> Sequence[ReadStore]: ...
-    def ban(self, store: ReadStore, why: str) -> None: ...

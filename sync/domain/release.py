@@ -15,7 +15,8 @@ import msgspec
 from edge.domain.layout import is_model_name
 from edge.domain.models import MAX_VERSION
 from sync.domain.digests import Digest, as_digest
-from sync.domain.errors import DocumentError, Reason, Unsuitable
+from sync.domain.errors import Reason, Unsuitable
+from sync.domain.forms import decoded
 
 FORMAT = "edge-model/1"
 MAX_MANIFEST_BYTES = 1 << 20
@@ -75,14 +76,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 def parse_manifest(data: bytes) -> Manifest:
     """Raises DocumentError."""
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise DocumentError(f"manifest: want at most {MAX_MANIFEST_BYTES} bytes, got {len(data)}")
-    try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-        _check(manifest)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"manifest: {error}") from None
-    return manifest
+    return decoded("manifest", data, Manifest, FORMAT, max_bytes=MAX_MANIFEST_BYTES, check=_check)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -115,8 +109,6 @@ def choose_variant(manifest: Manifest, accelerators: Sequence[str], memory_mb: i
 
 
 def _check(manifest: Manifest) -> None:
-    if manifest.format != FORMAT:
-        raise ValueError(f"format: want {FORMAT!r}, got {manifest.format[:40]!r}")
     if not is_model_name(manifest.name):
         raise ValueError(f"name: want a model's name, got {manifest.name[:80]!r}")
     for key in ("version", "release_counter", "min_counter"):

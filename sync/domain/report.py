@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 
 FORMAT = "edge-report/1"
 MAX_REPORT_BYTES = 1 << 20
@@ -46,7 +46,8 @@ class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """The last update's bytes by where they came from, and its times in milliseconds."""
+    """The last update's bytes by where they came from, and its times in milliseconds: until its files were here, and then until it
+    had passed its trial or failed it. All 0 where this process of the agent knows of none."""
 
     bytes_full: int = 0
     bytes_delta: int = 0
@@ -59,7 +60,7 @@ class Report(msgspec.Struct, frozen=True):
     """`ts`: seconds since the epoch by the device's clock; `clock_ok`: whether that is to be believed.
 
     `problem`: why no document is followed at all; None where all is well, and where the store is only out of reach.
-    `disk_free`, `mem_avail`: bytes. `agent`, `edge`: versions of the programs; "" where the server does not answer.
+    `disk_free`, `mem_avail`: bytes. `agent`, `edge`: versions of the programs; "" where the server did not answer when it was asked last.
     """
 
     device: str
@@ -80,15 +81,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def parse_report(data: bytes) -> Report:
     """Raises DocumentError."""
-    try:
-        if len(data) > MAX_REPORT_BYTES:
-            raise ValueError(f"want at most {MAX_REPORT_BYTES} bytes, got {len(data)}")
-        report = msgspec.json.decode(data, type=Report)
-        if report.format != FORMAT:
-            raise ValueError(f"format: want {FORMAT!r}, got {report.format[:40]!r}")
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"report: {error}") from None
-    return report
+    return decoded("report", data, Report, FORMAT, max_bytes=MAX_REPORT_BYTES)
 
 
 def encode_report(report: Report) -> bytes:

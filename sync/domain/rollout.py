@@ -10,18 +10,19 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from edge.domain.layout import is_model_name
 from edge.domain.models import MAX_VERSION
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 
 FORMAT = "edge-rollout/1"
 PINS_FORMAT = "edge-pins/1"
 MAX_DOCUMENT_BYTES = 4 << 20
 PIN_BINS = 256
+"""What `pin_bin` may say: two hex digits."""
 MAX_MODELS = 256
 """Of one group, and with pins of one device."""
 MAX_ID_CHARS = 128
@@ -97,9 +98,6 @@ class Pins(msgspec.Struct, frozen=True):
     devices: Mapping[str, Mapping[str, Pin]]
 
 
-T = TypeVar("T", Rollout, Pins)
-
-
 class Wish(NamedTuple):
     """A version that this device should run. `rollout`: the candidate's id, "" for stable, "pin" for a pin.
 
@@ -114,35 +112,12 @@ class Wish(NamedTuple):
 
 def parse_rollout(data: bytes) -> Rollout:
     """Raises DocumentError."""
-    try:
-        document = _decode(data, Rollout, FORMAT)
-        if not _GROUP.match(document.group):
-            raise ValueError(f"group: want letters, digits, '_' and '-', got {document.group[:80]!r}")
-        _within("seq", document.seq, 0, MAX_VERSION)
-        _within("spread_s", document.spread_s, 0, 30 * 86400)
-        _within("min_rate_Bps", document.min_rate_Bps, 0, 1 << 40)
-        if document.pins_ref and document.pins_ref.count("<bin>") != 1:
-            raise ValueError(f"pins_ref: want one '<bin>' in it, got {document.pins_ref[:80]!r}")
-        _within("models", len(document.models), 0, MAX_MODELS)
-        for name, model in document.models.items():
-            _check_model(name, model)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"rollout: {error}") from None
-    return document
+    return decoded("rollout", data, Rollout, FORMAT, max_bytes=MAX_DOCUMENT_BYTES, check=_check_rollout)
 
 
 def parse_pins(data: bytes) -> Pins:
     """Raises DocumentError."""
-    try:
-        document = _decode(data, Pins, PINS_FORMAT)
-        for device, pins in document.devices.items():
-            _within(f"models of {device[:80]}", len(pins), 0, MAX_MODELS)
-            for name, pin in pins.items():
-                _within(f"{name}.version", pin.version, 0, MAX_VERSION)
-                _within(f"{name}.seq", pin.seq, 0, MAX_VERSION)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"pins: {error}") from None
-    return document
+    return decoded("pins", data, Pins, PINS_FORMAT, max_bytes=MAX_DOCUMENT_BYTES, check=_check_pins)
 
 
 def encode(document: Rollout | Pins) -> bytes:
@@ -247,13 +222,25 @@ def _minutes(window: str) -> tuple[int, int]:
     return start_h * 60 + start_m, end_h * 60 + end_m
 
 
-def _decode(data: bytes, kind: type[T], form: str) -> T:
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise ValueError(f"want at most {MAX_DOCUMENT_BYTES} bytes, got {len(data)}")
-    document = msgspec.json.decode(data, type=kind)
-    if document.format != form:
-        raise ValueError(f"format: want {form!r}, got {document.format[:40]!r}")
-    return document
+def _check_rollout(document: Rollout) -> None:
+    if not _GROUP.match(document.group):
+        raise ValueError(f"group: want letters, digits, '_' and '-', got {document.group[:80]!r}")
+    _within("seq", document.seq, 0, MAX_VERSION)
+    _within("spread_s", document.spread_s, 0, 30 * 86400)
+    _within("min_rate_Bps", document.min_rate_Bps, 0, 1 << 40)
+    if document.pins_ref and document.pins_ref.count("<bin>") != 1:
+        raise ValueError(f"pins_ref: want one '<bin>' in it, got {document.pins_ref[:80]!r}")
+    _within("models", len(document.models), 0, MAX_MODELS)
+    for name, model in document.models.items():
+        _check_model(name, model)
+
+
+def _check_pins(document: Pins) -> None:
+    for device, pins in document.devices.items():
+        _within(f"models of {device[:80]}", len(pins), 0, MAX_MODELS)
+        for name, pin in pins.items():
+            _within(f"{name}.version", pin.version, 0, MAX_VERSION)
+            _within(f"{name}.seq", pin.seq, 0, MAX_VERSION)
 
 
 def _check_model(name: str, model: ModelRollout) -> None:

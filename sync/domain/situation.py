@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 
 FORMAT = "edge-situation/1"
 MAX_SITUATION_BYTES = 4 << 20
@@ -69,15 +69,7 @@ class Situation(msgspec.Struct, frozen=True):
 
 def parse_situation(data: bytes) -> Situation:
     """Raises DocumentError."""
-    try:
-        if len(data) > MAX_SITUATION_BYTES:
-            raise ValueError(f"want at most {MAX_SITUATION_BYTES} bytes, got {len(data)}")
-        situation = msgspec.json.decode(data, type=Situation)
-        if situation.format != FORMAT:
-            raise ValueError(f"format: want {FORMAT!r}, got {situation.format[:40]!r}")
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"situation: {error}") from None
-    return situation
+    return decoded("situation", data, Situation, FORMAT, max_bytes=MAX_SITUATION_BYTES)
 
 
 def encode_situation(situation: Situation) -> bytes:

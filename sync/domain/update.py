@@ -87,6 +87,7 @@ def accept(
 
 
 def known_bad(state: ModelState, digest: Digest, wish: Wish, now: float) -> Bad | None:
+    """How the release failed here, where it is not to be tried again. now: seconds since the epoch."""
     for bad in state.bad:
         cleared = wish.pin_seq is not None and wish.pin_seq > bad.seq
         # A clock that has gone back since it failed says nothing of how long ago that was.
@@ -249,11 +250,6 @@ def back(state: ModelState, now: float, *, no_model: str = "") -> ModelState:
         return changed
     detail = f"{state.reason}: {state.detail}; {no_model}"
     return msgspec.structs.replace(changed, reason=Reason.NO_MODEL.value, detail=detail)
-
-
-def forgiven(state: ModelState) -> ModelState:
-    """An operator wants what failed tried again."""
-    return msgspec.structs.replace(state, bad=())
 
 
 def _outcome(outcome: str = "", reason: str = "", detail: str = "") -> dict[str, str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from edge.domain.layout import is_model_name
 from edge.domain.models import MAX_VERSION
-from sync.domain.errors import DocumentError
+from sync.domain.forms import decoded
 from sync.domain.release import MAX_MANIFEST_BYTES
 
 FORMAT = "edge-withdrawn/1"
@@ -57,14 +57,7 @@ def with_more(before: Withdrawn, more: Iterable[Span]) -> Withdrawn:
 
 def parse_withdrawn(data: bytes) -> Withdrawn:
     """Raises DocumentError."""
-    try:
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise ValueError(f"want at most {MAX_DOCUMENT_BYTES} bytes, got {len(data)}")
-        document = msgspec.json.decode(data, type=Withdrawn)
-        _check(document)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"withdrawn: {error}") from None
-    return document
+    return decoded("withdrawn", data, Withdrawn, FORMAT, max_bytes=MAX_DOCUMENT_BYTES, check=_check)
 
 
 def encode_withdrawn(document: Withdrawn) -> bytes:
@@ -75,8 +68,6 @@ def encode_withdrawn(document: Withdrawn) -> bytes:
 
 
 def _check(document: Withdrawn) -> None:
-    if document.format != FORMAT:
-        raise ValueError(f"format: want {FORMAT!r}, got {document.format[:40]!r}")
     if not is_model_name(document.name):
         raise ValueError(f"name: want a model's name, got {document.name[:80]!r}")
     least = 0

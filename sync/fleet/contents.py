@@ -14,7 +14,7 @@ from sync.domain.deltas import MAX_DOCUMENT_BYTES as MAX_DELTAS_BYTES
 from sync.domain.deltas import Deltas, parse_deltas
 from sync.domain.digests import Digest, digest_of
 from sync.domain.errors import DocumentError, HashMismatch, Refused
-from sync.domain.layout import manifest_name, rollout_name, target_path, withdrawn_name
+from sync.domain.layout import PINS_PREFIX, manifest_name, rollout_name, target_path, withdrawn_name
 from sync.domain.ports import ReadStore
 from sync.domain.release import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from sync.domain.rollout import MAX_DOCUMENT_BYTES, Pins, Rollout, parse_pins, parse_rollout
@@ -25,7 +25,6 @@ from sync.fleet.progress import Progress
 from sync.fleet.sign.survey import Named
 
 MAX_OTHER_BYTES = 4 << 20
-PINS_PREFIX = "rollouts/pins/"
 
 
 class Blob(NamedTuple):

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 OFFLINE, ONLINE = "offline", "online"
 FIRST_ROOT, SEEN = "root.json", "seen.json"
+SOON = 0.25
+"""Of the time for which a role signs: with less left, its holder is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,18 @@ Rule 4: what is named by its digest and is not that is replaced; nothing else th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from sync.domain.digests import hex_of
-from sync.domain.errors import Conflict, DiskError, HashMismatch, Missing, OperatorError, Refused, SyncError
+from sync.domain.errors import Conflict, DiskError, HashMismatch, Missing, Refused, SyncError
 from sync.domain.layout import TIMESTAMP, blob_path
 from sync.domain.ports import ReadStore, WriteStore
+from sync.fleet.claim import claimed
 from sync.fleet.contents import Blob, Contents, read_contents
 from sync.fleet.faults import Faults
 from sync.fleet.parallel import each
@@ -77,7 +76,7 @@ async def mirror(
     if not done.ok:
         return done
     held = await held_by(target, there)
-    with _claimed(spool):
+    with claimed(spool, "mirror", mode=0o700, do="`--work` names another place"):
         copy = _Copy(source, target, there, held, done, spool, progress or Quiet())
         contents = await copy.documents()
         await copy.blobs(contents, check=check)
@@ -203,19 +202,3 @@ def _opened(part: Path) -> io.BufferedRandom:
         return os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")
     except OSError as error:
         raise DiskError(f"{part}: {error.strerror}") from None
-
-
-@contextmanager
-def _claimed(spool: Path) -> Iterator[None]:
-    """Raises OperatorError while another mirror uses it, DiskError."""
-    try:
-        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (spool / "lock").open("a")
-    except OSError as error:
-        raise DiskError(f"{spool}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OperatorError(f"{spool}: another mirror is at work there; `--work` names another place") from None
-        yield

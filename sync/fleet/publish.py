@@ -78,10 +78,10 @@ class Published:
 async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, dry_run: bool = False) -> Published:
     """Raises OperatorError, DocumentError, Conflict, StoreError, TrustError."""
     report = await check(wanted.directory)
-    manifest, before = await _manifest(repository, wanted, report)
     contents = {
         path: await asyncio.to_thread((wanted.directory / path).read_bytes) for path in files_of(wanted.directory)
     }
+    manifest, before = await _manifest(repository, wanted, report, contents)
     sources = bases(before, await _uses(repository))
     made = await make_patches(store, wanted.variant, contents, sources)
     full = sum(map(len, contents.values()))
@@ -105,7 +105,7 @@ async def publish(repository: Repository, store: WriteStore, wanted: Wanted, *, 
 
 
 async def _uses(repository: Repository) -> Sequence[Use]:
-    """None where they cannot be read: patches only save bytes."""
+    """Empty where they cannot be read: patches only save bytes."""
     try:
         return await read_uses(repository, Quiet())
     except (StoreError, TrustError, DocumentError) as error:
@@ -118,9 +118,7 @@ async def _is_there(store: WriteStore, path: str) -> bool:
         part = await store.get_part(path, start=0, etag="")
     except Missing:
         return False
-    close = getattr(part.chunks, "aclose", None)
-    if close is not None:
-        await close()
+    await part.close()
     return True
 
 
@@ -164,8 +162,10 @@ def files_of(directory: Path) -> list[str]:
     return found
 
 
-async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, Any]) -> tuple[Manifest, list[Manifest]]:
-    """Of the version with this variant, and those of the versions before it, the newest first."""
+async def _manifest(
+    repository: Repository, wanted: Wanted, report: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> tuple[Manifest, list[Manifest]]:
+    """Of the version with this variant, and those of the versions before it, the newest first. Raises OperatorError."""
     withdrawn = await read_withdrawn(repository, wanted.model)
     if wanted.version in withdrawn:
         raise OperatorError(f"{wanted.model}@{wanted.version}: was withdrawn; want a version that was never published")
@@ -177,13 +177,7 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
             f"{wanted.model}: its inputs and outputs are not those of version {before[0].version}: "
             f"want {_in_words(before[0].signature)}, got {_in_words(signature)}; `--breaking` says that this is meant"
         )
-    variant = Variant(
-        wanted.variant,
-        tuple(_file(wanted.directory, path) for path in files_of(wanted.directory)),
-        {"accel": tuple(wanted.accelerators)},
-        wanted.priority,
-        wanted.ram_mb or -(-int(report["peak_bytes"]) >> 20),
-    )
+    variant = _variant(wanted, report, contents)
     if mine is not None:
         there = parse_manifest(mine)
         if any(each.id == variant.id for each in there.variants):
@@ -191,10 +185,24 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
                 f"{wanted.model}@{wanted.version}: has a variant {variant.id} already; a version never changes"
             )
         return msgspec.structs.replace(there, variants=(*there.variants, variant)), before
-    were: list[Manifest | Span] = [*before, *withdrawn.below(wanted.version)]
+    return _described(wanted, variant, signature, [*before, *withdrawn.below(wanted.version)]), before
+
+
+def _variant(wanted: Wanted, report: Mapping[str, Any], contents: Mapping[str, bytes]) -> Variant:
+    return Variant(
+        wanted.variant,
+        tuple(_file(path, data) for path, data in contents.items()),
+        {"accel": tuple(wanted.accelerators)},
+        wanted.priority,
+        wanted.ram_mb or -(-int(report["peak_bytes"]) >> 20),
+    )
+
+
+def _described(wanted: Wanted, variant: Variant, signature: SignatureDoc, were: Sequence[Manifest | Span]) -> Manifest:
+    """A version's first manifest. were: the versions before it, also those that were withdrawn."""
     least = max((each.min_counter for each in were), default=0)
     counter = max((each.release_counter for each in were), default=0) + 1
-    manifest = Manifest(
+    return Manifest(
         format=FORMAT,
         name=wanted.model,
         version=wanted.version,
@@ -207,7 +215,6 @@ async def _manifest(repository: Repository, wanted: Wanted, report: dict[str, An
         share=wanted.share,
         provenance=wanted.provenance,
     )
-    return manifest, before
 
 
 async def earlier(repository: Repository, model: str, version: int) -> list[Manifest]:
@@ -244,8 +251,7 @@ def _in_words(signature: SignatureDoc) -> str:
     return f"{words(signature.inputs) or 'nothing'} → {words(signature.outputs) or 'nothing'}"
 
 
-def _file(directory: Path, path: str) -> File:
-    data = (directory / path).read_bytes()
+def _file(path: str, data: bytes) -> File:
     kind = TFLITE if path.endswith(".tflite") else mimetypes.guess_type(path)[0] or "application/octet-stream"
     return File(path, digest_of(data), len(data), kind)
 

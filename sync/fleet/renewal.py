@@ -17,7 +17,7 @@ from typing import Protocol
 
 from sync.domain.errors import Missing, OperatorError, SyncError
 from sync.domain.ports import Clock
-from sync.fleet.keys import ONLINE, ROLES
+from sync.fleet.keys import ONLINE, ROLES, SOON
 from sync.fleet.sign import Repository, Transaction
 
 MOST_S = ROLES["timestamp"].expiry.total_seconds() / 2
@@ -29,8 +29,6 @@ SLICE_S = 60.0
 """Between two looks at the clock, which goes on while the machine sleeps."""
 LEAST_S = 0.01
 """Less than this moves no clock."""
-OFFLINE_SOON = 0.25
-"""Of the time for which an offline role signs: with less left, its holder is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ async def renew(repository: Repository, also: Collection[str] = ()) -> Renewed:
     ending: dict[str, datetime] = {}
     for name, role in ROLES.items():
         if role.place != ONLINE:
-            ending |= {each: end for each, end in repository.due(role.expiry * OFFLINE_SOON).items() if each == name}
+            ending |= {each: end for each, end in repository.due(role.expiry * SOON).items() if each == name}
     return Renewed(sorted({*signed, *also}), ending)
 
 

@@ -106,7 +106,8 @@ def checked(report: Report) -> Report:
         problem = _checked_refusal("problem", report.problem)
     except ValueError as error:
         raise DocumentError(f"report: {error}") from None
-    return msgspec.structs.replace(report, models=models, problem=problem, agent=report.agent[:MAX_NAME_CHARS], edge=report.edge[:MAX_NAME_CHARS])  # fmt: skip
+    agent, edge = report.agent[:MAX_NAME_CHARS], report.edge[:MAX_NAME_CHARS]
+    return msgspec.structs.replace(report, models=models, problem=problem, agent=agent, edge=edge)
 
 
 def _check_names(report: Report) -> None:

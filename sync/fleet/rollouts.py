@@ -45,8 +45,30 @@ def started(
     return _with(document, model, msgspec.structs.replace(before, candidate=candidate))
 
 
-def widened(document: Rollout, model: str, percent: float, *, deadline: str = "") -> Rollout:
-    """The candidate for a larger share; deadline: "" for that which it has. Raises OperatorError."""
+def brought(
+    document: Rollout,
+    model: str,
+    version: int,
+    *,
+    percent: float,
+    rings: Sequence[str] = (),
+    window: str = "",
+    deadline: str = "",
+    today: str,
+) -> Rollout:
+    """`started`, or for the candidate that is under way already `widened`. Raises OperatorError."""
+    candidate = document.models.get(model, ModelRollout()).candidate
+    if candidate is not None and candidate.version == version and candidate.state == "running":
+        return widened(document, model, percent, rings=rings, window=window, deadline=deadline)
+    return started(
+        document, model, version, percent=percent, rings=rings, window=window, deadline=deadline, today=today
+    )
+
+
+def widened(
+    document: Rollout, model: str, percent: float, *, rings: Sequence[str] = (), window: str = "", deadline: str = ""
+) -> Rollout:
+    """The candidate for a larger share, and for these rings too; window, deadline: "" for those that it has. Raises OperatorError."""
     candidate = _candidate(document, model)
     if candidate.state != "running":
         raise OperatorError(f"{model}: version {candidate.version} is {candidate.state}; resume it first")
@@ -54,7 +76,14 @@ def widened(document: Rollout, model: str, percent: float, *, deadline: str = ""
         raise OperatorError(
             f"{model}: want at least {candidate.percent:g} %, got {percent:g} %; nobody goes back by that"
         )
-    return _changed(document, model, percent=percent, deadline=deadline or candidate.deadline)
+    return _changed(
+        document,
+        model,
+        percent=percent,
+        rings=tuple(dict.fromkeys((*candidate.rings, *rings))),
+        window=window or candidate.window,
+        deadline=deadline or candidate.deadline,
+    )
 
 
 def paused(document: Rollout, model: str) -> Rollout:
@@ -87,6 +116,15 @@ def settings(document: Rollout, model: str | None = None, **changes: Any) -> Rol
         return msgspec.structs.replace(document, seq=document.seq + 1, **changes)
     before = document.models.get(model, ModelRollout())
     return _with(document, model, msgspec.structs.replace(before, **changes))
+
+
+def judged(document: Rollout, model: str, **given: float | None) -> Rollout:
+    """How new versions of the model are judged: `Probation`'s members, None for what stays as it is."""
+    changes = {key: value for key, value in given.items() if value is not None}
+    if not changes:
+        return document
+    known = document.models.get(model, ModelRollout()).probation
+    return settings(document, model, probation=msgspec.structs.replace(known, **changes))
 
 
 def pinned(pins: Pins | None, device: str, model: str, version: int | None, *, after: int = 0) -> Pins:

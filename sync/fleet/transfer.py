@@ -97,9 +97,7 @@ class _Transfer:
     async def _read_on(self) -> None:
         part = await self._store.get_part(blob_path(self._blob.digest), start=self._have, etag=self._etag)
         async with AsyncExitStack() as stack:
-            close = getattr(part.chunks, "aclose", None)
-            if close is not None:
-                stack.push_async_callback(close)
+            stack.push_async_callback(part.close)
             if part.start not in (0, self._have):
                 raise Refused(f"{self._store.name}: want bytes from {self._have}, got those from {part.start}")
             if part.start != self._have:

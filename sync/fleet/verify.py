@@ -17,14 +17,12 @@ from sync.domain.layout import blob_path
 from sync.domain.ports import ReadStore
 from sync.fleet.contents import Blob, Contents, check_references, read_contents
 from sync.fleet.faults import Faults
-from sync.fleet.keys import ROLES
+from sync.fleet.keys import ROLES, SOON
 from sync.fleet.parallel import each
 from sync.fleet.progress import Progress, Quiet
 from sync.fleet.sign.survey import Survey, survey
 from sync.fleet.transfer import transfer
 
-SOON = 0.25
-"""Of the time for which a role signs: with less left, its holder is told."""
 SOON_OTHERS = timedelta(days=7)
 """For roles that this program does not know."""
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from sync.domain.errors import Missing
-from sync.domain.layout import manifest_name, withdrawn_name
+from sync.domain.layout import PINS_PREFIX, manifest_name, withdrawn_name
 from sync.domain.release import Manifest, parse_manifest
 from sync.domain.rollout import Pins, Rollout, parse_pins, parse_rollout
 from sync.domain.withdrawn import FORMAT, Withdrawn, parse_withdrawn
-from sync.fleet.contents import PINS_PREFIX
 from sync.fleet.parallel import each
 from sync.fleet.progress import Progress
 from sync.fleet.sign import Repository

@@ -243,9 +243,7 @@ class S3Store:
                 if size > len(content):
                     return None
         finally:
-            close = getattr(part.chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await part.close()
         return part.etag if got.digest() == hashlib.sha256(content).digest() else None
 
     async def _prove(self) -> None:

@@ -32,8 +32,11 @@ from sync.stores.bodies import GZIP, OVERHEAD_BYTES, PLAIN, settled, tag_of, who
 USER_AGENT = "edge-sync"
 STEP_BYTES = 1 << 18
 MAX_REMEMBERED = 64
+"""Small objects that are kept with their tags."""
 MAX_REMEMBERED_BYTES = 1 << 20
+"""Of all of them: none is larger than its share."""
 MAX_COMPLAINT_BYTES = 4096
+"""Of a bucket's error, to find its code in."""
 MAX_RETRY_AFTER_S = 6 * 3600.0
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_FOUND = (404, 410)
@@ -43,7 +46,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Seconds: to connect, to wait for the next bytes, for all of a small object."""
+    """Seconds: to connect, to wait for the next bytes, for all of a small object. max_redirects: of one request, within its host."""
 
     connect_s: float = 10.0
     read_s: float = 30.0

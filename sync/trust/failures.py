@@ -1,8 +1,8 @@
 """What tuf raises, as ours: nothing foreign gets out of this package.
 
 tuf                                  ours
-ExpiredMetadataError                 TrustError: STALE_METADATA for the timestamp and the snapshot, which are signed anew every
-                                     few days by nobody's hand; TRUST_EXPIRED for what a person signs
+ExpiredMetadataError                 TrustError: STALE_METADATA for the timestamp, the snapshot, rollouts and deltas, which are
+                                     signed anew every few days by nobody's hand; TRUST_EXPIRED for what a person signs
 BadVersionNumberError                TrustError: TRUST_ROLLBACK
 other RepositoryErrors               TrustError: TRUST_SIGNATURE
 StoreFailure, NotThere               what the store said, word for word
@@ -23,7 +23,7 @@ from tuf.api import exceptions
 from sync.domain.errors import DiskError, Reason, Refused, SyncError, TrustError
 from sync.trust.fetcher import NotThere, StoreFailure, StoreFetcher
 
-BY_NOBODYS_HAND = ("timestamp", "snapshot")
+BY_NOBODYS_HAND = ("timestamp", "snapshot", "rollouts", "deltas")
 _HOSTILE = (
     SignatureLibraryError,
     exceptions.RepositoryError,
@@ -58,7 +58,7 @@ def ours(error: Exception) -> SyncError:
         case exceptions.DownloadError():
             return Refused(text)
         case exceptions.ExpiredMetadataError():
-            online = text.startswith(BY_NOBODYS_HAND)
+            online = text.removeprefix("New ").startswith(BY_NOBODYS_HAND)
             return TrustError(text, Reason.STALE_METADATA if online else Reason.TRUST_EXPIRED)
         case exceptions.BadVersionNumberError():
             return TrustError(text, Reason.TRUST_ROLLBACK)

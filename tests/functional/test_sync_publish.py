@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -21,6 +21,16 @@ from tests.tflite_models import picking
 from tests.unit.sync.trust.world import World
 
 LABELS = blob_path(digest_of(b"cat\ndog\n"))
+
+
+class Rewritten(PosixPath):
+    """A directory whose labels somebody writes anew all the time."""
+
+    def read_bytes(self) -> bytes:
+        data = super().read_bytes()
+        if self.name == "labels.txt":
+            self.write_bytes(data + b"bird\n")
+        return data
 
 
 class Operator:
@@ -81,6 +91,16 @@ async def test_files_that_were_taken_for_garbage_before_they_were_signed_are_put
         assert objects[blob_path(digest_of(data))] == data
     put_back = [path for path in store.written[store.written.index(TIMESTAMP) :] if path.startswith("blobs/")]
     assert sorted(put_back) == sorted({*swept} & {blob_path(digest_of(data)) for data in (model(2), b"cat\ndog\n")})
+
+
+async def test_what_is_signed_is_what_is_put_into_the_store_also_of_files_that_change_meanwhile(
+    operator: Operator,
+) -> None:
+    directory = Rewritten(operator.path / "given-1")
+    (directory / "labels.txt").write_bytes(b"one\ntwo\n")
+    await publish(await operator.world.opened(), operator.world.store, Wanted("m", 2, directory))
+    found = await verify(operator.world.store, now=operator.world.now)
+    assert not found.faults.found
 
 
 async def test_a_number_that_was_withdrawn_is_not_published_again_whatever_its_content(operator: Operator) -> None:

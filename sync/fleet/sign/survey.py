@@ -23,8 +23,9 @@ from sync.domain.errors import Missing, Reason, Refused, SyncError, TrustError
 from sync.domain.layout import TIMESTAMP, metadata_path
 from sync.domain.ports import ReadStore
 from sync.fleet.faults import Faults
+from sync.fleet.keys import ONLINE, ROLES
 from sync.fleet.parallel import each
-from sync.fleet.sign.state import TOP, S, Signable, digest_of_target, distrust, parsed
+from sync.fleet.sign.state import TOP, S, Signable, digest_of_target, distrust, family_of, parsed
 from sync.trust.client import ED25519, TrustLimits
 from sync.trust.internals import keys_of
 
@@ -57,7 +58,7 @@ class Named(NamedTuple):
 
 @dataclass(slots=True)
 class Survey:
-    """`roots`: all, in order. `roles`: of the targets and below, who delegates first. `ends`: expiry by role."""
+    """`roots`: all, in order. `roles`: of the targets and below, who delegates first. `documents`: by name, of every role."""
 
     roots: list[SignedFile] = field(default_factory=list)
     timestamp: SignedFile | None = None
@@ -228,7 +229,9 @@ class _Walk:
 
 
 def expired(file: SignedFile) -> SyncError:
-    online = file.role in ("timestamp", "snapshot")
+    """As `sync.trust.failures` tells a device: what the online keys sign is stale, of the rest a person has to know."""
+    role = ROLES.get(family_of(file.role))
+    online = role is not None and role.place == ONLINE
     text = f"{file.role}: expired at {file.expires:%Y-%m-%d %H:%M} UTC"
     return TrustError(text, Reason.STALE_METADATA if online else Reason.TRUST_EXPIRED)
 

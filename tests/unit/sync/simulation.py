@@ -19,8 +19,9 @@ from typing import Any, cast
 
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
+from sync.agent.outbox import Outbox
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Outbox, Reporter
+from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.domain import update

@@ -11,7 +11,7 @@ from sync.agent.delivery import TIMEOUT_S
 from sync.agent.download import DownloadLimits
 from sync.agent.limits import UpdateLimits
 from sync.agent.loop import LoopLimits
-from sync.agent.reporter import MAX_OUTBOX
+from sync.agent.outbox import MAX_OUTBOX
 from sync.agent.staging import Reserve
 from sync.app import update_limits
 from sync.config import Config, load_config

@@ -18,7 +18,7 @@ from sync.agent.aspire import write_aspired
 from sync.agent.blobs import install_blob
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
-from sync.agent.reporter import Outbox
+from sync.agent.outbox import Outbox
 from sync.agent.staging import Fetch, Patches, Places, Staging
 from sync.domain.digests import Digest, digest_of
 from sync.domain.journal import FileRef, Installed, ModelState

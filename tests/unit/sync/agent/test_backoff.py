@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync.agent.backoff import Backoff
-from sync.agent.reporter import Outbox, Reporter
+from sync.agent.outbox import Outbox
+from sync.agent.reporter import Reporter
 from sync.domain.errors import Deferred, Refused, Unreachable
 from tests.fakes.sync.files import FaultyFiles
 from tests.unit.sync.agent.test_polls import Fixed

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from sync.agent.download import Downloader
+from sync.agent.facts import Surroundings, report_of
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
+from sync.agent.outbox import Outbox
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Delivery, Outbox, Reporter, Surroundings, report_of
+from sync.agent.reporter import Delivery, Reporter
 from sync.agent.staging import Places, Staging
 from sync.agent.updater import Updater
 from sync.domain.digests import digest_of

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sync.agent.files import OsFiles
-from sync.agent.reporter import Outbox, Reporter
+from sync.agent.outbox import Outbox
+from sync.agent.reporter import Reporter
 from sync.domain.journal import Phase
 from sync.domain.sealed import seal, unsealed
 from tests.fakes.sync.files import FaultyFiles

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from sync.agent.delivery import PASSES, HttpDelivery
 from sync.agent.files import OsFiles
-from sync.agent.reporter import NOTE, Outbox, RefusedReports, Reporter
+from sync.agent.outbox import NOTE, Outbox, RefusedReports
+from sync.agent.reporter import Reporter
 from sync.domain.errors import Refused, Rejected
 from tests.fakes.sync.files import FaultyFiles
 

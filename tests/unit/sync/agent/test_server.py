@@ -133,3 +133,23 @@ async def test_what_a_server_complains_of_is_cut_to_what_a_journal_takes(tmp_pat
         model = (await socket.health()).models["m"]
     assert model.problem == "y" * server.MAX_WORDS_CHARS
     assert model.versions[1].reason == "x" * server.MAX_WORDS_CHARS
+
+
+async def test_the_version_is_what_it_said_last_and_none_while_it_does_not_answer(tmp_path: Path) -> None:
+    said = [b'{"boot_id":"b","version":"1.2"}', b"no JSON", b'{"boot_id":"b","version":"1.3"}']
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=said.pop(0))
+
+    async with behind(tmp_path, answer) as socket:
+        assert socket.version == ""
+        await socket.health()
+        assert socket.version == "1.2"
+        with pytest.raises(ServerAbsent):
+            await socket.health()
+        assert socket.version == ""
+        await socket.health()
+        assert socket.version == "1.3"
+    with pytest.raises(ServerAbsent):
+        await socket.health()
+    assert socket.version == ""

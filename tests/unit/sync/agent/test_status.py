@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sync.agent.around import PEERS
-from sync.agent.reporter import RefusedReports
+from sync.agent.outbox import RefusedReports
 from sync.agent.status import PHASES, ModelTold, as_text, tell
 from sync.agent.view import View
 from sync.agent.words import REASONS, because, lasting, moment, words_of

@@ -16,7 +16,7 @@ from sync.agent.board import read_situation
 from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
-from sync.agent.reporter import Outbox
+from sync.agent.outbox import Outbox
 from sync.agent.staging import Places
 from sync.app import SystemClock
 from sync.domain.digests import digest_of, hex_of

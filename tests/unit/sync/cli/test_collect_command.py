@@ -15,7 +15,8 @@ import pytest
 
 from sync.agent.delivery import HttpDelivery
 from sync.agent.files import OsFiles
-from sync.agent.reporter import Outbox, Reporter
+from sync.agent.outbox import Outbox
+from sync.agent.reporter import Reporter
 from sync.domain.report import Report, encode_report
 from sync.fleet.reports import ReportDirectory
 from tests.unit.sync.cli.edge_sync import edge_sync

@@ -124,6 +124,8 @@ def test_a_rollout_may_have_a_deadline_from_which_on_no_window_counts(shop: Shop
     assert edge_sync(*start, "--percent", "20", "--deadline", "2026-12-02T04:00Z").code == 0
     assert candidate()["deadline"] == "2026-12-02T04:00:00Z"
     assert "at any hour from 2026-12-02T04:00:00Z on" in edge_sync("rollout", "status", *keys).out
+    assert edge_sync(*start, "--percent", "20", "--ring", "lab", "--window", "01:00-02:00").code == 0
+    assert (candidate()["rings"], candidate()["window"]) == (["lab"], "01:00-02:00"), "what is named counts for it too"
     said = edge_sync(*start, "--deadline", "2026-12-02T04:00")
     assert said.code == 2
     assert "want an instant with its zone" in said.errors

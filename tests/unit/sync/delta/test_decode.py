@@ -83,7 +83,7 @@ NEW = b"x" * 100
         (made([(100, 0, 0)], b"x", b"", 100), "the difference stream ends 99 bytes early"),
         (made([(0, 100, 0)], b"", b"x" * 99, 100), "the extra stream ends 1 bytes early"),
         (made([(1, 0, (1 << 63) - 1), (99, 0, 0)], b"x" * 100, b"", 100), "a step to"),
-        (made([(0, 0, 0)] * 200, b"", b"", 100), "steps that make nothing"),
+        (made([(0, 0, 0)] * 200, b"", b"", 100), "byte 0 of 100: 102 steps that make nothing"),
     ],
 )
 def test_a_patch_that_lies_is_refused_with_where(patch: bytes, text: str) -> None:

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from sync.agent.delivery import HttpDelivery
 from sync.agent.files import OsFiles
-from sync.agent.reporter import Outbox, Reporter
+from sync.agent.outbox import Outbox
+from sync.agent.reporter import Reporter
 from sync.domain.errors import Refused
 from sync.domain.ports import Files
 from sync.domain.report import ModelReport, Report, encode_report

@@ -72,3 +72,15 @@ def test_a_share_is_never_made_smaller() -> None:
     with pytest.raises(OperatorError, match=r"want at least 10 %, got 5 %"):
         rollouts.widened(document, "m", 5)
     assert wanted(rollouts.widened(document, "m", 10)) == wanted(document)
+
+
+def test_a_candidate_that_is_widened_takes_in_the_rings_and_the_window_that_are_named_and_keeps_those_it_has() -> None:
+    document = rollouts.started(
+        with_stable(2), "m", 3, percent=10, rings=("canary",), window="22:00-05:00", today="2026-11-20"
+    )
+    again = rollouts.widened(document, "m", 20, rings=("lab", "canary")).models["m"].candidate
+    assert again is not None
+    assert (again.rings, again.window) == (("canary", "lab"), "22:00-05:00")
+    later = rollouts.widened(document, "m", 20, window="01:00-02:00").models["m"].candidate
+    assert later is not None
+    assert (later.rings, later.window) == (("canary",), "01:00-02:00")

@@ -131,6 +131,8 @@ async def test_what_has_expired_is_a_fault_and_what_soon_will_a_warning(shop: Sh
     done = await walked(shop)
     assert [(fault.where, fault.error.reason) for fault in done.faults.found] == [("timestamp", Reason.STALE_METADATA)]
     assert [(one.role.partition(".")[0], one.more) for one in done.endings] == [("deltas", 0), ("rollouts", 2)]
+    shop.later(days=4)
+    assert set(reasons(await walked(shop))) == {Reason.STALE_METADATA}, "what `edge-sync refresh` keeps from ending"
     shop.later(days=100)
     assert Reason.TRUST_EXPIRED in reasons(await walked(shop))
 

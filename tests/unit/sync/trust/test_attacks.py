@@ -174,7 +174,7 @@ async def test_a_repository_that_is_frozen_is_stale_when_its_timestamp_ends(worl
         ("root", 366, Reason.TRUST_EXPIRED),
         ("targets", 181, Reason.TRUST_EXPIRED),
         ("releases", 91, Reason.TRUST_EXPIRED),
-        ("rollouts", 4, Reason.TRUST_EXPIRED),
+        ("rollouts", 4, Reason.STALE_METADATA),
         ("snapshot", 8, Reason.STALE_METADATA),
     ],
 )
