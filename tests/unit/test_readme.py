@@ -112,9 +112,18 @@ def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     assert [each for each in modules if not (ROOT / each.replace(".", "/")).with_suffix(".py").exists()] == []
 
 
-def test_the_guide_places_every_package_and_module_of_the_server() -> None:
-    here = {f"edge/{path.name}" for path in (ROOT / "edge").iterdir() if not path.name.startswith("_")}
-    assert set(re.findall(r"`(edge/[\w.]+)`", GUIDE)) >= here
+@pytest.mark.parametrize("package", ["edge", "sync"])
+def test_the_guide_places_every_package_and_module(package: str) -> None:
+    here = {f"{package}/{path.name}" for path in (ROOT / package).iterdir() if not path.name.startswith("_")}
+    assert set(re.findall(r"`((?:edge|sync)/[\w.]+)`", GUIDE)) >= here
+
+
+def test_every_module_of_an_update_that_the_guide_names_is_there() -> None:
+    story = GUIDE.partition("One update, all\nin `sync/agent`:")[2].partition("\n\n")[0]
+    named = re.findall(r"`([a-z/]+)`", story)
+    assert len(named) > 15
+    there = {path.stem for path in (ROOT / "sync" / "agent").iterdir()} | {"trust", "doctor", "domain/judge"}
+    assert set(named) <= there
 
 
 def test_the_picture_of_the_page_is_small_and_of_the_page() -> None:
