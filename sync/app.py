@@ -27,11 +27,12 @@ from sync.agent.mounts import in_memory
 from sync.agent.outbox import Outbox
 from sync.agent.pace import Hours
 from sync.agent.peerfetch import PeerFetch
+from sync.agent.places import Places, Reserve
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Reporter
 from sync.agent.room import free_bytes, memory_bytes, memory_mb
 from sync.agent.server import AdminSocket
-from sync.agent.staging import Places, Reserve, Staging
+from sync.agent.staging import Staging
 from sync.agent.tally import Tally
 from sync.agent.updater import Updater
 from sync.config import Config

@@ -21,7 +21,7 @@ import msgspec
 
 from sync.agent.blobs import install_blob
 from sync.agent.pace import Hours, RateFloor, RateLimit
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.domain.digests import Digest, hex_of
 from sync.domain.durable import disk_fault
 from sync.domain.errors import (

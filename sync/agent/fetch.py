@@ -9,7 +9,7 @@ from pathlib import Path
 from sync.agent.blobs import install_blob
 from sync.agent.download import Downloader
 from sync.agent.peerfetch import PeerFetch
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.delta.decode import apply_patch
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest, hex_of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sync.agent.download import Downloader
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.domain.digests import Digest, hex_of
 from sync.domain.errors import DiskError, HashMismatch, Missing, StoreError, Unreachable
 from sync.domain.ports import Files, ReadStore

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from sync.agent.neighbours import is_near
 from sync.agent.pace import RateLimit
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.domain.digests import Digest
 from sync.domain.ports import Clock, Files
 

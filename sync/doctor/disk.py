@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from sync.agent.files import OsFiles
 from sync.agent.mounts import IN_MEMORY, MOUNTINFO, Mount, mount_of
-from sync.agent.staging import Reserve
+from sync.agent.places import Reserve
 from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.finding import Finding, fail, ok, warn

@@ -10,8 +10,8 @@ from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.outbox import Outbox
+from sync.agent.places import Places
 from sync.agent.server import AdminSocket
-from sync.agent.staging import Places
 from sync.agent.view import View
 from sync.config import Config
 from sync.domain.digests import hex_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.app import SystemClock
 from sync.domain.layout import deltas_name, manifest_name, rollout_name
 from sync.domain.ports import ReadStore

@@ -12,7 +12,7 @@ from sync.agent.download import DownloadLimits
 from sync.agent.limits import UpdateLimits
 from sync.agent.loop import LoopLimits
 from sync.agent.outbox import MAX_OUTBOX
-from sync.agent.staging import Reserve
+from sync.agent.places import Reserve
 from sync.app import update_limits
 from sync.config import Config, load_config
 from sync.domain.errors import OperatorError

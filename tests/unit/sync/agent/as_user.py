@@ -19,7 +19,8 @@ from sync.agent.blobs import install_blob
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.outbox import Outbox
-from sync.agent.staging import Fetch, Patches, Places, Staging
+from sync.agent.places import Places
+from sync.agent.staging import Fetch, Patches, Staging
 from sync.domain.digests import Digest, digest_of
 from sync.domain.journal import FileRef, Installed, ModelState
 

@@ -11,7 +11,8 @@ from sync.agent.download import Downloader
 from sync.agent.fetch import BlobFetch
 from sync.agent.journal import JournalFile
 from sync.agent.loop import kept
-from sync.agent.staging import Places, Staging
+from sync.agent.places import Places
+from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.delta.encode import make_patch
 from sync.domain.deltas import Patch

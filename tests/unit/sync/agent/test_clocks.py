@@ -17,9 +17,10 @@ from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.outbox import Outbox
+from sync.agent.places import Places
 from sync.agent.planner import Device, Planner
 from sync.agent.reporter import Delivery, Reporter
-from sync.agent.staging import Places, Staging
+from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.domain.digests import digest_of
 from sync.domain.errors import Reason

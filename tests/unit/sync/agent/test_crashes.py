@@ -20,7 +20,8 @@ from edge.domain.layout import parse_aspired
 from sync.agent.blobs import install_blob
 from sync.agent.journal import JournalFile
 from sync.agent.loop import kept
-from sync.agent.staging import Places, Staging
+from sync.agent.places import Places
+from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.domain.deltas import Patch
 from sync.domain.digests import Digest, digest_of, hex_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sync.agent.staging import MIN_FREE_BYTES, MIN_FREE_SHARE
+from sync.agent.places import MIN_FREE_BYTES, MIN_FREE_SHARE
 from sync.domain.digests import Digest, digest_of, hex_of
 from sync.domain.errors import DiskFull, Unreachable
 from sync.domain.journal import Phase

@@ -15,7 +15,7 @@ import pytest
 from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.files import OsFiles
 from sync.agent.pace import Hours, RateFloor, RateLimit
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.domain.digests import digest_of
 from sync.domain.errors import Deferred, HashMismatch, Missing, Refused, SyncError, TooSlow, Unreachable
 from sync.domain.layout import blob_path

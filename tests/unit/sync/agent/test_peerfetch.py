@@ -17,7 +17,7 @@ from sync.agent.files import OsFiles
 from sync.agent.neighbours import Address, Neighbours
 from sync.agent.pace import Hours
 from sync.agent.peerfetch import MAX_FAULTS, PeerFetch
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.domain.digests import Digest, digest_of, hex_of
 from sync.domain.errors import Deferred, Refused
 from sync.domain.layout import blob_path

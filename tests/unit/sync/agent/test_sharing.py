@@ -14,8 +14,8 @@ import pytest
 
 from sync.agent.files import OsFiles
 from sync.agent.peering import busy_of, shared_of
+from sync.agent.places import Places
 from sync.agent.sharing import Sharing, SharingLimits, on_battery
-from sync.agent.staging import Places
 from sync.domain.digests import Digest, digest_of, hex_of
 from sync.domain.journal import Installed, Journal, ModelState, Phase
 from sync.domain.update import UNKNOWN

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sync.agent.files import OsFiles
-from sync.agent.staging import Places, Staging
+from sync.agent.places import Places
+from sync.agent.staging import Staging
 from sync.domain.errors import DiskError
 
 

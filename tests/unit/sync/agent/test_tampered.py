@@ -17,7 +17,7 @@ from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.outbox import Outbox
-from sync.agent.staging import Places
+from sync.agent.places import Places
 from sync.app import SystemClock
 from sync.domain.digests import digest_of, hex_of
 from sync.domain.errors import DiskError, DocumentError
