@@ -40,7 +40,7 @@ from sync.domain.deltas import Patch
 from sync.domain.errors import DiskError, OperatorError, ServerAbsent
 from sync.domain.ports import ReadStore
 from sync.domain.report import Report
-from sync.domain.situation import Neighbours
+from sync.domain.situation import SeenNeighbours
 from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
@@ -212,7 +212,7 @@ def _version() -> str:
 
 
 def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClient, peering: Peering | None) -> Board:
-    neighbours = (lambda: Neighbours(peering.known, peering.banned)) if peering is not None else None
+    neighbours = (lambda: SeenNeighbours(peering.known, peering.banned)) if peering is not None else None
     return Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok), neighbours)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sync.agent.outbox import RefusedReports
-from sync.domain.situation import Neighbours
+from sync.domain.situation import SeenNeighbours
 
 PEERS: Mapping[str, str] = {
     "off": "off: files come from the store alone",
@@ -27,7 +27,7 @@ def of_reports(waiting: int, refused: RefusedReports) -> Iterator[str]:
         yield f"reports {refused.count} were refused for ever, and dropped; the last is number {refused.seq}: {refused.why}"
 
 
-def of_neighbours(peers: str, found: Neighbours | None) -> str:
+def of_neighbours(peers: str, found: SeenNeighbours | None) -> str:
     """found: None where they are off, or the agent does not say."""
     text = f"peers   {PEERS.get(peers, peers)}"
     if found is None:

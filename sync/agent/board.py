@@ -18,8 +18,8 @@ from sync.domain.errors import DiskError, DocumentError, SyncError
 from sync.domain.ports import Clock, Files
 from sync.domain.situation import (
     MAX_SITUATION_BYTES,
-    Neighbours,
     Process,
+    SeenNeighbours,
     Situation,
     Trouble,
     Wanted,
@@ -49,7 +49,7 @@ class Board:
         path: Path,
         clock: Clock,
         signed: Callable[[], tuple[float, bool]],
-        neighbours: Callable[[], Neighbours] | None = None,
+        neighbours: Callable[[], SeenNeighbours] | None = None,
     ) -> None:
         self._files, self._path, self._clock, self._signed = files, path, clock, signed
         self._neighbours = neighbours

@@ -19,7 +19,7 @@ from sync.agent.words import advice, amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
 from sync.domain.journal import ModelState, Phase
 from sync.domain.ports import ServerHealth
-from sync.domain.situation import Neighbours, Situation, Trouble
+from sync.domain.situation import SeenNeighbours, Situation, Trouble
 from sync.domain.update import MAX_TRIES
 
 
@@ -56,7 +56,7 @@ class Told(msgspec.Struct, frozen=True):
     waiting_reports: int
     refused_reports: RefusedReports
     peers: str
-    neighbours: Neighbours | None
+    neighbours: SeenNeighbours | None
     server: str
     models: Mapping[str, ModelTold]
 

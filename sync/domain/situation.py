@@ -38,7 +38,7 @@ class Wanted(msgspec.Struct, frozen=True):
     rollout: str = ""
 
 
-class Neighbours(msgspec.Struct, frozen=True):
+class SeenNeighbours(msgspec.Struct, frozen=True):
     """How many may be asked for blobs, and how many addresses are not asked for now, for they gave other bytes."""
 
     seen: int = 0
@@ -64,7 +64,7 @@ class Situation(msgspec.Struct, frozen=True):
     wanted: Mapping[str, Wanted] = {}
     refused: Mapping[str, Trouble] = {}
     acts_at: Mapping[str, float] = {}
-    neighbours: Neighbours | None = None
+    neighbours: SeenNeighbours | None = None
 
 
 def parse_situation(data: bytes) -> Situation:

@@ -13,7 +13,7 @@ from sync.agent.board import Board, is_running, read_situation, this_process
 from sync.agent.files import OsFiles
 from sync.domain.errors import Unreachable, Unsuitable
 from sync.domain.rollout import Probation, Wish
-from sync.domain.situation import Neighbours, Process, Wanted, parse_situation
+from sync.domain.situation import Process, SeenNeighbours, Wanted, parse_situation
 from sync.domain.update import Target
 from tests.unit.sync.agent.world import Disk, Time, release
 
@@ -82,8 +82,8 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
 
 
 async def test_neighbours_that_come_are_noted_without_a_poll_and_those_that_stay_are_not_written_again() -> None:
-    disk, known = Disk(), [Neighbours(0, 0), Neighbours(2, 1), Neighbours(2, 1), Neighbours(2, 1)]
-    written: list[Neighbours | None] = []
+    disk, known = Disk(), [SeenNeighbours(0, 0), SeenNeighbours(2, 1), SeenNeighbours(2, 1), SeenNeighbours(2, 1)]
+    written: list[SeenNeighbours | None] = []
 
     class Ended(Time):
         async def sleep(self, seconds: float) -> None:
@@ -98,7 +98,7 @@ async def test_neighbours_that_come_are_noted_without_a_poll_and_those_that_stay
     await b.polls_in(900)
     with pytest.raises(asyncio.CancelledError):
         await b.follow()
-    assert written == [Neighbours(0, 0), Neighbours(2, 1)]
+    assert written == [SeenNeighbours(0, 0), SeenNeighbours(2, 1)]
 
 
 async def test_where_nobody_looks_for_neighbours_nothing_is_followed() -> None:

@@ -19,7 +19,7 @@ from sync.config import NetworkSection
 from sync.domain.errors import Reason
 from sync.domain.journal import Bad, Journal, ModelState, Phase, Watched
 from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
-from sync.domain.situation import Neighbours, Situation, Trouble, Wanted
+from sync.domain.situation import SeenNeighbours, Situation, Trouble, Wanted
 from tests.unit.sync.agent.world import release
 
 NOW = 1_790_000_000.0
@@ -168,12 +168,12 @@ def test_reports_that_were_refused_are_counted_with_why_the_last_one_was() -> No
     ("peers", "found", "line"),
     [
         ("off", None, "peers   off: files come from the store alone"),
-        ("use", Neighbours(3, 1), "peers   use: neighbours are asked for files; 3 seen, 1 banned for giving other bytes"),
+        ("use", SeenNeighbours(3, 1), "peers   use: neighbours are asked for files; 3 seen, 1 banned for giving other bytes"),
         ("use", None, "peers   use: neighbours are asked for files; how many there are is not known"),
-        ("use_and_share", Neighbours(), "peers   use_and_share: neighbours are asked for files, and given them; none seen, none is banned"),
+        ("use_and_share", SeenNeighbours(), "peers   use_and_share: neighbours are asked for files, and given them; none seen, none is banned"),
     ],
 )  # fmt: skip
-def test_neighbours_have_a_line_with_how_many_there_are(peers: str, found: Neighbours | None, line: str) -> None:
+def test_neighbours_have_a_line_with_how_many_there_are(peers: str, found: SeenNeighbours | None, line: str) -> None:
     situation = msgspec.structs.replace(POLLED, neighbours=found)
     assert line in as_text(tell(View(Journal(), NOW, situation, running=True, peers=peers))).splitlines()
     if peers != "off":
