@@ -1,13 +1,21 @@
-"""Programs of the system, as fixtures: what asks for one has it installed before the first test, or is skipped."""
+"""Programs of the system, as fixtures: what asks for one has it installed before the first test, or is skipped.
+
+And byte code is kept, whatever the environment says: else each of hundreds of processes compiles all that it imports.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import system
+
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(trylast=True)
