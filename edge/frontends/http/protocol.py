@@ -77,6 +77,7 @@ class HttpProtocol(asyncio.Protocol):
         self._waiting: deque[tuple[Request, bytes, int]] = deque()
         self._busy = self._resting = False
         self._at_once = 0
+        self._refused: Response | None = None
         self._closing = False
         self._can_write = True
         self._unsent = self._unsent_claimed = 0
@@ -181,6 +182,8 @@ class HttpProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         self._resting, self._at_once = False, 0
         self._next()
+        if self._refused is not None:
+            self._refuse(self._refused)
         if self._transport is not None and not (self._closing or self._waiting or self._resting):
             self._transport.resume_reading()
 
@@ -216,6 +219,10 @@ class HttpProtocol(asyncio.Protocol):
     def _refuse(self, response: Response) -> None:
         """Say why, and hang up: what follows on this connection cannot be trusted to be a request."""
         if self._transport is None or self._closing:
+            return
+        if self._resting and self._waiting:
+            # What came whole before it is answered first.
+            self._refused = response
             return
         self._closing = True
         self._listener.refused(response)

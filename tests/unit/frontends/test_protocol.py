@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -60,6 +61,12 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         got = await talk(port, get("/1") + get("/2") + get("/3", "Connection: close"))
     assert [got.index(each) for each in (b"/1", b"/2", b"/3")] == sorted(got.index(e) for e in (b"/1", b"/2", b"/3"))
     assert got.count(b"200 OK") == 3
+
+
+async def test_what_came_whole_before_garbage_is_answered_before_the_garbage_is_refused() -> None:
+    async with served(echo) as (_, port):
+        got = await talk(port, b"".join(get(f"/{number}") for number in range(100)) + b"no request\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200"] * 100 + [b"400"]
 
 
 async def test_a_client_that_sends_on_without_waiting_leaves_others_their_turn() -> None:
