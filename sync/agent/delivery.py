@@ -43,8 +43,6 @@ class HttpDelivery:
             raise Unreachable(f"{self._url}: {error or type(error).__name__}") from None
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
-        if answer.method != "POST":  # a redirection made another request of it: nobody was given the report
-            raise Refused(f"{self._url}: want 2xx, got a way to another address, which takes no reports")
         if answer.status // 100 == 2:
             return
         text = f"{self._url}: want 2xx, got {answer.status}"
