@@ -1,6 +1,6 @@
 """Cores that do not go to sleep while something is measured.
 
-A core with nothing to do halts. To wake it takes 40 to 130 µs in a virtual machine, and the first run after it is slower
+A core with nothing to do halts. To wake it takes 40 to 90 µs in a virtual machine, and the first run after it is slower
 by a tenth (where the processor powers its matrix unit down): a script that calls the interpreter in a loop never pays
 for that, whoever answers requests pays at each of them, and how much depends on the host and its other guests. So one
 process a core runs whenever nothing else wants to, and both sides of a ratio meet the same machine.

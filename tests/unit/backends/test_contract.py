@@ -83,10 +83,12 @@ def test_a_run_that_fails_is_an_inference_error_and_the_model_lives_on(kind: Kin
     model.close()
 
 
-def test_closing_is_idempotent(kind: Kind, put: Put) -> None:
+def test_a_model_may_be_closed_twice_and_runs_no_more(kind: Kind, put: Put) -> None:
     model = load(*kind.good(put))
     model.close()
     model.close()
+    with pytest.raises((InferenceFailed, AssertionError), match="unloaded|after close"):
+        model.run("serving_default", {})
 
 
 def test_a_version_has_a_cost(kind: Kind, put: Put) -> None:

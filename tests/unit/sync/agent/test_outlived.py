@@ -42,6 +42,7 @@ async def test_one_that_does_not_serve_is_not_kept() -> None:
     w.server.broken[16] = "crashed"
     w.want(17)
     await w.until(Phase.ROLLING_BACK)
+    assert (w.state.bad, w.state.reason) == ((), "rolled_back_operator")
 
 
 async def test_it_is_not_judged_by_what_a_server_says_that_has_not_heard_of_it_yet() -> None:
