@@ -42,7 +42,7 @@ class LanePlan:
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         if self.inline_elements:
-            return f"on the event loop and {threads}"
+            return "on the event loop" + (f" and {threads}" if self.threads else "")
         return f"on {threads}" + (", on the event loop for a client that is alone" if self.alone_elements else "")
 
 

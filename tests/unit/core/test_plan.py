@@ -52,3 +52,4 @@ def test_a_plan_says_itself() -> None:
         "on 4 threads, on the event loop for a client that is alone",
         "on 4 threads",
     ]
+    assert str(plan(1.0, lane="inline")) == "on the event loop"
