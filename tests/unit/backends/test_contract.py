@@ -87,7 +87,7 @@ def test_a_model_may_be_closed_twice_and_runs_no_more(kind: Kind, put: Put) -> N
     model = load(*kind.good(put))
     model.close()
     model.close()
-    with pytest.raises((InferenceFailed, AssertionError), match="unloaded|after close"):
+    with pytest.raises((InferenceFailed, AssertionError), match=r"unloaded|after close"):
         model.run("serving_default", {})
 
 
