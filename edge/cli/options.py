@@ -11,6 +11,9 @@ import click
 PATH = click.Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet = click.option(
+    "--quiet", "-q", is_flag=True, help="Say no more than what went wrong; the exit code says the rest."
+)
 
 
 def print_json(value: object) -> None:
