@@ -21,7 +21,7 @@ def check_configuration(read: Resolved | ConfigError) -> Iterator[Finding]:
         for problem in read.problems:
             yield fail("configuration", problem, MEND)
         return
-    for problem in (missing := missing_files(read.config)):
+    for problem in (missing := missing_files(read.config, read.origins)):
         yield fail("configuration", problem, MEND)
     for doubt in (*read.warnings, *absent_models(read.config)):
         yield warn("configuration", doubt)
