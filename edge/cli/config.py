@@ -60,21 +60,26 @@ def unusable(problems: Sequence[str]) -> exits.Failure:
 @FILE
 @as_json
 def check(file: Path | None, as_json: bool) -> None:
-    from edge.config import absent_models, missing_files
+    from edge.config import ConfigError, absent_models, missing_files
 
-    resolved = settle(file, {})
-    missing = missing_files(resolved.config, resolved.origins)
-    warnings = [*resolved.warnings, *absent_models(resolved.config)]
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        resolved = read(file, {})
+        problems = missing_files(resolved.config, resolved.origins)
+        warnings = [*resolved.warnings, *absent_models(resolved.config)]
+    except ConfigError as error:
+        problems = list(error.problems)
     if as_json:
-        print_json({"ok": not missing, "problems": missing, "warnings": warnings})
+        print_json({"ok": not problems, "problems": problems, "warnings": warnings})
     else:
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
-        for problem in missing:
+        for problem in problems:
             click.echo(f"error: {problem}", err=True)
-        if not missing:
+        if not problems:
             click.echo("ok")
-    exits.leave(exits.USAGE if missing else exits.OK)
+    exits.leave(exits.USAGE if problems else exits.OK)
 
 
 @config.command(help="Print every setting as TOML.")
@@ -83,7 +88,7 @@ def check(file: Path | None, as_json: bool) -> None:
 @as_json
 def show(file: Path | None, origin: bool, as_json: bool) -> None:
     from edge.config import plain
-    from edge.config.toml import to_toml
+    from edge.domain.toml import to_toml
 
     resolved = settle(file, {})
     for warning in resolved.warnings:

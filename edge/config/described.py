@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from edge.config import keys
-from edge.config.toml import toml_value
+from edge.domain.toml import toml_value
 
 PLACES = (
     Path(__file__).parents[1] / "data" / "configuration.md",

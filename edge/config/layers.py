@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.config.keys import SECTIONS, Key, fields, parse, show
-from edge.domain.toml_lines import broken_at, find_lines, line_of
+from edge.domain.toml import broken_at, find_lines, line_of
 
 PREFIX = "EDGE_"
 OTHERS = "EDGE_SYNC_"

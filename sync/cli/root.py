@@ -34,6 +34,7 @@ GROUPS = {
     "withdraw": "sync.cli.withdraw",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
+    "config": "sync.cli.config",
     "refresh": "sync.cli.refresh",
     "verify": "sync.cli.verify",
     "mirror": "sync.cli.mirror",
@@ -77,7 +78,7 @@ def _wanting(name: str, module: str) -> click.Command:
 
     def refuse() -> None:
         raise OperatorError(
-            f"{name}: wants the package {module.partition('.')[0]}, as every command but `agent` does: "
+            f"{name}: wants the package {module.partition('.')[0]}, as every command but `agent` and `config` does: "
             f"pip install 'edge-serving[fleet]', or in its sources uv run --extra fleet edge-sync {name}"
         )
 
