@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.cli import exits
-from edge.cli.options import PATH, as_json, print_json
+from edge.cli.options import PATH, as_json, print_json, quiet
 
 if TYPE_CHECKING:
     from edge.config import Resolved
@@ -58,8 +58,9 @@ def unusable(problems: Sequence[str]) -> exits.Failure:
 
 @config.command(help="Say everything that is wrong with the configuration; leave with 2 if anything is.")
 @FILE
+@quiet
 @as_json
-def check(file: Path | None, as_json: bool) -> None:
+def check(file: Path | None, quiet: bool, as_json: bool) -> None:
     from edge.config import ConfigError, absent_models, missing_files
 
     problems: list[str] = []
@@ -73,11 +74,11 @@ def check(file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"ok": not problems, "problems": problems, "warnings": warnings})
     else:
-        for warning in warnings:
+        for warning in [] if quiet else warnings:
             click.echo(f"warning: {warning}", err=True)
         for problem in problems:
             click.echo(f"error: {problem}", err=True)
-        if not problems:
+        if not problems and not quiet:
             click.echo("ok")
     exits.leave(exits.USAGE if problems else exits.OK)
 
@@ -103,8 +104,7 @@ def show(file: Path | None, origin: bool, as_json: bool) -> None:
 
 
 @config.command(help="Print the file's JSON Schema, for editors that complete and check TOML.")
-@click.option("--json", "as_json", is_flag=True, help="It is JSON in any case.")
-def schema(as_json: bool) -> None:
+def schema() -> None:
     from edge.config.described import schema as described
 
     print_json(described())
@@ -112,7 +112,8 @@ def schema(as_json: bool) -> None:
 
 @config.command(help="Write a file with every key behind a #, to FILE, which must not be there; without it, print it.")
 @click.argument("to", metavar="[FILE]", type=PATH, required=False)
-def init(to: Path | None) -> None:
+@quiet
+def init(to: Path | None, quiet: bool) -> None:
     from edge.config.described import sample
 
     if to is None:
@@ -125,4 +126,5 @@ def init(to: Path | None) -> None:
         raise exits.Failure(f"{to}: is there already, and is not overwritten") from None
     except OSError as error:
         raise exits.Failure(f"{to}: {error.strerror}") from None
-    click.echo(f"{to}: written; it sets nothing until a # is taken away", err=True)
+    if not quiet:
+        click.echo(f"{to}: written; it sets nothing until a # is taken away", err=True)

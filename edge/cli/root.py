@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
+    "completion": "edge.cli.completion:completion",
 }
 
 EXAMPLES = """\b

@@ -106,8 +106,9 @@ def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> Non
 
 @agent.command()
 @configured
+@click.option("--quiet", is_flag=True, help="Leave out what is well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
+def doctor(config: Path | None, settings: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     """Check all that an update needs, and say what to do where it is not well. Changes nothing."""
     from sync.doctor.examine import examine
     from sync.doctor.finding import Level, fail
@@ -133,10 +134,11 @@ def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int
         ]
         print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
     else:
-        for each in findings:
+        for each in [each for each in findings if not quiet or each.level is not Level.OK]:
             for line in f"{each.level.value:5} {each.check:14} {each.text}".split("\n"):
                 say(line)
             if each.do:
                 say(f"{'':20} → {each.do}")
-        print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
+        if not quiet:
+            print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
     return next((exit_code(each.error) for each in findings if each.error is not None), 0)

@@ -9,7 +9,7 @@ import click
 from edge.domain.toml import to_toml
 from sync.cli.configured import configured, resolved
 from sync.cli.output import plain as printable
-from sync.cli.output import print_json, warn
+from sync.cli.output import print_json, quietly, warn
 from sync.config import plain
 from sync.domain.errors import OperatorError
 
@@ -22,6 +22,7 @@ def config() -> None:
 @config.command()
 @configured
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@quietly
 def check(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
     """Say everything that is wrong with the configuration; leave with 2 if anything is."""
     problems: tuple[str, ...] = ()

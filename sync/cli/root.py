@@ -40,6 +40,7 @@ GROUPS = {
     "mirror": "sync.cli.mirror",
     "gc": "sync.cli.gc",
     "collect": "sync.cli.collect",
+    "completion": "sync.cli.completion",
 }
 OWN = ("sync", "edge")
 
@@ -78,7 +79,7 @@ def _wanting(name: str, module: str) -> click.Command:
 
     def refuse() -> None:
         raise OperatorError(
-            f"{name}: wants the package {module.partition('.')[0]}, as every command but `agent` and `config` does: "
+            f"{name}: wants the package {module.partition('.')[0]}, as all that an operator does with a store: "
             f"pip install 'edge-serving[fleet]', or in its sources uv run --extra fleet edge-sync {name}"
         )
 
