@@ -8,7 +8,7 @@ a trouble warns. Rule 4: each check is bounded in time, and no check's fault end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.config import ConfigError, Resolved
 from edge.doctor.children import probe
@@ -20,6 +20,9 @@ from edge.doctor.network import check_mdns
 from edge.doctor.places import check_configuration, check_models, check_state, model_sizes
 from edge.doctor.port import ask_admin, check_port
 from edge.doctor.runtime import check_runtime
+
+if TYPE_CHECKING:
+    from edge.doctor.broker import Section
 
 Checks = Callable[[], Finding | Iterable[Finding]]
 
@@ -42,6 +45,15 @@ def examine(
     yield from _guarded("state", lambda: check_state(machine, config))
     yield from _guarded("port", lambda: check_port(machine, config.http, ask_admin(config.admin.uds)))
     yield from _guarded("mdns", lambda: check_mdns(machine))
+    section = getattr(config, "mqtt", None)  # only a server that speaks MQTT has it
+    if section is not None:
+        yield from _guarded("broker", lambda: _broker(section))
+
+
+def _broker(section: Section) -> Finding:
+    from edge.doctor.broker import check_broker  # paho is imported where there is a broker to ask
+
+    return check_broker(section)
 
 
 def _guarded(check: str, made: Checks) -> Iterator[Finding]:
