@@ -106,7 +106,6 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
         "docs/configuration.md",
         "docs/errors.md",
         "docs/fleet.md",
-        "docs/mqtt.md",
     ],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
