@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text() + (ROOT / "docs" / "coral.md").read_text()
-TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "tests")
+TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "systemd", "tests")
 
 
 def commands(text: str, program: str = "edge") -> list[str]:
@@ -105,17 +105,7 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/developing.md",
-        "docs/configuration.md",
-        "docs/coral.md",
-        "docs/errors.md",
-        "docs/fleet.md",
-        "docs/metrics.md",
-        "docs/troubleshooting.md",
-    ],
+    ["README.md", "CHANGELOG.md", *(f"docs/{each.name}" for each in sorted((ROOT / "docs").glob("*.md")))],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name
