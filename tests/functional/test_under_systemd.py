@@ -258,3 +258,39 @@ def test_a_hang_that_nobody_waits_for_any_more_is_one_all_the_same(tmp_path: Pat
             wire.send(request("POST", LOOP, FOR_EVER, ("X-Request-Timeout-Ms: 200",)))
             assert wire.answer().status == 504
         until_blocking(lambda: "(max_run_s)" in keeper.said("STATUS")[-1])
+
+
+# -- the agent
+
+
+def agent_of(tmp_path: Path) -> Path:
+    """An agent's configuration, whose store is not there."""
+    (tmp_path / "root.json").write_text("{}")
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        f'[device]\nid = "dev-1"\n[store]\nurl = "{tmp_path / "store"}"\nroot = "{tmp_path / "root.json"}"\n'
+        f'[paths]\nstate_dir = "{tmp_path / "sync"}"\nmodels_dir = "{tmp_path / "models"}"\nephemeral = true\n'
+        f'admin_uds = "{tmp_path / "admin.sock"}"\n[poll]\nevery_s = 0.2\nmax_s = 0.2\n'
+    )
+    return file
+
+
+def test_the_agent_tells_of_its_start_of_what_keeps_it_and_of_its_end_and_pings(tmp_path: Path) -> None:
+    with Keeper(tmp_path, watchdog_s=1.2) as keeper:
+        keeper.start("agent", "run", "--config", agent_of(tmp_path), module="sync")
+        assert keeper.heard[0] == {"READY": "1", "STATUS": "no models yet"}
+        until_blocking(lambda: keeper.said("STATUS")[-1].startswith("no models yet; poll: "), lambda: keeper.heard)
+        until_blocking(lambda: len(keeper.said("WATCHDOG")) > 3, lambda: keeper.heard)
+        keeper.stop()
+        assert keeper.heard[-1]["STOPPING"] == "1"
+
+
+def test_the_watchdog_hears_no_more_of_an_agent_that_stands_still(tmp_path: Path) -> None:
+    with Keeper(tmp_path, watchdog_s=1.2) as keeper:
+        keeper.start("agent", "run", "--config", agent_of(tmp_path), module="sync")
+        until_blocking(lambda: keeper.said("WATCHDOG"))
+        keeper.signal(signal.SIGSTOP)
+        time.sleep(0.3)  # what was sent before
+        count = len(keeper.said("WATCHDOG"))
+        time.sleep(1.2)  # systemd would end it now
+        assert len(keeper.said("WATCHDOG")) == count
