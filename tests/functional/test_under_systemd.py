@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.functional.crowd import Crowd
 from tests.functional.kept import Keeper
 from tests.functional.raw import Wire, ask, request
 from tests.functional.server import configuration
 from tests.functional.zoo import DIGITS, FOR_EVER, HALF, HALVED, LOOP, half, looping
 from tests.waiting import until_blocking
 
-CLIENTS = 8
 PREDICT = "/v1/models/half:predict"
 DIGIT = json.dumps({"instances": [[[[0]] * 8] * 8]}).encode()
 
@@ -44,43 +39,6 @@ def port(keeper: Keeper) -> int:
 
 
 # -- sockets
-
-
-class Crowd:
-    """Clients that open a connection for each request, one after the other."""
-
-    def __init__(self, port: int, path: str, body: bytes) -> None:
-        self._port, self._path, self._body = port, path, body
-        self.outcomes: Counter[str] = Counter()
-        self._ends = threading.Event()
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
-        for each in threads:
-            each.start()
-        try:
-            yield
-        finally:
-            self._ends.set()
-            for each in threads:
-                each.join()
-
-    def _run(self) -> None:
-        while not self._ends.is_set():
-            self.outcomes[self._once()] += 1
-
-    def _once(self) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        try:
-            connection.request("POST", self._path, self._body)
-            answer = connection.getresponse()
-            answer.read()
-            return str(answer.status)
-        except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__
-        finally:
-            connection.close()
 
 
 def test_a_restart_under_load_costs_no_answer(tmp_path: Path) -> None:
