@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
-TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
+TREES = ("benchmarks", "docs", "edge", "examples", "sync", "systemd", "tests")
 
 
 def commands(text: str, program: str = "edge") -> list[str]:
@@ -99,7 +99,17 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md", "docs/fleet.md"],
+    [
+        *(
+            "README.md",
+            "CHANGELOG.md",
+            "docs/developing.md",
+            "docs/configuration.md",
+            "docs/errors.md",
+            "docs/fleet.md",
+        ),
+        "docs/raspberry-pi.md",
+    ],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name
