@@ -207,7 +207,9 @@ def test_a_server_of_which_a_run_hangs_is_ended_and_started_again(
     before = main_pid(machine)
     assert machine.ask(f"{URL}/v1/models/loop:predict", '{"inputs": [-1e9]}').status >= 500
     watchdog_came(machine, before)
-    assert "systemd's watchdog hears no more of this process" in machine.sh("journalctl -q --no-pager -u edge")
+    said = machine.sh("journalctl -q --no-pager -u edge")
+    assert "systemd's watchdog hears no more of this process" in said
+    assert "the last process crashed: Fatal Python error: Aborted" in said, "where each thread was"
 
 
 # -- what they may do
