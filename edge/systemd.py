@@ -117,17 +117,25 @@ async def tend(
 ) -> None:
     """Until cancelled: the status when it has changed, and the watchdog's word while the loop turns and nothing has hung.
 
-    told: how things are; hung: what the process cannot recover from by itself, empty for nothing. Neither may block or raise.
+    told: how things are; hung: what the process cannot recover from by itself, empty for nothing. Neither may block; what they
+    raise is logged once, and ends nothing.
     """
     if not given.notifier.wanted:
         return
     pause_s = min(tick_s, given.watchdog_s / PINGS) if given.watchdog_s else tick_s
     last = why = ""
+    broken = False
     while True:
-        before, why = why, hung()
+        before = why
+        try:
+            why = hung()
+            text = why or told()
+        except Exception:
+            if not broken:
+                log.exception("what systemd is to be told cannot be had")
+            broken, why, text = True, "", last
         if why and not before:
             log.critical("%s%s", why, "; systemd's watchdog hears no more of this process" if given.watchdog_s else "")
-        text = why or told()
         words = [status(text)] if text != last else []
         if given.watchdog_s and not why:
             words.append("WATCHDOG=1")

@@ -277,6 +277,23 @@ async def test_the_watchdog_hears_nothing_while_something_hangs(
     await ended(work)
 
 
+async def test_a_bug_in_what_is_told_is_logged_once_and_ends_nothing(
+    manager: Manager, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = iter(["well"])
+    work = tending(manager, lambda: next(told))
+    heard: list[list[str]] = []
+
+    def hear() -> bool:
+        heard.extend(manager.heard())
+        return len(heard) > 5
+
+    await until(hear)
+    await ended(work)
+    assert heard[:3] == [["STATUS=well", "WATCHDOG=1"], ["WATCHDOG=1"], ["WATCHDOG=1"]]
+    assert caplog.text.count("what systemd is to be told cannot be had") == 1
+
+
 async def test_where_no_watchdog_looks_nothing_is_told_but_the_status(manager: Manager) -> None:
     work = tending(manager, lambda: "well", watchdog_s=0.0)
     await asyncio.sleep(0.05)
