@@ -53,9 +53,9 @@ class Keeper:
             self.heard.append(dict(line.split("=", 1) for line in message.decode().split("\n")))
 
     def start(self, *arguments: str | Path, module: str = "edge", ready: bool = True) -> None:
-        """`edge serve`, or what the arguments say of another module; returns when it has said READY=1."""
+        """`edge serve`, or of `sync` what the arguments say; returns when it has said READY=1."""
         numbers = [each.fileno() for each in self.sockets.values()]
-        own = ("serve", *arguments, "--state-dir", self.path / "state") if module == "edge" else arguments
+        own = ("serve", *arguments, "--state-dir", self.path / "state") if module != "sync" else arguments
         self.heard.clear()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

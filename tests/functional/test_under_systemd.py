@@ -160,6 +160,22 @@ def test_it_tells_of_its_start_of_reloads_and_of_its_end_in_order(tmp_path: Path
         assert int(last["EXTEND_TIMEOUT_USEC"]) > 10_000_000, "more than drain_s"
 
 
+def test_nothing_of_what_systemd_gives_and_is_told_blocks_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocking = tmp_path / "blocking"
+    monkeypatch.setenv("BLOCKING_LOG", str(blocking))
+    sockets = {"http": tcp(), "uds": unix(tmp_path / "given.sock"), "admin": unix(tmp_path / "given-admin.sock")}
+    with Keeper(tmp_path, sockets, watchdog_s=1.2) as keeper:
+        keeper.start(half(tmp_path), module="tests.functional.on_blockbuster")
+        keeper.until("STATUS", "1 model ready")
+        keeper.signal(signal.SIGHUP)
+        until_blocking(lambda: len(keeper.said("READY")) == 2, lambda: keeper.log.read_text())
+        assert ask(tmp_path / "given.sock", "POST", PREDICT, HALF).json() == HALVED
+        keeper.stop()
+    assert blocking.read_text() == ""
+
+
 def test_a_model_that_fails_is_in_the_status(tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
