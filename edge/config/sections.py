@@ -63,6 +63,7 @@ class Server(Struct, frozen=True, kw_only=True):
     inline_run_s: Seconds = 0.0003
     alone_run_s: Seconds = 0.01
     poll_s: SomeSeconds = 1.0
+    start_hold_s: Seconds = 15.0
 
 
 class Http(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
-TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text() + (ROOT / "docs" / "coral.md").read_text()
+TROUBLE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("troubleshooting", "coral", "raspberry-pi"))
 TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "systemd", "tests")
 
 
