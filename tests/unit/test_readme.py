@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
-TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
+TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "tests")
 
 
 def commands(text: str, program: str = "edge") -> list[str]:
