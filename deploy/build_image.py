@@ -89,8 +89,9 @@ def debian(buildah: Buildah, place: Path) -> str:
     with tempfile.TemporaryDirectory(dir=place) as root:
         command = ["debootstrap", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}", SUITE, root]
         subprocess.run(command, check=True, stdout=sys.stderr)
-        for each in Path(root, "var/cache/apt/archives").glob("*.deb"):
-            each.unlink()
+        for each in (*Path(root, "var/cache/apt").rglob("*"), *Path(root, "var/lib/apt/lists").rglob("*")):
+            if each.is_file():
+                each.unlink()
         container = buildah.said("from", "--arch", "arm64", "scratch")
         buildah("copy", "--quiet", container, root, "/", stdout=subprocess.DEVNULL)
         buildah("commit", "--quiet", "--rm", container, DEBIAN, stdout=subprocess.DEVNULL)
