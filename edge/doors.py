@@ -8,11 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.config import Config
 from edge.core.callers import Callers
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
+from edge.core.keepsakes import Keepsakes
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.frontends.admin import Admin
@@ -25,8 +27,11 @@ from edge.frontends.http.site import Site
 from edge.frontends.http.tls import Certificates
 from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
-from edge.telemetry.build import Boot
+from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from edge.frontends.announce import Announcer
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +40,12 @@ OFFLOAD_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server listens. `url` is empty without a TCP port."""
+    """Where the server listens. `url` is empty and `port` 0 without a TCP port."""
 
     url: str
     uds: Path | None
     admin: Path | None
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Doors:
         pages = await asyncio.to_thread(
             Pages, self._boot, self._behind.catalog, self._behind.metrics, tfserving_metrics=http.tfserving_metrics
         )
-        url = ""
+        url, port = "", 0
         if http.host is not None:
             if http.tls_cert is not None:
                 self.certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
@@ -92,7 +98,7 @@ class Doors:
             url = f"{'https' if tls else 'http'}://{shown}:{port}"
         if http.uds is not None:
             await self._listener(self._site(pages, local=True), limits).listen_unix(http.uds, mode=0o660)
-        return Addresses(url, http.uds, await self._open_admin(limits))
+        return Addresses(url, http.uds, await self._open_admin(limits), port)
 
     async def reload_tokens(self, file: Path | None) -> None:
         """Raises what a bad file raises; the old ones hold then."""
@@ -158,6 +164,31 @@ class Doors:
             local=local,
             access_log=http.access_log,
         )
+
+
+def announcer(config: Config, at: Addresses, catalog: Catalog, keepsakes: Keepsakes) -> Announcer | None:
+    """Who tells the local network of the server; None where nobody is to be told."""
+    settings, http = config.advertise, config.http
+    if not settings.wanted(http):
+        return None
+    import socket
+
+    from edge.domain.advert import node_name
+    from edge.frontends.announce import Announcement, Announcer
+
+    said = Announcement(
+        node=settings.node or node_name(socket.gethostname()),
+        host=http.host or "",
+        port=at.port,
+        release=version(),
+        tls=http.tls_cert is not None,
+        auth="none" if http.token_file is None else "bearer",
+        interfaces=settings.interfaces,
+        addresses=settings.addresses,
+        ipv6=settings.ipv6,
+        http=settings.http,
+    )
+    return Announcer(said, catalog, keepsakes)
 
 
 async def _tokens(file: Path | None) -> list[bytes] | None:

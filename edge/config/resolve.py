@@ -18,7 +18,7 @@ import msgspec
 from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
-from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
+from edge.config.sections import Admin, Advertise, Config, Http, Log, Model, Repository, Server
 from edge.domain.layout import is_model_name
 
 Values = Mapping[Key, Any]
@@ -129,6 +129,7 @@ def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
         admin=admin,
         http=Http(**_section(values, "http")),
         repository=repository,
+        advertise=Advertise(**_section(values, "advertise")),
         log=Log(**_section(values, "log")),
         models=MappingProxyType(models),
     )
@@ -157,6 +158,8 @@ def _doubts(config: Config) -> list[str]:
     """What is allowed and probably not meant."""
     http = config.http
     found: list[str] = []
+    if http.host is None and config.advertise.enabled:
+        found.append("advertise.enabled: there is nothing to announce without http.host")
     if http.host is None or http.on_loopback:
         return found
     if http.token_file is None:

@@ -34,6 +34,13 @@ Device = Annotated[
     ),
 ]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
+Node = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        description="1 to 63 of a-z 0-9 - with none of - at either end",
+    ),
+]
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -135,6 +142,24 @@ class Admin(Struct, frozen=True, kw_only=True):
     group: str = ""
 
 
+class Advertise(Struct, frozen=True, kw_only=True):
+    """Whether and how the local network is told of the server. `enabled` None: where other machines can reach it, or
+    `interfaces` or `addresses` say where. `node` "": the name of the host."""
+
+    enabled: bool | None = None
+    node: Node = ""
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ipv6: bool = False
+    http: bool = False
+
+    def wanted(self, http: Http) -> bool:
+        """Whether there is anything to announce, and it should be."""
+        if http.host is None or self.enabled is not None:
+            return bool(http.host is not None and self.enabled)
+        return not http.on_loopback or bool(self.interfaces or self.addresses)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -147,5 +172,6 @@ class Config(Struct, frozen=True, kw_only=True):
     admin: Admin
     http: Http = Http()
     repository: Repository = Repository()
+    advertise: Advertise = Advertise()
     log: Log = Log()
     models: Mapping[str, Model] = MappingProxyType({})
