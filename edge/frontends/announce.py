@@ -33,6 +33,7 @@ READY_POLL_S = 0.2
 GRACE_S = 30.0
 """A server of which one model never loads is announced after so long all the same, if another answers."""
 UPDATE_S = 5.0
+"""More than a second: what is younger, caches do not let go of (RFC 6762, 10.2)."""
 TELL_S = 30.0
 """One registration, or one change of it; names that are taken are tried with suffixes for as long."""
 CLOSE_S = 1.0
