@@ -69,11 +69,14 @@ class Script:
         with contextlib.suppress(OSError), connection:
             while (request := _request(connection)) is not None:
                 self.asked.append(request)
-                answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+                answer = self._next(request)
                 if isinstance(answer, bytes):
                     connection.sendall(answer)
                 else:
                     answer(connection)
+
+    def _next(self, request: bytes) -> bytes | Callable[[socket.socket], object]:
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -84,6 +87,26 @@ class Script:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
+
+
+class Routes(Script):
+    """The same, whose answers go by the path that is asked for; any other is 404."""
+
+    def __init__(self, routes: dict[str, bytes]) -> None:
+        super().__init__(b"")
+        self._routes = routes
+
+    def _next(self, request: bytes) -> bytes:
+        return self._routes.get(request.split(b" ")[1].decode(), answer(404))
+
+
+@contextmanager
+def routed(routes: dict[str, bytes]) -> Iterator[Routes]:
+    script = Routes(routes)
+    try:
+        yield script
+    finally:
+        script.close()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,9 +118,7 @@ async def announced(said: Announcement, here: Here, kept: Kept | None = None, th
 
 
 def said_as(mark: str, **changed: Any) -> Announcement:
-    return Announcement(
-        **{"node": mark, "host": "127.0.0.1", "port": 8501, "release": "0.1.0", "interfaces": ["lo"]} | changed
-    )
+    return replace(SAID, node=mark, **changed)
 
 
 async def test_the_whole_life_of_an_announcement(network: Network, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
