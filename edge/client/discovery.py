@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import ipaddress
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from time import monotonic
@@ -84,7 +84,7 @@ async def discover(
     ipv6: bool = False,
     token: str | None = None,
     ca_file: str | PathLike[str] | None = None,
-) -> AsyncIterator[Node]:
+) -> AsyncGenerator[Node, None]:
     """Every server that is heard of within `timeout_s` seconds, each once, as soon as it has been asked how it is.
 
     Close it (`contextlib.aclosing`) where you leave it early. Raises Unreachable where there is no network to look in.
@@ -144,7 +144,7 @@ async def first(
     """The first that answers, and has the model if one is named. Raises NotFound, Unreachable."""
     others: list[str] = []
     search = discover(timeout_s=within_s, interfaces=interfaces, token=token, ca_file=ca_file)
-    async with contextlib.aclosing(search) as nodes:  # type: ignore[type-var]
+    async with contextlib.aclosing(search) as nodes:
         async for node in nodes:
             if node.url and (node.ready if model is None else node.has(model)):
                 return node

@@ -73,12 +73,15 @@ def serving(
     ready: bool = True,
     environment: dict[str, str] | None = None,
     module: str = "edge",
+    enter: tuple[str, ...] = (),
 ) -> Iterator[Running]:
-    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command."""
+    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command; `enter` goes
+    before it, and is replaced by it."""
     log, admin = tmp_path / "server.log", tmp_path / "admin.sock"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
+                *enter,
                 *(sys.executable, "-m", module, "serve", *map(str, arguments), "--port", "0"),
                 *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={admin}"),
             ],

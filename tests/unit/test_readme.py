@@ -16,6 +16,7 @@ from sync.cli.root import cli as edge_sync
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
+DISCOVERY = (ROOT / "docs" / "discovery.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
 TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
 
@@ -39,7 +40,7 @@ def known_options(command: click.Command) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("line", commands(README))
+@pytest.mark.parametrize("line", [*commands(README), *commands(DISCOVERY)])
 def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
     parse(cli, line)
 
@@ -99,7 +100,15 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md", "docs/fleet.md"],
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/developing.md",
+        "docs/configuration.md",
+        "docs/errors.md",
+        "docs/fleet.md",
+        "docs/discovery.md",
+    ],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name
