@@ -13,7 +13,8 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from time import monotonic
 from typing import Any
 
@@ -128,12 +129,11 @@ class Transport:
 
 
 def _send(connection: _Connection, pieces: Sequence[bytes | memoryview]) -> None:
-    if sum(map(len, pieces)) <= ONE_SEND_BYTES:
-        connection.endheaders(b"".join(pieces) or None)
-        return
-    connection.endheaders()
-    for piece in pieces:
-        connection.send(piece)
+    """A small request in one piece: its head alone would wake the server for nothing."""
+    with connection.at_once() if sum(map(len, pieces)) <= ONE_SEND_BYTES else nullcontext():
+        connection.endheaders()
+        for piece in pieces:
+            connection.send(piece)
 
 
 def _read(response: http.client.HTTPResponse, head_length: str, max_bytes: int) -> bytearray | memoryview:
@@ -175,6 +175,15 @@ class _Connection(http.client.HTTPConnection):
             raise
         self.sock = _Punctual(self._raw, self)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is sent in this block goes out together at its end."""
+        assert isinstance(self.sock, _Punctual)
+        held = self.sock.held = []
+        yield
+        self.sock.held = None
+        self.sock.sendall(b"".join(held))
+
     def _open(self) -> socket.socket:
         if self._address.uds:
             return self._reach(socket.AF_UNIX, self._address.uds)
@@ -214,12 +223,16 @@ class _Punctual:
 
     def __init__(self, raw: socket.socket, connection: _Connection) -> None:
         self._raw, self._connection = raw, connection
+        self.held: list[bytes | memoryview] | None = None
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
-        return io.BufferedReader(_Reader(self._raw, self._connection), CHUNK_BYTES // 16)
+        return io.BufferedReader(_Reader(self._raw, self._connection))
 
     def sendall(self, data: bytes | memoryview) -> None:
+        if self.held is not None:
+            self.held.append(data)
+            return
         self._raw.settimeout(_left(self._connection.deadline))
         self._raw.sendall(data)
 

@@ -18,7 +18,7 @@ def room(size: int, head_length: str) -> memoryview:
     """`size` bytes to write to; what follows a head of `head_length` begins at a multiple of ALIGNMENT."""
     head = int(head_length) if head_length.isascii() and head_length.isdecimal() and len(head_length) < 10 else 0
     space = np.empty(size + ALIGNMENT, np.uint8)
-    start = -(space.ctypes.data + head) % ALIGNMENT
+    start = -(space.__array_interface__["data"][0] + head) % ALIGNMENT
     return space.data[start : start + size]
 
 

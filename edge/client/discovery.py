@@ -31,10 +31,12 @@ MAX_NAMES = 256
 MAX_ADDRESSES = 8
 """Of one service, that are tried."""
 MAX_MODELS = 10_000
-WORKERS = 8
+WORKERS = 32
 RESOLVE_S = 3.0
 ASK_S = 2.0
 """For each question to one address."""
+NODE_S = 6.0
+"""For all of them together: who announces addresses where nobody answers keeps no worker from the others for longer."""
 MAX_ANSWER_BYTES = 1 << 20
 CLOSE_S = 1.0
 
@@ -246,7 +248,12 @@ async def _look(zeroconf: Any, heard: asyncio.Queue[str], found: asyncio.Queue[N
             node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
         except (OSError, Error, ValueError):
             continue
-        found.put_nowait(await _asked(node, search))
+        try:
+            async with asyncio.timeout(NODE_S):
+                node = await _asked(node, search)
+        except TimeoutError:
+            node = replace(node, problem=f"none of its addresses answered within {NODE_S:g} s")
+        found.put_nowait(node)
 
 
 def _names_loopback(interfaces: Sequence[str]) -> bool:

@@ -117,7 +117,3 @@ def node_name(hostname: str) -> str:
     """The nearest name that a node may have: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`."""
     near = re.sub(r"[^a-z0-9-]+", "-", hostname.partition(".")[0].lower())
     return near.strip("-")[:MAX_NODE_BYTES].strip("-") or "edge"
-
-
-def is_node_name(text: str) -> bool:
-    return re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text, re.ASCII) is not None

@@ -91,7 +91,9 @@ class Announcer:
         try:
             await self._until_ready()
             self._id = await asyncio.to_thread(own_id, self._keepsakes)
-            self._said = replace(self._said, host=await asyncio.to_thread(_address_of, self._said.host))
+            self._said = replace(
+                self._said, host=await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
+            )
             while True:
                 await self._keep_up()
                 await asyncio.sleep(UPDATE_S)
@@ -232,13 +234,14 @@ def own_interfaces() -> list[Interface]:
     ]
 
 
-def _address_of(host: str) -> str:
-    """What the listener made of a name. Blocks."""
+def _address_of(host: str, ipv6: bool) -> str:
+    """What the listener made of a name, IPv4 unless that is not wanted. Blocks."""
     import socket
 
     with contextlib.suppress(ValueError):
         return str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
-    try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError:
-        return "127.0.0.1"
+    families = (socket.AF_INET6, socket.AF_INET) if ipv6 else (socket.AF_INET,)
+    for family in families:
+        with contextlib.suppress(OSError):
+            return str(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)[0][4][0])
+    return "127.0.0.1"

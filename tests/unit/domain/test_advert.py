@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ from edge.domain.advert import (
     MAX_TXT_BYTES,
     Advert,
     from_txt,
-    is_node_name,
     models_hash,
     node_name,
     to_txt,
     txt_bytes,
 )
 
+NODE = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ID = "03bd0056-4c65-48e4-86c0-9ff8a092d637"
 FULL = Advert(
     ID, "0.1.0", tls=True, auth="bearer", devices=("cpu", "edgetpu"), models=3, models_hash="1cce94ee", mqtt="edge"
@@ -117,9 +119,9 @@ def test_the_hash_follows_the_set_and_nothing_else() -> None:
 )
 def test_every_host_has_a_name_that_a_node_may_have(hostname: str, name: str) -> None:
     assert node_name(hostname) == name
-    assert is_node_name(name)
+    assert NODE.fullmatch(name)
 
 
 @given(st.text(max_size=100))
 def test_a_nodes_name_is_in_form_whatever_the_host_is_called(hostname: str) -> None:
-    assert is_node_name(node_name(hostname))
+    assert NODE.fullmatch(node_name(hostname))

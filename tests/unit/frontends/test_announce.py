@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -167,6 +168,23 @@ async def test_addresses_are_followed(network: Network, mark: str, monkeypatch: 
         await until(lambda: name in network.gone)
         there.append(Interface("lo", "127.0.0.1"))
         await until(lambda: name in network.seen)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("localhost", "127.0.0.1"), ("[::1]", "::1"), ("0.0.0.0", "0.0.0.0"), ("nobody.invalid", "127.0.0.1")],
+)
+def test_a_name_to_listen_on_is_the_address_that_it_stands_for(
+    host: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert announce._address_of(host, ipv6=False) == address
+
+
+def resolve(host: str, *_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    if host != "localhost":
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
 
 async def test_a_model_that_never_loads_keeps_nobody_from_the_others(
