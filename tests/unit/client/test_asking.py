@@ -14,6 +14,7 @@ import pytest
 
 from edge.client import (
     ONCE,
+    AsyncClient,
     BadAnswer,
     Client,
     ClientError,
@@ -94,6 +95,22 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used(
         assert closed.wait(5)
         assert client.models() == []
         assert script.connections == 2
+
+
+async def test_a_loop_that_had_no_time_to_look_looks_before_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaited, "LOOK_AFTER_S", 0.0)
+    closed = threading.Event()
+
+    def then_close(connection: socket.socket) -> None:
+        connection.sendall(answer(200, b"[]"))
+        connection.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    with scripted(then_close, answer(200, b"[]")) as script:
+        async with AsyncClient(script.url, retries=ONCE) as client:
+            await client.models()
+            assert closed.wait(5), "held up, as by a long computation"
+            assert await client.models() == []
 
 
 @both

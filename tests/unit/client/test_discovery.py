@@ -22,7 +22,7 @@ from edge.cli.discover import discover as command
 from edge.client import Client, Node, NotFound, Unreachable, discover, discover_all, discovery
 from edge.client.discovery import node_of, one_of_each
 from edge.domain.advert import SERVICE, Advert, to_txt
-from tests.unit.client.both import Routes, answer, routed
+from tests.unit.client.both import Routes, Script, answer, routed, scripted
 
 INDEX = json.dumps([{"name": "digits", "version": "1", "state": "READY"}, {"name": "bad", "state": "UNAVAILABLE"}])
 GOOD = {"/v2/health/ready": answer(200, b""), "/v2/repository/index": answer(200, INDEX.encode())}
@@ -37,7 +37,7 @@ def server() -> Iterator[Routes]:
         yield script
 
 
-def port_of(script: Routes) -> int:
+def port_of(script: Script) -> int:
     return int(script.url.rpartition(":")[2])
 
 
@@ -150,6 +150,18 @@ async def test_no_token_is_shown_without_tls(server: Routes) -> None:
     assert (node.ready, node.models, node.problem) == (True, None, "it asks for a token, without TLS")
     assert server.asked
     assert not any(b"secret" in request for request in server.asked)
+
+
+async def test_who_takes_a_question_and_never_answers_is_left_after_their_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "ASK_S", 60.0)
+    monkeypatch.setattr(discovery, "NODE_S", 0.3)
+    with scripted(lambda connection: connection.recv(1)) as silent:
+        service_ = service(port_of(silent))
+        async with announcing(service_):
+            (node,) = await look(10, until=1)
+    assert (node.url, node.problem) == ("", "none of its addresses answered within 0.3 s")
 
 
 async def test_no_more_names_are_looked_into_than_the_bound(server: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
