@@ -19,8 +19,10 @@ COMMANDS = {
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
     "discover": "edge.cli.discover:discover",
+    "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
+    "completion": "edge.cli.completion:completion",
 }
 
 EXAMPLES = """\b
@@ -32,6 +34,7 @@ Examples:
   edge models                           what is being served
   edge discover                         who serves on the local network
   edge config show --origin             every setting, and who set it
+  edge doctor                           what this device lacks, and what to do
 
 \b
 Exit codes: 0 ok, 1 failure, 2 wrong arguments or configuration, 3 not found,
