@@ -184,7 +184,7 @@ def _apart(work: Any) -> Any:
 @contextlib.asynccontextmanager
 async def _browsing(search: Search) -> AsyncIterator[asyncio.Queue[Node]]:
     """A queue of those who were asked how they are. Everything that was begun has ended when the block has."""
-    from zeroconf import Error, IPVersion
+    from zeroconf import DNSQuestionType, Error, IPVersion
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
     heard: asyncio.Queue[str] = asyncio.Queue()
@@ -203,7 +203,9 @@ async def _browsing(search: Search) -> AsyncIterator[asyncio.Queue[Node]]:
         raise Unreachable(f"no network to look in: {error}") from None
     workers: list[asyncio.Task[None]] = []
     try:
-        browser = AsyncServiceBrowser(zeroconf.zeroconf, [SERVICE], handlers=[hear])
+        # An answer to us alone would go to any one of the sockets that this machine has on the port: Avahi's, say.
+        asking = DNSQuestionType.QM
+        browser = AsyncServiceBrowser(zeroconf.zeroconf, [SERVICE], handlers=[hear], question_type=asking)
         workers = [asyncio.ensure_future(_look(zeroconf, heard, found, search)) for _ in range(WORKERS)]
         yield found
         await browser.async_cancel()
@@ -236,14 +238,14 @@ def _hosts(search: Search) -> Any:
 
 async def _look(zeroconf: Any, heard: asyncio.Queue[str], found: asyncio.Queue[Node], search: Search) -> None:
     """One after the other; who cannot be looked into is nobody."""
-    from zeroconf import Error
+    from zeroconf import DNSQuestionType, Error
     from zeroconf.asyncio import AsyncServiceInfo
 
     while True:
         name = await heard.get()
         try:
             info = AsyncServiceInfo(SERVICE, name)
-            if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000):
+            if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000, DNSQuestionType.QM):
                 continue
             node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
         except (OSError, Error, ValueError):

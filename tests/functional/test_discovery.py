@@ -98,8 +98,7 @@ def test_a_server_is_found_from_another_host_until_it_says_goodbye(hosts: tuple[
             assert node["url"] == f"http://{there.address}:{running.port}"
             assert (node["name"], node["ready"], node["models"]) == ("cam-1", True, ["half"])
             assert node["mhash"] == hashes(log)[-1]
-            assert f"{there.address}:{running.port}" in edge(here, "discover", "--timeout", "1.5").stdout
-            assert edge(here, "discover", "--model", "none", "--timeout", "1.5").returncode == 3
+            assert edge(here, "discover", "--model", "none").returncode == 3
             assert asked_from(here) == "[1.0]"
             assert "zeroconf" in maps(running)
             models.put("half", 2)
