@@ -37,7 +37,7 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors
+from edge.doors import Addresses, Behind, Doors, announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
@@ -125,6 +125,8 @@ class Server:
             gc.freeze()
             gc.enable()
             await self.stop.wait()
+            if self._announcer is not None:
+                await self._announcer.close()  # nobody new is sent here
             log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
             self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
             await self._doors.close(config.server.drain_s)
@@ -178,6 +180,9 @@ class Server:
         self._doors = Doors(config, behind, boot, self._supervised.sockets)
         addresses = await self._doors.open()
         log.info("listening on %s", addresses.url or addresses.uds)
+        self._announcer = announcer(config, addresses, self._catalog, self._keepsakes)
+        if self._announcer is not None:
+            self._announcer.start()
         if self._announce is not None:
             self._announce(addresses)
 

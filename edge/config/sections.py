@@ -173,6 +173,24 @@ class Admin(Struct, frozen=True, kw_only=True):
     group: str = ""
 
 
+class Advertise(Struct, frozen=True, kw_only=True):
+    """Whether and how the local network is told of the server. `enabled` None: where other machines can reach it, or
+    `interfaces` or `addresses` say where. `node` "": the name of the host."""
+
+    enabled: bool | None = None
+    node: Node = ""
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ipv6: bool = False
+    http: bool = False
+
+    def wanted(self, http: Http) -> bool:
+        """Whether there is anything to announce, and it should be."""
+        if http.host is None or self.enabled is not None:
+            return bool(http.host is not None and self.enabled)
+        return not http.on_loopback or bool(self.interfaces or self.addresses)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -186,5 +204,6 @@ class Config(Struct, frozen=True, kw_only=True):
     http: Http = Http()
     mqtt: Mqtt = Mqtt()
     repository: Repository = Repository()
+    advertise: Advertise = Advertise()
     log: Log = Log()
     models: Mapping[str, Model] = MappingProxyType({})

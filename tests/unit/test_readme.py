@@ -19,6 +19,7 @@ from sync.cli.root import cli as edge_sync
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
+DISCOVERY = (ROOT / "docs" / "discovery.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
 TROUBLE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("troubleshooting", "coral", "raspberry-pi"))
 TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "systemd", "tests")
@@ -43,7 +44,7 @@ def known_options(command: click.Command) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("line", sorted({*commands(README), *commands(TROUBLE)}))
+@pytest.mark.parametrize("line", sorted({*commands(README), *commands(TROUBLE), *commands(DISCOVERY)}))
 def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
     parse(cli, line)
 
