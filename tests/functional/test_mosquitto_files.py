@@ -11,6 +11,7 @@ import pytest
 from paho.mqtt.client import Client
 
 from tests.functional.broker import Broker, Peer, running_broker
+from tests.functional.passwords import write_passwords
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "mosquitto"
 USERS = ("cam1", "cam2", "app", "app2", "operator")
@@ -20,9 +21,7 @@ USERS = ("cam1", "cam2", "app", "app2", "operator")
 def broker(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     directory = tmp_path_factory.mktemp("deploy")
     passwords = directory / "passwd"
-    passwords.touch()
-    for user in USERS:
-        subprocess.run(["mosquitto_passwd", "-b", passwords, user, f"of {user}"], check=True, capture_output=True)
+    write_passwords(passwords, {user: f"of {user}" for user in USERS})
     rules = directory / "acl"
     text = (DEPLOY / "edge.acl").read_text()
     rules.write_text(text + text.partition("user app\n")[2].partition("\n\n")[0].join(("\nuser app2\n", "\n")))
@@ -43,8 +42,8 @@ def peer(broker: Broker, user: str, name: str = "") -> Peer:
 
 
 @pytest.mark.parametrize(("user", "password"), [("", ""), ("app", "wrong"), ("nobody", "of nobody")])
-def test_who_has_no_password_is_not_let_in(broker: Broker, user: str, password: str) -> None:
-    command = ["mosquitto_pub", "-V", "5", "-p", str(broker.port), "-t", "edge/v1/cam1/infer/m", "-m", "x"]
+def test_who_has_no_password_is_not_let_in(broker: Broker, mosquitto_pub: str, user: str, password: str) -> None:
+    command = [mosquitto_pub, "-V", "5", "-p", str(broker.port), "-t", "edge/v1/cam1/infer/m", "-m", "x"]
     done = subprocess.run(
         [*command, *(["-u", user, "-P", password] if user else [])], capture_output=True, text=True, check=False
     )
