@@ -1,4 +1,4 @@
-"""A link without a broker: what is published and acked is kept in lists."""
+"""A link without a broker: what is published, acked and subscribed is kept."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ class Published:
 class FakeLink:
     published: list[Published] = field(default_factory=list)
     acked: list[Message] = field(default_factory=list)
+    subscribed: dict[str, dict[str, object]] = field(default_factory=dict)
+    connected: bool = True
+
+    def subscribe(
+        self, filter: str, qos: int = 1, *, retain_handling: int = 0, retain_as_published: bool = False
+    ) -> None:
+        self.subscribed[filter] = {"retain_handling": retain_handling, "retain_as_published": retain_as_published}
 
     def publish(
         self,

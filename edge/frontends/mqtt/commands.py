@@ -16,7 +16,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput, Overloaded
 from edge.domain.ports import Catalog, Control
@@ -31,7 +31,7 @@ from edge.frontends.mqtt.command_form import (
     refused,
     transaction_of,
 )
-from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.message import Message
 from edge.mqtt.topics import Tree, reply_problem
 
 log = logging.getLogger(__name__)
@@ -47,18 +47,10 @@ Key = tuple[str, str, bytes]
 
 
 class Publisher(Protocol):
-    """edge.mqtt.link.Link, as far as it is asked here."""
+    """What goes out; the options are those of edge.mqtt.link.Link."""
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 0,
-        retain: bool = False,
-        properties: Properties = NO_PROPERTIES,
-        droppable: bool = False,
-    ) -> Any: ...
+    @property
+    def publish(self) -> Callable[..., bool]: ...
     def ack(self, message: Message) -> None: ...
 
 
@@ -110,7 +102,7 @@ class Commands:
         wanted = message.properties.response_topic
         problem = "" if wanted is None else reply_problem(wanted, self.reply_allow)
         if problem:
-            self.dropped("reply_topic")
+            self.dropped("reply_refused")
             self._tell(asked, refused(InvalidInput(problem), transaction_of(message.payload)))
             return
         asked.answer_to = wanted or asked.answer_to

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from edge.frontends.mqtt.commands import Publisher
 from edge.mqtt.message import Properties
 from edge.mqtt.topics import Tree
 from edge.wire.reply import JSON
 
+HEADER_LENGTH = "inference-header-content-length"
 STATS = Properties(content_type=JSON, text=True)
 
 
@@ -29,13 +30,32 @@ async def tell_stats(
         await asyncio.sleep(every_s)
 
 
+class Told(Protocol):
+    """An answer: edge.frontends.mqtt.inference.Answered."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def payload(self) -> bytes: ...
+
+
 class Events:
-    """`P/events/{model}`: each good answer once more, as it went to whoever asked."""
+    """`P/events/{model}`: each good answer once more, with what is needed to read it."""
 
     def __init__(self, publisher: Publisher, tree: Tree) -> None:
         self._publisher, self._tree = publisher, tree
 
-    def answered(self, model: str, payload: bytes, properties: Properties) -> None:
-        """Without what says how long the asker would have waited."""
-        topic = self._tree.events(model)
-        self._publisher.publish(topic, payload, properties=replace(properties, expiry_s=None), droppable=True)
+    def answered(self, told: Told) -> None:
+        if told.status != 200:
+            return
+        user = [("model", told.model), ("version", str(told.version)), ("node", self._tree.node)]
+        content_type = told.headers.get("Content-Type", JSON)
+        user += [(name.lower(), value) for name, value in told.headers.items() if name.lower() == HEADER_LENGTH]
+        properties = Properties(content_type=content_type, user=tuple(user), text=content_type == JSON)
+        self._publisher.publish(self._tree.events(told.model), told.payload, properties=properties, droppable=True)

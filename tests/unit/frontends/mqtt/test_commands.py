@@ -149,7 +149,7 @@ async def test_a_response_topic_that_is_not_allowed_is_not_published_to_and_noth
     rig.send("unload", {"model": "digits"}, reply="edge/v1/other/cmd/unload")
     await rig.settle()
     assert rig.server.did == []
-    assert rig.dropped == {"reply_topic": 1}
+    assert rig.dropped == {"reply_refused": 1}
     assert [each.topic for each in rig.link.published] == ["edge/v1/cam1/cmd/unload/result"]
     assert rig.answers()[0]["status"] == "error"
 
