@@ -126,6 +126,8 @@ class Doors:
             metrics=self._behind.metrics,
             boot=self._boot,
             url=url,
+            control=self._behind.control,
+            reload=self._behind.reload,
         )
 
     async def _open_admin(self, limits: HttpLimits) -> Path | None:

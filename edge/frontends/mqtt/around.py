@@ -28,6 +28,8 @@ class Link(Protocol):
     def subscribe(
         self, filter: str, qos: int = 1, *, retain_handling: int = 0, retain_as_published: bool = False
     ) -> None: ...
+    @property
+    def publish(self) -> Callable[..., bool]: ...
     def ack(self, message: Message) -> None: ...
 
 
@@ -40,7 +42,7 @@ class Front(Protocol):
     def when_connected(self, call: Callable[[], None]) -> None: ...
     def when_answered(self, call: Callable[[Told], None]) -> None: ...
     def alongside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
-    def publish(self, topic: str, payload: bytes | str, **options: Any) -> bool: ...
+    def when_closing(self, call: Callable[[], Awaitable[None]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Around:
         dropped: Callable[[str], None],
     ) -> None:
         self._node, self._known = node, known
-        link = _Counted(front)
+        link = front.link
         self._commands = Commands(
             link=link,
             tree=node.tree,
@@ -88,6 +90,7 @@ class Around:
             jitter_s=options.fleet_jitter_s,
         )
         self._home: HomeAssistant | None = None
+        front.when_closing(self.close)
         self._take_commands(front, options.groups)
         if options.home_assistant:
             self._home = home = HomeAssistant(link, node)
@@ -128,13 +131,3 @@ class Around:
         while True:
             home.models(self._known.models())
             await self._known.changed()
-
-
-class _Counted:
-    """Publishes through the front end, which counts."""
-
-    def __init__(self, front: Front) -> None:
-        self.publish, self._front = front.publish, front
-
-    def ack(self, message: Message) -> None:
-        self._front.link.ack(message)

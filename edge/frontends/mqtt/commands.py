@@ -89,9 +89,15 @@ class Commands:
     _known: OrderedDict[Key, _Asked] = field(default_factory=OrderedDict)
     _turns: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _pending: set[asyncio.Task[None]] = field(default_factory=set)
+    _closed: bool = False
 
     def handle(self, message: Message, name: str, *, fleet: bool = False) -> None:
-        """A message of one of NAMES' topics. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first."""
+        """A message of one of NAMES' topics. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first.
+
+        After `close`, nothing is taken over: a broker that keeps sessions sends it again after the next start.
+        """
+        if self._closed:
+            return
         self.link.ack(message)
         if name not in NAMES:
             return
@@ -111,6 +117,7 @@ class Commands:
 
     async def close(self) -> None:
         """What is not done by now is not done, and not answered."""
+        self._closed = True
         for task in list(self._pending):
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)

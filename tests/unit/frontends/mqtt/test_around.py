@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class FakeFront:
     connected: list[Callable[[], None]] = field(default_factory=list)
     answered: list[Callable[[Told], None]] = field(default_factory=list)
     works: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def route(self, filter: str, handler: Callable[[Message], None]) -> None:
         self.routes[filter] = handler
@@ -42,8 +43,8 @@ class FakeFront:
     def alongside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.works.append(work)
 
-    def publish(self, topic: str, payload: bytes | str, **options: Any) -> bool:
-        return self.link.publish(topic, payload, **options)
+    def when_closing(self, call: Callable[[], Awaitable[None]]) -> None:
+        self.closing.append(call)
 
 
 @dataclass

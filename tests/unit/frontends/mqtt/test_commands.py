@@ -332,6 +332,10 @@ async def test_closing_leaves_nothing_behind(rig: Rig) -> None:
     rig.server.gate.set()
     await rig.settle()
     assert (rig.server.did, rig.answers()) == ([], [])
+    rig.send("reload", b"")
+    await rig.settle()
+    assert rig.server.did == []
+    assert len(rig.link.acked) == 1
 
 
 def test_nothing_is_as_good_as_an_empty_object() -> None:
