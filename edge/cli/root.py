@@ -18,6 +18,7 @@ COMMANDS = {
     "models": "edge.cli.models:models",
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
+    "mqtt": "edge.cli.mqtt:mqtt",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
 }

@@ -11,13 +11,14 @@ import click
 import pytest
 
 from edge.cli.root import cli
+from edge.mqtt.topics import PROTOCOL
 from sync.cli.root import cli as edge_sync
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
-TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
+TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "tests")
 
 
 def commands(text: str, program: str = "edge") -> list[str]:
@@ -114,7 +115,8 @@ def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     linked = [link for link in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in link]
     assert [link for link in linked if not (place.parent / link).exists()] == []
     named = re.findall(rf"(?<![\w/.])(?:{'|'.join(TREES)})/[\w./-]*[\w/]", text)
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    topics = f"edge/{PROTOCOL}/"
+    assert [path for path in named if not path.startswith(topics) and not (ROOT / path).exists()] == []
     modules = re.findall(r"python -m ([\w.]+)", text)
     assert [each for each in modules if not (ROOT / each.replace(".", "/")).with_suffix(".py").exists()] == []
 
