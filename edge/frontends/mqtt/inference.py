@@ -3,7 +3,8 @@
 Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
 answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum. Rule 3: nobody is
 answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
-the broker keeps sessions, and is answered after the next start; everything else is told to come back.
+the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
+ever, and everything else is told to come back.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from time import monotonic
 
 import msgspec
 
-from edge.domain.errors import DeadlineExceeded, EdgeError, InferenceFailed, NotReady, Overloaded
+from edge.domain.errors import Code, DeadlineExceeded, EdgeError, InferenceFailed, NotReady, Overloaded
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import PredictRequest, PredictResponse
@@ -164,7 +165,7 @@ class Inference:
             response = await self._predicted(ask, reading)
             return await self._written(ask, reading, response)
         except EdgeError as error:
-            if not reading.predicting:
+            if not reading.predicting or error.code is Code.NOT_FOUND:  # no version of it was there to count it
                 self._refused(PROTOCOL, error.code.value)
             if isinstance(error, InferenceFailed):
                 log.error("%s: %s", ask.spec.name, error.message)
@@ -180,7 +181,7 @@ class Inference:
 
     async def _predicted(self, ask: Ask, reading: _Reading) -> PredictResponse:
         payload = ask.message.payload
-        if self.draining:
+        if self.draining and not ask.shared:
             raise NotReady("the server is going down")
         if self._held + len(payload) > self._limits.max_held_bytes:
             raise Overloaded("too many bytes of requests are held (server.max_inflight_body_bytes)")
