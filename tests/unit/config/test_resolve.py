@@ -78,7 +78,7 @@ def test_the_network_is_told_of_servers_that_it_can_reach_unless_somebody_says_o
         ({"server.max_inflight": True}, "server.max_inflight: want an integer of at least 1"),
         ({"admin.mode": "0999"}, "admin.mode: want an octal mode"),
         ({"admin.uds": "a\0b"}, "admin.uds: want a path"),
-        ({"advertise.node": "Cam_1"}, "advertise.node: want 1 to 63 of a-z 0-9 -"),
+        ({"advertise.node": "Cam_1"}, "advertise.node: want at most 63 of a-z 0-9 and inner hyphens"),
         ({"advertise.addresses": "here"}, "advertise.addresses: want IP addresses, got 'here'"),
         ({"advertise.enabled": "perhaps"}, "advertise.enabled: want true or false, or an empty string for none"),
         ({"models.path": "x"}, "not a model's name"),
