@@ -59,7 +59,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edge-sync agent run --config /etc/edge/edge-sync.toml",
         "edge-sync agent run --config agent.toml --set poll.every_s=60",
     ),
-    "agent once": ("edge-sync agent once --config agent.toml --within 600",),
+    "agent once": (
+        "edge-sync agent once --config agent.toml --within 600",
+        "edge-sync agent once --config agent.toml --json     what came of it, as `agent status --json` has it",
+    ),
     "agent status": ("edge-sync agent status --config agent.toml", "edge-sync agent status --config agent.toml --json"),
     "agent doctor": ("edge-sync agent doctor --config agent.toml",),
     "refresh": (
