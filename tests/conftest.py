@@ -60,3 +60,75 @@ def fake_library(cc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def openssl() -> str:
     """The path of the program `openssl`."""
     return _program("openssl")
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """The path of a Mosquitto broker."""
+    return _program("mosquitto")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_pub() -> str:
+    """The path of `mosquitto_pub`; `mosquitto_sub` and `mosquitto_rr` lie beside it."""
+    return _program("mosquitto_pub")
+
+
+@pytest.fixture(scope="session")
+def avahi_browse() -> str:
+    """The path of `avahi-browse`."""
+    return _program("avahi_browse")
+
+
+@pytest.fixture(scope="session")
+def avahi_daemon() -> str:
+    """The path of an Avahi daemon."""
+    return _program("avahi_daemon")
+
+
+@pytest.fixture(scope="session")
+def dbus_daemon() -> str:
+    """The path of a D-Bus daemon, for Avahi's to hang on."""
+    return _program("dbus_daemon")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' checker."""
+    return _program("promtool")
+
+
+@pytest.fixture(scope="session")
+def qemu_aarch64() -> str:
+    """The path of an emulator of arm64 for programs."""
+    return _program("qemu_aarch64")
+
+
+@pytest.fixture(scope="session")
+def ip() -> str:
+    """The path of iproute2's `ip`."""
+    return _program("ip")
+
+
+@pytest.fixture(scope="session")
+def systemd_analyze() -> str:
+    """The path of `systemd-analyze`."""
+    return _program("systemd_analyze")
+
+
+@pytest.fixture(scope="session")
+def systemd_nspawn() -> str:
+    """The path of `systemd-nspawn`."""
+    return _program("systemd_nspawn")
+
+
+@pytest.fixture(scope="session")
+def debootstrap() -> str:
+    """The path of `debootstrap`."""
+    return _program("debootstrap")
+
+
+@pytest.fixture(scope="session")
+def buildah() -> str:
+    """The path of `buildah`."""
+    return _program("buildah")

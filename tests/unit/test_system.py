@@ -18,6 +18,7 @@ from tests.system import Program, provide
 ROOT = Path(__file__).parents[2]
 TOOL = Program("tool", ("tool", "tool-2"), ("tool-package", "tool-headers"), "tools are tried")
 OTHER = Program("other", ("other",), ("other-package",), "others are tried")
+DAEMON = Program("daemon", ("daemond",), ("daemon-package",), "daemons are tried", service=True)
 GOOD = """
 case "$*" in
 *--no-download*tool-package*) ln -s /bin/true "$BIN/tool-2";;
@@ -169,6 +170,30 @@ def test_a_download_that_does_not_end_is_ended(machine: Machine, monkeypatch: py
         "other could not be installed (downloads took more than 0 s): where others are tried, tests are skipped",
     ]
     assert machine.asked == ["apt-get --download-only install tool-package tool-headers"]
+
+
+def test_what_would_start_a_service_is_unpacked_for_the_tests_alone_and_by_any_user(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(system, "PROGRAMS", {"daemon": DAEMON})
+    monkeypatch.setattr(system, "TOOLS", tmp_path / "tools")
+    machine.put(
+        "apt-get",
+        """case "$*" in
+        *print-uris*) echo "'http://there/daemon-package.deb' daemon-package_1_all.deb 9 SHA256:00"
+                      echo "'http://there/libdaemon1.deb' libdaemon1_1_all.deb 9 SHA256:00";;
+        *download*daemon-package*libdaemon1*) : > a.deb;;
+        *) exit 1;;
+        esac""",
+    )
+    machine.put("dpkg-deb", """/bin/mkdir -p "$3/usr/sbin"; ln -s /bin/echo "$3/usr/sbin/daemond" """)
+    provide(["daemon"], machine.said.append)
+    assert machine.said[0].startswith("unpacking daemon into .tools with apt-get, as daemons are tried")
+    assert machine.said[1].startswith("unpacked daemon in ")
+    path = DAEMON.path
+    assert path == str(tmp_path / "tools" / "run" / "daemond")
+    assert subprocess.run([path, "it", "runs"], capture_output=True, text=True, check=True).stdout == "it runs\n"
 
 
 def run(machine: Machine, *arguments: str) -> tuple[int, str]:
