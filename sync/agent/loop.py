@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
@@ -21,12 +22,13 @@ from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.agent.words import advice, plain
-from sync.domain.errors import DiskError, NoRollout, SyncError
-from sync.domain.journal import Installed, Journal, ModelState, Phase
+from sync.domain.errors import DiskError, NoRollout, OperatorError, SyncError
+from sync.domain.journal import Held, Installed, Journal, ModelState, Phase
 from sync.domain.ports import Clock
 from sync.domain.report import Report
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,40 @@ class Agent:
         self._updater.targets = plan.targets
         await self._tell_if(self._refused.planned(plan.refused))
         return True
+
+    async def report_now(self) -> None:
+        """Put a report into the outbox, though nothing has happened."""
+        await self._reporter.put(self._report())
+
+    async def pin(self, model: str, version: int | None = None) -> Held:
+        """As `Updater.pin`, for a model that is known here. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.pin(self._known(model), version))
+
+    async def roll_back(self, model: str) -> Held:
+        """As `Updater.roll_back`. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.roll_back(self._known(model)))
+
+    async def unpin(self, model: str) -> bool:
+        """As `Updater.unpin`. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.unpin(self._known(model)))
+
+    def _known(self, model: str) -> str:
+        journal = self._journal()
+        if model not in journal.models and model not in journal.holds:
+            raise OperatorError(
+                f"want a model that is here, {', '.join(sorted(journal.models)) or 'of none'}, got {model}"
+            )
+        return model
+
+    async def _changed(self, model: str, change: Callable[[], Awaitable[T]]) -> T:
+        """What is held has changed: it is acted upon, and reported."""
+        before = self._journal().holds
+        done = await change()
+        if self._journal().holds != before:
+            if model in self._news:
+                self._news[model].set()
+            await self.report_now()
+        return done
 
     def _report(self) -> Report:
         return self._refused.on(self._facts())

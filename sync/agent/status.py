@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sync.agent.around import of_neighbours, of_reports
+from sync.agent.around import of_hold, of_neighbours, of_reports, of_rollout
 from sync.agent.outbox import RefusedReports
 from sync.agent.view import View
 from sync.agent.witness import version_of
@@ -24,9 +24,9 @@ from sync.domain.update import MAX_TRIES
 
 
 class ModelTold(msgspec.Struct, frozen=True):
-    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server.
+    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server. `held`: at which version, None for at none.
 
-    `now`, `last`, `why`, `next`: sentences, "" for none.
+    `now`, `last`, `why`, `next`, `hold`: sentences, "" for none.
     """
 
     runs: int | None
@@ -42,6 +42,8 @@ class ModelTold(msgspec.Struct, frozen=True):
     last: str
     why: str
     next: str
+    held: int | None = None
+    hold: str = ""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ class Told(msgspec.Struct, frozen=True):
 
 def tell(view: View) -> Told:
     situation = view.situation or Situation()
-    names = {*view.journal.models, *situation.wanted, *situation.refused}
+    names = {*view.journal.models, *situation.wanted, *situation.refused, *view.journal.holds}
     return Told(
         running=view.running,
         agent=_agent(view, situation),
@@ -87,8 +89,10 @@ def as_text(told: Told) -> str:
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
         unknown = "nothing" if told.polled_at else "not known yet"
         wanted = f"version {model.wanted}" if model.wanted is not None else unknown
-        lines += [name, f"  runs    {runs}", f"  wanted  {wanted}" + _of_rollout(model.rollout)]
-        lines += [f"  {key:7} {text}" for key in ("now", "last", "why", "next") if (text := getattr(model, key))]
+        lines += [name, f"  runs    {runs}", f"  wanted  {wanted}" + of_rollout(model.rollout)]
+        lines += [
+            f"  {key:7} {text}" for key in ("hold", "now", "last", "why", "next") if (text := getattr(model, key))
+        ]
     if not told.models:
         lines.append("no model is installed, and none is wanted")
     return "\n".join(lines)
@@ -112,10 +116,6 @@ def _agent(view: View, situation: Situation) -> str:
     if situation.next_poll_at > view.now:
         text += f", and asks again at {_at(view, situation.next_poll_at)}"
     return text
-
-
-def _of_rollout(rollout: str) -> str:
-    return {"": "", "pin": ", by a pin"}.get(rollout, f", by the rollout {rollout}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,8 @@ def _model(name: str, view: View, situation: Situation) -> ModelTold:
         last=_last(state, view) if state.phase is Phase.IDLE else "",
         why=said.why,
         next=said.next if view.running else "nothing until the agent is started; then it goes on from here",
+        held=held.version if (held := view.journal.holds.get(name)) is not None else None,
+        hold=of_hold(held, wanted, _at(view, held.at)) if held is not None else "",
     )
 
 
@@ -174,6 +176,14 @@ def _idle(name: str, state: ModelState, view: View, situation: Situation) -> _Sa
         return _Said("nothing that it is wished to run can be taken", polls, why)
     if state.active is not None and state.active.version == wanted.version:
         return _Said("it runs what is wanted" + (" as long as it may not go on" if why else ""), polls, why)
+    held = view.journal.holds.get(name)
+    if (
+        held is not None
+        and state.active is not None
+        and held.version == state.active.version
+        and wanted.rollout != "pin"
+    ):
+        return _Said(f"it is held, and version {wanted.version} waits", f"it stays; {polls}", why)
     begins_at = situation.acts_at.get(name, 0.0)
     if begins_at > view.now:
         turn = "the devices of a rollout begin one after the other, and its turn has not come"
