@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from sync.agent.outbox import RefusedReports
 from sync.domain.journal import Held
-from sync.domain.situation import SeenNeighbours, Wanted
+from sync.domain.situation import SeenBroker, SeenNeighbours, Wanted
 
 PEERS: Mapping[str, str] = {
     "off": "off: files come from the store alone",
@@ -26,6 +26,16 @@ def of_reports(waiting: int, refused: RefusedReports) -> Iterator[str]:
         yield f"reports 1 was refused for ever, and dropped: number {refused.seq}: {refused.why}"
     elif refused.count:
         yield f"reports {refused.count} were refused for ever, and dropped; the last is number {refused.seq}: {refused.why}"
+
+
+def of_broker(broker: SeenBroker | None) -> Iterator[str]:
+    if broker is None:
+        return
+    text = f"mqtt    {'connected to' if broker.connected else 'not connected to'} {broker.where}"
+    if broker.garbage:
+        count = "1 message was" if broker.garbage == 1 else f"{broker.garbage} messages were"
+        text += f"; {count} ignored, the last: {broker.why}"
+    yield text
 
 
 def of_rollout(rollout: str) -> str:

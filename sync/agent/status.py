@@ -9,58 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import msgspec
-
-from sync.agent.around import of_hold, of_neighbours, of_reports, of_rollout
-from sync.agent.outbox import RefusedReports
+from sync.agent.around import of_broker, of_hold, of_neighbours, of_reports, of_rollout
+from sync.agent.here import bytes_of
+from sync.agent.told import ModelTold, Told
 from sync.agent.view import View
 from sync.agent.witness import version_of
 from sync.agent.words import advice, amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
 from sync.domain.journal import ModelState, Phase
 from sync.domain.ports import ServerHealth
-from sync.domain.situation import SeenNeighbours, Situation, Trouble
+from sync.domain.situation import Situation
 from sync.domain.update import MAX_TRIES
-
-
-class ModelTold(msgspec.Struct, frozen=True):
-    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server. `held`: at which version, None for at none.
-
-    `now`, `last`, `why`, `next`, `hold`: sentences, "" for none.
-    """
-
-    runs: int | None
-    serving: str
-    wanted: int | None
-    rollout: str
-    phase: str
-    outcome: str
-    reason: str
-    detail: str
-    tries: int
-    now: str
-    last: str
-    why: str
-    next: str
-    held: int | None = None
-    hold: str = ""
-
-
-class Told(msgspec.Struct, frozen=True):
-    """`running`: whether the agent's process is there. Times: seconds since the epoch, 0 for not known."""
-
-    running: bool
-    agent: str
-    polled_at: float
-    next_poll_at: float
-    signed_until: float
-    problem: Trouble | None
-    waiting_reports: int
-    refused_reports: RefusedReports
-    peers: str
-    neighbours: SeenNeighbours | None
-    server: str
-    models: Mapping[str, ModelTold]
 
 
 def tell(view: View) -> Told:
@@ -78,12 +37,14 @@ def tell(view: View) -> Told:
         peers=view.peers,
         neighbours=situation.neighbours if view.running and view.peers != "off" else None,
         server=f"answers (edge {view.server.version})" if isinstance(view.server, ServerHealth) else view.server,
+        broker=situation.broker if view.running else None,
         models={name: _model(name, view, situation) for name in sorted(names)},
     )
 
 
 def as_text(told: Told) -> str:
     lines = [f"agent   {told.agent}", f"server  {told.server}", of_neighbours(told.peers, told.neighbours)]
+    lines += of_broker(told.broker)
     lines += of_reports(told.waiting_reports, told.refused_reports)
     for name, model in told.models.items():
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
@@ -194,7 +155,7 @@ def _idle(name: str, state: ModelState, view: View, situation: Situation) -> _Sa
 def _staging(name: str, state: ModelState, view: View, situation: Situation) -> _Said:
     release = state.candidate
     assert release is not None
-    total = sum({file.digest: file.size for file in release.files}.values())
+    total = bytes_of(release)
     here = min(view.here.get(name, 0), total)
     now = f"the files of version {release.version} are fetched: {amount(here)} of {amount(total)} are here"
     then = "the server tries the version, and swaps it in when it passes"

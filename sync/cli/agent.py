@@ -13,7 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from sync.agent.status import Told, as_text, tell
+from sync.agent.status import as_text, tell
+from sync.agent.told import Told
 from sync.agent.words import lasting
 from sync.cli.output import print_json, say
 from sync.cli.root import exit_code, wait

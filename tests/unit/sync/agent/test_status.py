@@ -13,7 +13,8 @@ import pytest
 
 from sync.agent.around import PEERS
 from sync.agent.outbox import RefusedReports
-from sync.agent.status import PHASES, ModelTold, as_text, tell
+from sync.agent.status import PHASES, as_text, tell
+from sync.agent.told import ModelTold
 from sync.agent.view import View
 from sync.agent.words import REASONS, because, lasting, moment, words_of
 from sync.config import NetworkSection
