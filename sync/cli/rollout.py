@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from sync.agent.files import OsFiles
+from sync.cli.nudge import nudge
 from sync.cli.options import json_option, operator, ring
 from sync.cli.output import print_json, say
 from sync.cli.root import wait
@@ -92,6 +93,9 @@ def p99_ratio(text: str) -> float:
 async def _want_released(repository: Repository, model: str, version: int) -> None:
     if await repository.document("releases", manifest_name(model, version)) is None:
         raise Missing(f"{model}@{version}: is not released")
+
+
+rollout.add_command(nudge)
 
 
 @rollout.command()

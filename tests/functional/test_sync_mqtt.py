@@ -6,27 +6,29 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sync.agent.limits import UpdateLimits
-from sync.app import Assembled, assemble
-from sync.domain.digests import digest_of
+from sync.app import assemble
 from sync.domain.errors import OperatorError, Refused, Rejected, Unreachable
-from sync.domain.layout import TIMESTAMP
-from sync.domain.nudge import Nudge, encode_nudge, nudge_of
-from tests.functional.broker import Broker, Peer, running_broker
+from tests.functional.broker import Broker, running_broker
 from tests.functional.linked import VERSIONS, in_thread
+from tests.functional.listening import (
+    BASE,
+    WITHIN_S,
+    forged,
+    nudged,
+    ordered,
+    ordered_quietly,
+    peer_of,
+    published,
+    running,
+    says,
+)
 from tests.unit.sync.doctor.device import MODEL, Device, device
 from tests.waiting import until
-
-BASE = "edge/v1/cam-1"
-WITHIN_S = 20.0
-"""For what is to happen long before `poll.every_s`, a quarter of an hour."""
 
 
 @pytest.fixture
@@ -40,83 +42,6 @@ async def made(tmp_path: Path) -> AsyncIterator[Device]:
     """Version 1 is here and serves."""
     async with device(tmp_path) as made:
         yield made
-
-
-class Agent:
-    """One that goes on until the block ends. `polls`: how many it made."""
-
-    def __init__(self, assembled: Assembled) -> None:
-        self.assembled, self.polls = assembled, 0
-        poll = assembled.agent.poll
-
-        async def counted() -> bool:
-            self.polls += 1
-            return await poll()
-
-        setattr(assembled.agent, "poll", counted)  # noqa: B010 - for this one agent
-
-    @property
-    def version(self) -> int | None:
-        state = self.assembled.journal.value.models[MODEL]
-        return state.active.version if state.active is not None and state.phase.value == "idle" else None
-
-    @property
-    def seen(self) -> Any:
-        assert self.assembled.messaging is not None
-        return self.assembled.messaging.broker.seen
-
-    async def connected(self) -> None:
-        await until(lambda: self.seen.connected, within_s=WITHIN_S)
-
-    async def runs(self, version: int) -> None:
-        await until(lambda: self.version == version, within_s=WITHIN_S)
-
-    async def stays_at(self, polls: int) -> None:
-        for _ in range(30):
-            await asyncio.sleep(0.01)
-            assert self.polls == polls
-
-
-@asynccontextmanager
-async def running(made: Device, port: int, **settings: object) -> AsyncIterator[Agent]:
-    told = {f"mqtt.{key}": str(value) for key, value in settings.items() if "__" not in key}
-    told |= {key.replace("__", "."): str(value) for key, value in settings.items() if "__" in key}
-    made.settings |= {"mqtt.host": "127.0.0.1", "mqtt.port": str(port), "mqtt.jitter_s": "0", **told}
-    assembled = await asyncio.to_thread(assemble, made.config, limits=UpdateLimits(watch_s=0.01))
-    agent = Agent(assembled)
-    task = asyncio.ensure_future(assembled.run())
-    try:
-        yield agent
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await assembled.close()
-
-
-async def published(made: Device, version: int) -> bytes:
-    """Another version for everybody; the nudge that says so."""
-    await made.release(version, b"weights %d" % version)
-    await made.roll_out(version)
-    return encode_nudge(nudge_of(await made.store.get(TIMESTAMP, max_bytes=1 << 20)))
-
-
-def forged(generation: int = 10**9) -> bytes:
-    return encode_nudge(Nudge(generation, digest_of(b"%d" % generation)))
-
-
-@asynccontextmanager
-async def peer_of(broker: Broker, *filters: str) -> AsyncIterator[Peer]:
-    peer = await in_thread(broker.peer().__enter__)
-    try:
-        if filters:
-            await in_thread(peer.subscribe, *filters)
-        yield peer
-    finally:
-        await in_thread(peer.__exit__)
-
-
-async def nudged(peer: Peer, payload: bytes, topic: str = f"{BASE}/desired") -> None:
-    await in_thread(lambda: peer.publish(topic, payload, retain=True))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -174,16 +99,6 @@ async def test_a_command_that_the_broker_kept_is_none(broker: Broker, made: Devi
             await until(lambda: agent.seen.garbage == 1, within_s=WITHIN_S)
             assert "kept by the broker" in agent.seen.why
             await agent.stays_at(0)
-
-
-async def ordered(peer: Peer, name: str, payload: dict[str, Any], *, topic: str = "", **properties: Any) -> Any:
-    await in_thread(lambda: peer.publish(topic or f"{BASE}/cmd/{name}", json.dumps(payload), **properties))
-    wanted = properties.get("ResponseTopic") or f"{BASE}/cmd/{name}/result"
-    message = await in_thread(peer.get_from, wanted)
-    if "CorrelationData" in properties:
-        assert message.properties is not None
-        assert vars(message.properties)["CorrelationData"] == properties["CorrelationData"]
-    return json.loads(message.payload)
 
 
 RESULTS = f"{BASE}/cmd/+/result"
@@ -281,10 +196,6 @@ async def test_a_report_that_the_broker_may_not_take_now_waits_and_one_that_it_n
             strict.thaw()
 
 
-def says(version: int) -> Callable[[bytes], bool]:
-    return lambda data: bool(json.loads(data)["models"][MODEL].get("active") == version)
-
-
 async def test_where_a_collector_takes_reports_the_broker_is_shown_the_latest(broker: Broker, made: Device) -> None:
     url = "http://127.0.0.1:9/v1/reports"  # nobody is there
     async with running(made, broker.port, report__url=url) as agent, peer_of(broker, f"{BASE}/reported") as peer:
@@ -293,10 +204,6 @@ async def test_where_a_collector_takes_reports_the_broker_is_shown_the_latest(br
         await ordered_quietly(peer, "sync")
         await in_thread(peer.wait_for, f"{BASE}/reported", says(2), WITHIN_S)
         assert any((made.path / "state" / "outbox").glob("*.json")), "the collector has not taken them"
-
-
-async def ordered_quietly(peer: Peer, name: str) -> None:
-    await in_thread(lambda: peer.publish(f"{BASE}/cmd/{name}", b"{}"))
 
 
 async def test_how_far_an_update_is_is_told_while_it_goes_on(broker: Broker, made: Device) -> None:
