@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.functional.listening import (
     running,
     says,
 )
+from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.doctor.device import MODEL, Device, device
 from tests.waiting import until
 
@@ -159,7 +161,7 @@ async def test_answers_go_where_they_may_and_nowhere_else(broker: Broker, made: 
 
 async def test_reports_wait_for_a_broker_that_is_away_and_updates_do_not(broker: Broker, made: Device) -> None:
     broker.stop()
-    async with running(made, broker.port, poll__every_s=0.2, report__timeout_s=0.2) as agent:
+    async with running(made, broker.port, poll__every_s=0.2, report__timeout_s=0.2, report__retry_s=3600) as agent:
         await published(made, 2)
         await agent.runs(2)
         waiting = made.path / "state" / "outbox"
@@ -235,3 +237,29 @@ async def test_a_name_that_is_no_level_of_a_topic_is_refused_with_what_was_wante
 def test_an_agent_without_a_broker_imports_nothing_of_mqtt() -> None:
     code = "import sync.app, sync.cli.agent, sys; print([n for n in sys.modules if 'mqtt' in n])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+async def test_a_broker_that_neither_answers_nor_refuses_delays_nothing(broker: Broker, made: Device) -> None:
+    broker.freeze()
+    try:
+        async with running(made, broker.port, poll__every_s=0.2) as agent:
+            for version in (2, 3):
+                await published(made, version)
+                await agent.runs(version)
+            assert not agent.seen.connected
+            began = time.monotonic()
+        assert time.monotonic() - began < 3, "nor does it keep the agent from its end"
+    finally:
+        broker.thaw()
+
+
+async def test_one_poll_from_the_command_line_delivers_its_report_too(broker: Broker, made: Device) -> None:
+    async with peer_of(broker, f"{BASE}/reported") as peer:
+        await published(made, 2)
+        made.settings |= {"mqtt.host": "127.0.0.1", "mqtt.port": str(broker.port)}
+        settings = [word for key, value in made.settings.items() for word in ("--set", f"{key}={value}")]
+        answer = await asyncio.to_thread(edge_sync, "agent", "once", "--json", "--watch-s", "0.02", *settings)
+        assert answer.code == 0, answer.errors
+        told = json.loads(answer.out)
+        assert (told["done"], told["models"][MODEL]["runs"], told["waiting_reports"]) == (True, 2, 0)
+        await in_thread(peer.wait_for, f"{BASE}/reported", says(2), WITHIN_S)
