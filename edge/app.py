@@ -110,6 +110,8 @@ class Server:
             ]
             if self._doors.certificates is not None:
                 tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
+            if self._doors.mqtt is not None:
+                tasks.append(group.create_task(self._doors.mqtt.run(), name="mqtt"))
             # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
             gc.enable()

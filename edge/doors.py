@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.config import Config
 from edge.core.callers import Callers
@@ -27,6 +28,9 @@ from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
 from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from edge.frontends.mqtt.front import Mqtt
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,8 @@ class Behind:
 
 
 class Doors:
-    """Opened once and closed once. `certificates` follow their files while somebody runs their `follow`."""
+    """Opened once and closed once. `certificates` follow their files while somebody runs their `follow`; `mqtt` is there
+    where a broker is configured, and reaches it while somebody runs its `run`."""
 
     def __init__(self, config: Config, behind: Behind, boot: Boot) -> None:
         self._config, self._behind, self._boot = config, behind, boot
@@ -62,6 +67,7 @@ class Doors:
         self._listeners: list[Listener] = []
         self._guard: Guard
         self.certificates: Certificates | None = None
+        self.mqtt: Mqtt | None = None
 
     async def open(self) -> Addresses:
         """Raises OSError, ValueError, ssl.SSLError where a socket, a token file or a certificate cannot be had."""
@@ -92,6 +98,8 @@ class Doors:
             url = f"{'https' if tls else 'http'}://{shown}:{port}"
         if http.uds is not None:
             await self._listener(self._site(pages, local=True), limits).listen_unix(http.uds, mode=0o660)
+        if config.mqtt.host is not None:
+            await self._open_mqtt(url)
         return Addresses(url, http.uds, await self._open_admin(limits))
 
     async def reload_tokens(self, file: Path | None) -> None:
@@ -100,7 +108,25 @@ class Doors:
 
     async def close(self, drain_s: float) -> None:
         """Nothing more is accepted, what runs may finish within `drain_s` seconds."""
-        await asyncio.gather(*(listener.close(drain_s) for listener in self._listeners))
+        closing = [listener.close(drain_s) for listener in self._listeners]
+        if self.mqtt is not None:
+            closing.append(self.mqtt.close(drain_s))
+        await asyncio.gather(*closing)
+
+    async def _open_mqtt(self, url: str) -> None:
+        """Imported here: a server without a broker pays nothing for it. The broker need not be there."""
+        from edge.frontends.mqtt.opening import open_mqtt
+
+        admission, predictor = self._admission_and_predictor()
+        self.mqtt = await open_mqtt(
+            self._config,
+            predictor=predictor,
+            admission=admission,
+            catalog=self._behind.catalog,
+            metrics=self._behind.metrics,
+            boot=self._boot,
+            url=url,
+        )
 
     async def _open_admin(self, limits: HttpLimits) -> Path | None:
         """Never fatal by itself: two servers on one device may both want it, and models can do without."""
@@ -125,16 +151,8 @@ class Doors:
         return listener
 
     def _site(self, pages: Pages, *, local: bool) -> Site:
-        config, http = self._config, self._config.http
-        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
-        admission = Admission(
-            max_inflight=config.server.max_inflight,
-            max_body_bytes=http.max_body_bytes,
-            max_inflated_bytes=config.server.max_inflight_body_bytes,
-            request_timeout_s=config.server.request_timeout_s,
-            offload=offload,
-        )
-        predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
+        http = self._config.http
+        admission, predictor = self._admission_and_predictor()
         return Site(
             guard=self._guard,
             v1=V1(
@@ -158,6 +176,19 @@ class Doors:
             local=local,
             access_log=http.access_log,
         )
+
+    def _admission_and_predictor(self) -> tuple[Admission, Predict]:
+        config, http = self._config, self._config.http
+        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
+        admission = Admission(
+            max_inflight=config.server.max_inflight,
+            max_body_bytes=http.max_body_bytes,
+            max_inflated_bytes=config.server.max_inflight_body_bytes,
+            request_timeout_s=config.server.request_timeout_s,
+            offload=offload,
+        )
+        predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
+        return admission, predictor
 
 
 async def _tokens(file: Path | None) -> list[bytes] | None:

@@ -104,6 +104,10 @@ class Manager:
             for task in self._tasks:
                 task.cancel()
 
+    async def changed(self) -> None:
+        """Returns when anything may have."""
+        await self._changed.wait()
+
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """`on_message` is given each message, on the loop; `on_connect` is called after each connection, when what was
+    """`received` counts messages that came. `on_message` is given each message, on the loop; `on_connect` is called after each connection, when what was
     subscribed has been renewed; `on_disconnect` when one has ended. Nothing that they raise goes further than the log.
 
     Not to be used from other threads.
@@ -52,6 +52,7 @@ class Link:
         self._connection: Connection | None = None
         self._early: list[Message] = []  # came right behind the CONNACK
         self._complaint: str | None = None
+        self.received = 0
         self._closed = asyncio.Event()
 
     @property
@@ -62,6 +63,11 @@ class Link:
     def protocol(self) -> str:
         """ "5" or "3.1.1", of the connection that there is; "" without one."""
         return self._connection.version if self._connection is not None else ""
+
+    @property
+    def sent(self) -> int:
+        """Publications that were handed to a connection, those once more that went twice."""
+        return self._sender.sent
 
     @property
     def dropped(self) -> int:
@@ -152,6 +158,7 @@ class Link:
     # What the connection tells.
 
     def came(self, message: Message, mid: int) -> None:
+        self.received += 1
         if message.qos:
             object.__setattr__(message, "handle", self._acks.came(mid, message.qos))
         if self._connection is None:

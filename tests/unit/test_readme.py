@@ -101,7 +101,14 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md", "docs/fleet.md"],
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/developing.md",
+        "docs/configuration.md",
+        "docs/errors.md",
+        "docs/fleet.md",
+    ],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name
