@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge.cli import exits
-from edge.cli.options import PATH, as_json, print_json, printable
+from edge.cli.options import PATH, as_json, print_json, printable, quiet
 
 
 @click.command(
@@ -21,8 +21,9 @@ Examples:
 Try PATH, a model's file or a version's directory, as the server would. Leaves with 5 when it fails.""",
 )
 @click.argument("path", type=PATH)
+@quiet
 @as_json
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, quiet: bool, as_json: bool) -> None:
     if not path.exists():
         raise exits.Failure(f"{path}: no such file or directory", exits.NOT_FOUND)
     from edge.check import check as try_out
@@ -34,6 +35,6 @@ def check(path: Path, as_json: bool) -> None:
         raise exits.Failure(str(error), exits.NOT_FOUND) from error
     if as_json:
         print_json(json.loads(report.to_json()))
-    else:
+    elif not (quiet and report.ok):
         click.echo("\n".join(printable(line) for line in report.to_text().splitlines()))
     exits.leave(exits.OK if report.ok else exits.NOT_VERIFIED)

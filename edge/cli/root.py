@@ -18,8 +18,10 @@ COMMANDS = {
     "models": "edge.cli.models:models",
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
+    "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
+    "completion": "edge.cli.completion:completion",
 }
 
 EXAMPLES = """\b
@@ -30,6 +32,7 @@ Examples:
   edge predict mobilenet_v2 cat.jpg     what is in the picture
   edge models                           what is being served
   edge config show --origin             every setting, and who set it
+  edge doctor                           what this device lacks, and what to do
 
 \b
 Exit codes: 0 ok, 1 failure, 2 wrong arguments or configuration, 3 not found,

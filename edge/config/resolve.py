@@ -69,7 +69,7 @@ def resolve(
     if problems:
         raise ConfigError(problems)
     config, problems = _build(values, env)
-    problems += _contradictions(config, values)
+    problems += [_placed(problem, origins) for problem in _contradictions(config)]
     if problems:
         raise ConfigError(problems)
     return Resolved(config, _all_origins(config, origins), (*warnings, *_doubts(config)))
@@ -136,7 +136,7 @@ def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
     return config, problems
 
 
-def _contradictions(config: Config, values: Values) -> list[str]:
+def _contradictions(config: Config) -> list[str]:
     """What no key forbids by itself."""
     http, server = config.http, config.server
     found = []
@@ -163,6 +163,12 @@ def _mqtt_contradictions(mqtt: Mqtt) -> list[str]:
     if mqtt.password_file is not None and not mqtt.username:
         found.append("mqtt.password_file: want a mqtt.username with it, got none")
     return found
+
+
+def _placed(problem: str, origins: Mapping[Key, str]) -> str:
+    """With who set the keys that it begins with, where anybody did."""
+    said = [origins[key] for name in problem.partition(": ")[0].split(", ") if (key := keys.parse(name)) in origins]
+    return f"{', '.join(said)}: {problem}" if said else problem
 
 
 def _doubts(config: Config) -> list[str]:
@@ -207,13 +213,17 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else dict(value)
 
 
-def missing_files(config: Config) -> list[str]:
-    """The files that must be there for the server to start and are not. Looks at the disk."""
+def missing_files(config: Config, origins: Mapping[str, str] = NOTHING) -> list[str]:
+    """The files that must be there for the server to start and are not, with who named them. Looks at the disk."""
     http, mqtt = config.http, config.mqtt
     named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
         named[f"mqtt.{key}"] = getattr(mqtt, key)
-    return [f"{key}: want a file, got {path}" for key, path in named.items() if path and not path.is_file()]
+    absent = {key: path for key, path in named.items() if path and not path.is_file()}
+    return [
+        (f"{origins[key]}: " if key in origins else "") + f"{key}: want a file, got {path}"
+        for key, path in absent.items()
+    ]
 
 
 def absent_models(config: Config) -> list[str]:

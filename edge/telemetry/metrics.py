@@ -184,7 +184,7 @@ class Metrics:
         self._versions: dict[str, dict[int, VersionMetrics]] = {}
         self._exposition: Exposition | None = None
         self.refusals: dict[tuple[str, str], int] = {}
-        self.swaps: dict[str, int] = {}
+        self.swaps: dict[str, int] = {OK: 0, "failed": 0}  # from 0 on: what begins at 1 has not grown, for Prometheus
         self.swap_seconds = Histogram(SWAP_BUCKETS_S)
         self.tfserving: dict[str, ModelCounts] = {}
         self.mqtt: MqttCounts | None = None  # where there is a broker
