@@ -223,8 +223,8 @@ async def test_a_nudge_that_is_typed_brings_the_update_and_the_broker_keeps_it(b
 async def test_a_nudge_that_no_broker_takes_says_so(
     mosquitto: str, tmp_path: Path, made: Device, unused_tcp_port: int
 ) -> None:
-    words = ["rollout", "nudge", "--store", str(made.path / "store"), "--mqtt-host", "127.0.0.1", "--within", "2s"]
-    answer = await asyncio.to_thread(edge_sync, *words, "--mqtt-port", str(unused_tcp_port))
+    words = ["rollout", "nudge", "--store", str(made.path / "store"), "--mqtt-host", "127.0.0.1"]
+    answer = await asyncio.to_thread(edge_sync, *words, "--within", "2s", "--mqtt-port", str(unused_tcp_port))
     assert (answer.code, "does not take it within 2 s" in answer.errors) == (4, True)
     answer = await asyncio.to_thread(edge_sync, *words[:4])
     assert (answer.code, "want the broker's host" in answer.errors) == (2, True)
