@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -11,6 +15,8 @@ from sync.domain.holds import aimed, rollback
 from sync.domain.journal import Bad, Held, Journal, ModelState, Phase, encode_journal, parse_journal
 from sync.domain.rollout import Probation, Wish
 from sync.domain.update import Target
+from tests.fakes.sync.files import PowerCut, Survival
+from tests.unit.sync.agent.rig import Rig
 from tests.unit.sync.agent.world import World, release
 
 HOUR_S = 3600.0
@@ -179,3 +185,44 @@ def test_a_journal_of_before_holds_is_read_and_one_with_a_hold_of_no_model_is_no
     assert parse_journal(old).holds == {}
     with pytest.raises(Exception, match="holds: want names of models"):
         parse_journal(encode_journal(Journal(holds={"../x": Held(1, release(1).release, "pin")})))
+
+
+async def rolled_back(cut: int | None = None) -> Rig:
+    """From 17 to 16, both of which are here; the power goes before the operation of that number."""
+    rig = Rig()
+    await rig.installed()
+    rig.want(17)
+    await rig.until(17)
+    for path in list(rig.files._names):
+        rig.files.sync(path)
+    rig.files.crash(Survival.ALL)
+    rig.files.count, rig.files.cut_at = 0, cut
+    try:
+        await rig.updater.roll_back("m")
+        await rig.until(16)
+    except PowerCut:
+        rig.files.cut_at = None
+    else:
+        assert cut is None
+    return rig
+
+
+@pytest.mark.parametrize("survival", Survival, ids=lambda each: each.name.lower())
+async def test_a_power_cut_before_any_operation_of_going_back_loses_neither_version_nor_half_a_hold(
+    survival: Survival, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    ends = set()
+    for cut in range((await rolled_back()).files.count):
+        rig = await rolled_back(cut)
+        rig.files.crash(survival, cut)
+        rig.start()
+        await rig.updater.recover()
+        ends.add(end := 16 if rig.journal.value.holds else 17)
+        await rig.until(end)
+        rig.check(16, 17)
+        assert rig.told.versions == (end,)
+    assert ends == {16, 17}

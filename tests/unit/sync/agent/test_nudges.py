@@ -81,6 +81,9 @@ def test_a_nudge_that_is_ahead_of_a_cache_before_the_store_is_followed_again_and
     forged.hears(nudge(2**62), 0.0)
     forged.goes_on_to(DAY_S)
     assert len(forged.polls) == MAX_POLLS
+    for hour in range(1, 25):
+        forged.hears(nudge(2**62), hour * DAY_S)
+    assert len(forged.polls) == MAX_POLLS, "a broker brings what it has kept with each connection"
 
 
 def test_a_flood_of_nudges_that_somebody_makes_up_is_worth_about_the_polls_that_there_are_anyway() -> None:
