@@ -43,7 +43,7 @@ class ReplyTo:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One request. `deadline` and `expires` are readings of the loop's clock, in seconds; `expires` None: the client waits
-    for as long as it takes."""
+    for as long as it takes. `shared`: it came to a pool, and might have come to another server."""
 
     spec: ModelSpec
     to: ReplyTo
@@ -51,6 +51,7 @@ class Ask:
     began: float
     deadline: float
     expires: float | None
+    shared: bool = False
 
 
 def reply_to(message: Message, asked: Infer, tree: Tree, allowed: Sequence[str]) -> ReplyTo | Dropped:
@@ -70,7 +71,8 @@ def ask_of(message: Message, asked: Infer, to: ReplyTo, limits: MqttLimits, now:
     expiry_s = message.properties.expiry_s
     timeout_s = limits.request_timeout_s if expiry_s is None else float(expiry_s)
     expires = None if expiry_s is None else now + expiry_s
-    return Ask(ModelSpec(asked.model, asked.version), to, message, now, now + timeout_s, expires)
+    shared = asked.pool is not None
+    return Ask(ModelSpec(asked.model, asked.version), to, message, now, now + timeout_s, expires, shared)
 
 
 def check(ask: Ask, limits: MqttLimits) -> ModelSpec:

@@ -31,6 +31,8 @@ from edge.telemetry.metrics import MqttCounts
 log = logging.getLogger(__name__)
 
 FAREWELL_S = 2.0
+SETTLE_S = 1.0
+"""For the broker to send what it had shared with this server before it heard that there is to be no more."""
 Handler = Callable[[Message], None]
 
 
@@ -105,6 +107,7 @@ class Mqtt:
         try:
             self.inference.draining = True
             self.announcer.drain()
+            await self.link.settle(min(drain_s, SETTLE_S))
             await self.inference.finish(drain_s)
             self.announcer.stopped()
             await self.link.close(FAREWELL_S)

@@ -3,7 +3,8 @@
 Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
 answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum. Rule 3: nobody is
 answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
-the broker keeps sessions, and is answered after the next start; everything else is told to come back.
+the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
+ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Protocol
 
 import msgspec
 
-from edge.domain.errors import DeadlineExceeded, EdgeError, InferenceFailed, NotReady, Overloaded
+from edge.domain.errors import Code, DeadlineExceeded, EdgeError, InferenceFailed, NotReady, Overloaded
 from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import PredictRequest, PredictResponse
@@ -62,6 +64,16 @@ class Outcome:
     retry_s: float | None = None
 
 
+class Starting(Catalog, Protocol):
+    """The catalog, and when the start is over."""
+
+    @property
+    def starting(self) -> bool: ...
+    async def changed(self) -> None:
+        """Returns when anything may have changed."""
+        ...
+
+
 class Inference:
     """`dropped(reason)` and `refused(protocol, code)` count; `answered` is told of every answer."""
 
@@ -72,7 +84,7 @@ class Inference:
         tree: Tree,
         limits: MqttLimits,
         predictor: Predictor,
-        catalog: Catalog,
+        catalog: Starting,
         admission: Admission,
         refused: Callable[[str, str], None],
         dropped: Callable[[str], None],
@@ -162,7 +174,7 @@ class Inference:
             response = await self._predicted(ask, reading)
             return await self._written(ask, reading, response)
         except EdgeError as error:
-            if not reading.predicting:
+            if not reading.predicting or error.code is Code.NOT_FOUND:  # no version of it was there to count it
                 self._refused(PROTOCOL, error.code.value)
             if isinstance(error, InferenceFailed):
                 log.error("%s: %s", ask.spec.name, error.message)
@@ -178,7 +190,7 @@ class Inference:
 
     async def _predicted(self, ask: Ask, reading: _Reading) -> PredictResponse:
         payload = ask.message.payload
-        if self.draining:
+        if self.draining and not ask.shared:
             raise NotReady("the server is going down")
         if self._held + len(payload) > self._limits.max_held_bytes:
             raise Overloaded("too many bytes of requests are held (server.max_inflight_body_bytes)")
@@ -196,10 +208,19 @@ class Inference:
                 wish = PredictRequest(
                     reading.spec, found.payload, found.signature_name, found.dequantize, deadline, PROTOCOL
                 )
+                if self._catalog.starting and ask.message.qos:
+                    await self._until_started(deadline)
                 reading.predicting = True
                 return await self._predictor.predict(wish)
         finally:
             self._held -= len(payload)
+
+    async def _until_started(self, deadline: float) -> None:
+        """What the broker kept while the server was away comes before the models are there, and waits for them."""
+        while self._catalog.starting and self._loop.time() < deadline:
+            changed = self._loop.create_task(self._catalog.changed())
+            await asyncio.wait((changed,), timeout=max(0.0, deadline - self._loop.time()))
+            changed.cancel()
 
     async def _read(self, ask: Ask, form: Form, spec: ModelSpec) -> Read:
         properties, payload = ask.message.properties, ask.message.payload

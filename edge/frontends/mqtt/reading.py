@@ -9,7 +9,7 @@
 | bytes | v2, the only input's elements | bytes behind JSON |
 | a picture | v2 | JSON |
 
-Rule: where there is no Content Type, the first and last bytes tell: braces are JSON, and a picture has its own beginning.
+Rule: where there is no Content Type, the beginning tells: a brace and then text is JSON, and a picture has its own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer
 HEADER_LENGTH = "inference-header-content-length"
 MAX_RAW_INPUTS = 32
 MAX_RANK = 32
+SNIFFED_BYTES = 64
 
 Encode = Callable[[PredictResponse], tuple[dict[str, str], bytes]]
 OutputsOf = Callable[[ModelSpec], tuple[str, ...]]
 """The names of a model's outputs. Raises NotFound, UnknownLabel."""
 
 _V2_INPUTS = re.compile(rb'"inputs"\s*:\s*\[\s*\{\s*"(?:name|shape|datatype|data|parameters)"')
+_JSON_BEGINS = re.compile(rb"\s*[\[{][\x20-\x7e\s]*\Z")
 _SHAPE = re.compile(r"[0-9]{1,12}(,[0-9]{1,12})*", re.ASCII)
 
 
@@ -90,8 +92,7 @@ def _sniffed(payload: bytes) -> str:
     for magic, kind in PICTURES.items():
         if len(magic) > 2 and payload.startswith(magic):
             return kind
-    start, end = payload[:64].lstrip()[:1], payload[-64:].rstrip()[-1:]
-    return JSON if (start, end) in ((b"{", b"}"), (b"[", b"]")) else OCTETS
+    return JSON if _JSON_BEGINS.match(payload[:SNIFFED_BYTES]) else OCTETS
 
 
 def read(
