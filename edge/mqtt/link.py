@@ -122,21 +122,22 @@ class Link:
         retain: bool = False,
         properties: Properties = NO_PROPERTIES,
         droppable: bool = False,
-        ended: Callable[[str, bool], None] | None = None,
     ) -> bool:
         """Whether it will be sent: at once, or when there is a connection again. Without one, QoS 0 is not kept unless
         it is retained; what is droppable goes first when too much waits. `properties` are MQTT 5's.
 
-        `ended` is told "" once the broker has it, or why it does not take it, and whether it never will; and nothing where a newer
-        retained one took its place. It may not raise. Raises ValueError for a topic that nobody may publish to.
+        Raises ValueError for a topic that nobody may publish to.
         """
         if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > 65535:
             raise ValueError(f"want a topic without wildcards, got {topic!r}")
         data = payload.encode() if isinstance(payload, str) else payload
-        item = Outgoing(topic, data, qos, retain, properties, droppable)
-        if ended is not None:
-            item.ended = ended
-        return self._sender.publish(item)
+        return self._sender.publish(Outgoing(topic, data, qos, retain, properties, droppable))
+
+    def deliver(self, topic: str, payload: bytes, ended: Callable[[str, bool], None]) -> bool:
+        """As `publish`, with QoS 1 and retained. `ended` is told "" once the broker has it, or why it does not take it, and
+        whether it never will; and nothing where a newer one took its place. It may not raise.
+        """
+        return self._sender.publish(Outgoing(topic, payload, 1, True, ended=ended))
 
     def ack(self, message: Message) -> None:
         """It has been dealt with. QoS 0 needs none; more than one does no harm."""

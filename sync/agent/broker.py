@@ -107,7 +107,7 @@ class Broker:
         try:
             async with asyncio.timeout(self._deliver_s):
                 await self._up.wait()
-                if not self._link.publish(self._tree.reported, report, qos=1, retain=True, ended=ended):
+                if not self._link.deliver(self._tree.reported, report, ended):
                     raise Refused(f"{self._where}: too much waits to be sent")
                 why, for_ever = await taken
         except TimeoutError:

@@ -22,7 +22,7 @@ async def say(settings: LinkSettings, topic: str, payload: bytes, *, within_s: f
     running = asyncio.ensure_future(link.run())
     try:
         async with asyncio.timeout(within_s):
-            link.publish(topic, payload, qos=1, retain=True, ended=ended)
+            link.deliver(topic, payload, ended)
             if why := await taken:
                 raise Refused(f"{where}: want {topic} to be taken: {why}")
             await link.close()
