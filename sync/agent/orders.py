@@ -30,6 +30,9 @@ MAX_ORDER_BYTES = 4096
 MAX_TRANSACTION_CHARS = 128
 MAX_ANSWERS = 128
 """Commands that are known when they come again."""
+MAX_HOLDS = 10
+"""Commands that are written down, at once; each HOLD_EVERY_S there may be one more, for every one wears the flash."""
+HOLD_EVERY_S = 10.0
 
 ASK = ("sync", "report")
 HOLD = ("rollback", "pin", "unpin")
@@ -70,6 +73,7 @@ class Orders:
         self._answers: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._report: asyncio.Task[None] | None = None
         self._reported_at = -limits.every_s
+        self._holds, self._held_at = float(MAX_HOLDS), clock.monotonic()
         self._doers: Mapping[str, Callable[[Order, bool], Awaitable[dict[str, Any]]]] = {
             "sync": self._sync,
             "report": self._send_report,
@@ -112,7 +116,18 @@ class Orders:
             raise OperatorError(f"want one of {', '.join(self._doers)}, got {name[:40]!r}")
         if name not in OBEYED[self._commands]:
             raise OperatorError(f"this device does not obey {name}: mqtt.commands is {self._commands!r}")
+        if name in HOLD and not self._may_write():
+            raise OperatorError(f"too often: want at most one in {HOLD_EVERY_S:g} s")
         return await self._doers[name](order, fleet)
+
+    def _may_write(self) -> bool:
+        now = self._clock.monotonic()
+        self._holds = min(self._holds + (now - self._held_at) / HOLD_EVERY_S, float(MAX_HOLDS))
+        self._held_at = now
+        if self._holds < 1:
+            return False
+        self._holds -= 1
+        return True
 
     async def _sync(self, order: Order, fleet: bool) -> dict[str, Any]:
         return {"in_s": round(self._asked.poll(fleet=fleet), 1)}

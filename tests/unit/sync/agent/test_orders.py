@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sync.agent.asked import Asked
 from sync.agent.nudges import NudgeLimits
-from sync.agent.orders import MAX_ANSWERS, OBEYED, Orders
+from sync.agent.orders import HOLD_EVERY_S, MAX_ANSWERS, MAX_HOLDS, OBEYED, Orders
 from sync.config import MqttSection
 from sync.domain.digests import Digest
 from sync.domain.errors import DiskError
@@ -69,7 +69,7 @@ async def test_one_that_comes_twice_is_done_once_by_its_correlation_or_its_trans
     await obeyed(subject, "rollback", b'{"model": "m", "transaction": "a"}')
     assert device.did == ["rollback m"] * 2
     for number in range(MAX_ANSWERS):
-        await obeyed(subject, "pin", b'{"model": "m"}', correlation=b"%d" % number)
+        await obeyed(subject, "sync", correlation=b"%d" % number)
     await obeyed(subject, "rollback", b'{"model": "m"}', correlation=b"\x01")
     assert device.did[-1] == "rollback m", "what was long ago is forgotten"
 
@@ -111,6 +111,17 @@ async def test_what_makes_no_sense_is_answered_with_what_was_wanted(name: str, p
     told = await obeyed(orders(Device()), name, payload)
     assert told["status"] == "error"
     assert error in told["error"]
+
+
+async def test_a_flood_of_holds_wears_no_flash() -> None:
+    device, clock = Device(), FakeClock()
+    subject = orders(device, clock)
+    told = [await obeyed(subject, "pin", b'{"model": "m"}') for _ in range(50)]
+    assert len(device.did) == MAX_HOLDS
+    assert told[-1]["error"] == f"too often: want at most one in {HOLD_EVERY_S:g} s"
+    await clock.sleep(HOLD_EVERY_S)
+    assert (await obeyed(subject, "pin", b'{"model": "m"}'))["status"] == "ok"
+    assert (await obeyed(subject, "pin", b'{"model": "m"}'))["status"] == "error"
 
 
 async def test_a_disk_that_fails_is_said() -> None:
