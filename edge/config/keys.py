@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.config import paths
-from edge.config.sections import Admin, Advertise, Http, Log, Model, Repository, Server
+from edge.config.sections import Admin, Advertise, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
 
@@ -24,6 +24,7 @@ Key = tuple[str, ...]
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "server": Server,
     "http": Http,
+    "mqtt": Mqtt,
     "models": Model,
     "repository": Repository,
     "admin": Admin,
