@@ -94,9 +94,8 @@ class Announcer:
         try:
             await self._until_ready()
             self._id = await asyncio.to_thread(own_id, self._keepsakes)
-            self._said = replace(
-                self._said, host=await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
-            )
+            host = await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
+            self._said = replace(self._said, host=host, node=self._said.node or await asyncio.to_thread(own_name))
             while True:
                 await self._keep_up()
                 await asyncio.sleep(UPDATE_S)
