@@ -137,6 +137,8 @@ class Doors:
             metrics=self._behind.metrics,
             boot=self._boot,
             url=url,
+            control=self._behind.control,
+            reload=self._behind.reload,
         )
 
     async def _open_tcp(self, pages: Pages, limits: HttpLimits) -> str:

@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
     "discover": "edge.cli.discover:discover",
+    "mqtt": "edge.cli.mqtt:mqtt",
     "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",

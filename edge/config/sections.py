@@ -119,6 +119,12 @@ class Mqtt(Struct, frozen=True, kw_only=True):
     max_payload_bytes: Annotated[int, Meta(ge=1, le=256 * MIB - 65536)] = 4 * MIB
     reply_allow: tuple[str, ...] = ()
     pools: tuple[Group, ...] = ()
+    groups: tuple[Group, ...] = ()
+    fleet_jitter_s: Seconds = 10.0
+    model_control: bool = False
+    stats_s: Seconds = 30.0
+    publish_results: bool = False
+    home_assistant: bool = False
 
 
 class Model(Struct, frozen=True, kw_only=True):

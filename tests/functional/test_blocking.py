@@ -72,13 +72,6 @@ def test_no_request_swap_reload_or_admin_call_blocks_the_event_loop(tmp_path: Pa
     assert blocking.read_text() == ""
 
 
-def test_to_be_announced_blocks_it_neither(tmp_path: Path, blocking: Path) -> None:
-    options = ("--set", "advertise.interfaces=lo", "--set", "advertise.http=true")
-    with serving(tmp_path, half(tmp_path), *options, environment=environment(blocking), module=MODULE) as server:
-        until_blocking(lambda: "announced as" in server.log.read_text(), server.log.read_text)
-    assert blocking.read_text() == ""
-
-
 def test_no_request_over_mqtt_and_no_trouble_of_its_broker_blocks_the_event_loop(
     tmp_path: Path, blocking: Path, mosquitto: str
 ) -> None:
@@ -100,6 +93,13 @@ def test_no_request_over_mqtt_and_no_trouble_of_its_broker_blocks_the_event_loop
                 end()
                 broker.start()
             assert ask(server.port, "GET", "/metrics").status == 200
+    assert blocking.read_text() == ""
+
+
+def test_to_be_announced_blocks_it_neither(tmp_path: Path, blocking: Path) -> None:
+    options = ("--set", "advertise.interfaces=lo", "--set", "advertise.http=true")
+    with serving(tmp_path, half(tmp_path), *options, environment=environment(blocking), module=MODULE) as server:
+        until_blocking(lambda: "announced as" in server.log.read_text(), server.log.read_text)
     assert blocking.read_text() == ""
 
 
