@@ -36,6 +36,13 @@ class Device:
         self.polls: list[float] = []
         self._documents = made.agent._documents
         made.agent._documents = self  # type: ignore[assignment]
+        self._waits, wait = 0, made.agent._until
+
+        async def noted(ordinary_at: float) -> bool:
+            self._waits += 1
+            return await wait(ordinary_at)
+
+        setattr(made.agent, "_until", noted)  # noqa: B010 - of this one agent
 
     async def refresh(self) -> None:
         self.polls.append(self.time.seconds)
@@ -47,9 +54,9 @@ class Device:
         return getattr(self._documents, name)
 
     async def after(self, seconds: float, polls: int) -> None:
-        """So long later there were so many polls."""
+        """So long later there were so many polls, and the agent waits for the next one."""
         self.time.seconds += seconds
-        await until(lambda: len(self.polls) >= polls)
+        await until(lambda: len(self.polls) >= polls and self._waits == len(self.polls) + 1)
         for _ in range(20):
             await asyncio.sleep(0.001)
         assert len(self.polls) == polls
