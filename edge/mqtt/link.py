@@ -10,6 +10,7 @@ or those behind it never are. Rule 4: a broker that is away costs a try now and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from time import monotonic
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """`on_message` is given each message, on the loop; `on_connect` is called after each connection, when what was
+    """`received` counts messages that came. `on_message` is given each message, on the loop; `on_connect` is called after each connection, when what was
     subscribed has been renewed; `on_disconnect` when one has ended. Nothing that they raise goes further than the log.
 
     Not to be used from other threads.
@@ -52,7 +53,9 @@ class Link:
         self._connection: Connection | None = None
         self._early: list[Message] = []  # came right behind the CONNACK
         self._complaint: str | None = None
+        self.received = 0
         self._closed = asyncio.Event()
+        self._subscriptions_answered = asyncio.Event()
 
     @property
     def connected(self) -> bool:
@@ -62,6 +65,11 @@ class Link:
     def protocol(self) -> str:
         """ "5" or "3.1.1", of the connection that there is; "" without one."""
         return self._connection.version if self._connection is not None else ""
+
+    @property
+    def sent(self) -> int:
+        """Publications that were handed to a connection, those once more that went twice."""
+        return self._sender.sent
 
     @property
     def dropped(self) -> int:
@@ -135,6 +143,16 @@ class Link:
         """Whether all that waited has gone within so many seconds, and the broker has taken it."""
         return await self._sender.flush(timeout_s)
 
+    async def settle(self, timeout_s: float) -> bool:
+        """Whether the broker has answered all that was subscribed and unsubscribed, within so many seconds. What comes
+        later is of what is subscribed now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._connection is not None and self._subscriptions.unanswered:
+                    self._subscriptions_answered.clear()
+                    await self._subscriptions_answered.wait()
+        return not self._subscriptions.unanswered
+
     async def close(self, timeout_s: float = 2.0) -> None:
         """Send what waits, and take leave: the broker then publishes no will. `run` ends, or can be cancelled."""
         if self._connection is not None:
@@ -147,6 +165,7 @@ class Link:
     # What the connection tells.
 
     def came(self, message: Message, mid: int) -> None:
+        self.received += 1
         if message.qos:
             object.__setattr__(message, "handle", self._acks.came(mid, message.qos))
         if self._connection is None:
@@ -158,10 +177,12 @@ class Link:
         self._sender.delivered(mid, refused)
 
     def subscribed(self, mid: int, refused: list[str]) -> None:
+        self._subscriptions_answered.set()
         for topic, why in self._subscriptions.answered(mid, refused).items():
             log.error("MQTT: the broker does not let %s subscribe to %s: %s", self._settings.client_id, topic, why)
 
     def unsubscribed(self, mid: int) -> None:
+        self._subscriptions_answered.set()
         self._subscriptions.answered(mid, [])
 
     def writable(self) -> None:
@@ -225,6 +246,7 @@ class Link:
             connection.end(Lost("closed here"))
             self._acks.connected()
             self._subscriptions.lost()
+            self._subscriptions_answered.set()
             self._sender.lost()
             self._tell(self._on_disconnect)
 

@@ -22,12 +22,14 @@ UNSENT_PACKETS = 32
 
 
 class Sender:
+    """`sent` counts publications that were handed to a connection."""
+
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._unacknowledged: dict[int, Outgoing] = {}
         self._connection: Connection | None = None
         self._grant = Grant()
-        self._unsent = 0
+        self._unsent = self.sent = 0
         self._pump_is_due = False
         self._quiet = asyncio.Event()
 
@@ -112,6 +114,7 @@ class Sender:
             self._outbox.dropped += 1
             log.error("MQTT: what was to be published to %s cannot be: %s", item.topic, error)
             return
+        self.sent += 1
         if mid:
             self._unacknowledged[mid] = item
 

@@ -31,6 +31,10 @@ class Subscriptions:
         self._known: dict[str, Wish] = {}
         self._asked: dict[int, list[str]] = {}  # by packet identifier
 
+    @property
+    def unanswered(self) -> bool:
+        return bool(self._asked)
+
     def connected(self, *, session_present: bool) -> None:
         if not session_present:
             self._known.clear()

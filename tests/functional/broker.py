@@ -48,8 +48,9 @@ class Broker:
             "set_tcp_nodelay true",
             f"persistence {'true' if persistence else 'false'}",
             f"persistence_location {directory}/",
-            "log_type all",
         ]
+        if "log_type" not in more:
+            lines.append("log_type all")
         if "allow_anonymous" not in more:
             lines.append("allow_anonymous true")
         if os.geteuid() == 0:
@@ -120,7 +121,7 @@ class Peer:
         self.client = Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTv5 if version == "5" else MQTTv311
         )
-        self._port, self._expiry_s = port, expiry_s
+        self.port, self._expiry_s = port, expiry_s
         set_up(self.client)
         self.came: queue.Queue[MQTTMessage] = queue.Queue()
         self._connected = threading.Event()
@@ -139,7 +140,7 @@ class Peer:
             properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = self._expiry_s
             options = {"clean_start": False, "properties": properties}
-        self.client.connect("127.0.0.1", self._port, 60, **options)
+        self.client.connect("127.0.0.1", self.port, 60, **options)
         self.client.loop_start()
         if not self._connected.wait(ANSWER_WITHIN_S):
             raise TimeoutError("the broker did not answer")

@@ -76,13 +76,15 @@ def serving(
     module: str = "edge",
     python: str | Path = sys.executable,
     ready_within_s: float = READY_WITHIN_S,
+    enter: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command, `python` is
-    the interpreter."""
+    the interpreter; `enter` goes before it, and is replaced by it."""
     log, admin = tmp_path / "server.log", tmp_path / "admin.sock"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
+                *enter,
                 *(python, "-m", module, "serve", *map(str, arguments), "--port", "0"),
                 *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={admin}"),
             ],

@@ -113,7 +113,7 @@ async def test_no_more_unacked_messages_come_than_receive_maximum(broker: Broker
         subject.link.subscribe("in")
         with broker.peer() as peer:
             for number in range(12):
-                await in_thread(peer.publish, "in", str(number))
+                await in_thread(peer.publish_until_taken, "in", str(number))
             held = [await subject.message() for _ in range(4)]
             with pytest.raises(asyncio.QueueEmpty):
                 subject.messages.get_nowait()
@@ -132,7 +132,7 @@ async def test_what_was_not_acked_comes_again_on_the_next_connection(broker: Bro
     async with running(wanted, answers=False) as first:
         first.link.subscribe("in")
         with broker.peer() as peer:
-            await in_thread(peer.publish, "in", b"once more")
+            await in_thread(peer.publish_until_taken, "in", b"once more")
         assert not (await first.message()).dup
     async with running(wanted) as second:
         message = await second.message()

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
 
+from tests.functional.asked import Asker, on_broker, until_ready
 from tests.functional.broker import running_broker
 from tests.functional.linked import (
     IN_TIME_S,
@@ -16,6 +18,7 @@ from tests.functional.linked import (
     settings,
     until,
 )
+from tests.functional.zoo import half
 
 
 async def test_what_is_larger_than_the_broker_takes_is_dropped_and_ends_no_connection(
@@ -41,6 +44,37 @@ async def test_a_publication_that_the_broker_refuses_is_logged_and_not_sent_for_
             subject.link.publish("secret", b"", qos=1)
             await until(lambda: "published to secret: Not authorized" in caplog.text)
             assert not subject.link.waiting
+
+
+def test_a_server_reaches_a_broker_that_asks_for_its_name_and_speaks_tls(
+    mosquitto: str, openssl: str, tmp_path: Path
+) -> None:
+    certificate, key = certificates(openssl, tmp_path)
+    passwords, secret = tmp_path / "passwords", tmp_path / "secret"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "me", "opensesame"], check=True, capture_output=True)
+    secret.write_text("opensesame\n")
+    more = f"allow_anonymous false\npassword_file {passwords}\ncertfile {certificate}\nkeyfile {key}"
+
+    def as_me(client: Client) -> None:
+        client.username_pw_set("me", "opensesame")
+        client.tls_set(str(certificate))
+
+    with (
+        running_broker(mosquitto, tmp_path / "b", more=more) as broker,
+        on_broker(
+            tmp_path / "s",
+            broker,
+            half(tmp_path),
+            **{"username": "me", "password_file": str(secret), "tls": "true", "ca_file": str(certificate)},
+        ) as server,
+        broker.peer(set_up=as_me) as peer,
+    ):
+        until_ready(peer, "half")
+        asker = Asker(peer, server=server)
+        large = b'{"instances": [' + b"1.0," * 200_000 + b"1.0]}"
+        sent = [asker.send("half", large) for _ in range(4)]
+        assert {asker.answer().correlation for _ in sent} == set(sent)
+        assert asker.ask("half", b'{"instances": [1.0]}').json == {"predictions": [0.5]}
 
 
 async def test_names_and_passwords_come_from_files_that_are_read_anew(
