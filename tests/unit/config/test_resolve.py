@@ -40,7 +40,7 @@ def test_an_empty_word_turns_off_what_may_be_absent() -> None:
         ({"http.max_body_bytes": 300 << 20}, "http.max_body_bytes: want at most server.max_inflight_body_bytes"),
         ({"http.uds": "/e.sock", "admin.uds": "/e.sock"}, "want two sockets"),
         ({"http.uds": "/" + "x" * 107}, "http.uds: want a socket's path of at most 107 bytes"),
-        ({"models.m.device": "gpu"}, 'want cpu, edgetpu, edgetpu:N, usb:N or pci:N, got "gpu"'),
+        ({"models.m.device": "tpu"}, 'want cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N, got "tpu"'),
         ({"models.m.policy": "newest"}, "models.m.policy: want latest, latest:N, all or specific:V,V, got 'newest'"),
         ({"models.m.device": "cpu"}, "models.m.path: want a path, got none"),
         ({"models.m.path": ""}, 'models.m.path: want a path, got ""'),
