@@ -55,7 +55,7 @@ class SavedModelBackend:
             lambda: WorkerProcess(self.program, job, limits=limits, environment=environment),
             self.restarts,
         )
-        return WorkerModel(keeper, keeper.open(), run_s=options.max_run_s)
+        return WorkerModel(keeper, keeper.open(), limits)
 
 
 def gpu_index(device: str) -> int | None:

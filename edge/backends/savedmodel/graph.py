@@ -17,7 +17,7 @@ import numpy as np
 from edge.backends.savedmodel.reach import keeps_inputs
 from edge.backends.savedmodel.signatures import Route, batch, default, routes
 from edge.backends.savedmodel.warmup import WARMUP, replay
-from edge.backends.worker.child import Broken, Computing, Load
+from edge.backends.worker.program import Broken, Computing, Load
 from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, LoadError, Overloaded, Unsupported
 from edge.domain.tensors import Array, Signature, Tensors
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.backends.worker.child import Computing
+from edge.backends.worker.program import Computing
 from edge.domain.errors import EdgeError, LoadError
 from edge.domain.tensors import Array, DType, Signature
 

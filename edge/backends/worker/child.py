@@ -18,10 +18,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
 
 from edge.backends.worker.arena import Arena, Full, pack, unpack
 from edge.backends.worker.line import Line
@@ -38,8 +36,8 @@ from edge.backends.worker.messages import (
     Refused,
     Run,
 )
-from edge.domain.errors import Code, EdgeError, InferenceFailed, LoadError
-from edge.domain.tensors import Array, Signature, Tensors
+from edge.backends.worker.program import Broken, Computing, Load
+from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
 MAX_REASON_CHARS = 2_000
@@ -47,30 +45,6 @@ GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
 _PR_SET_PDEATHSIG = 1
 _CAP_SYS_NICE = 23
-
-
-class Computing(Protocol):
-    """A loaded model as a worker runs it, from several threads at once.
-
-    `keeps_inputs`: an input may still be looked at when its run is over.
-    """
-
-    signatures: Mapping[str, Signature]
-    device: str
-    notice: str
-    max_batch: int
-    keeps_inputs: bool
-
-    def run(self, signature: str, inputs: Tensors) -> Tensors:
-        """Raises EdgeError; Broken where no further run can be trusted."""
-        ...
-
-
-Load = Callable[[Mapping[str, Any]], Computing]
-
-
-class Broken(InferenceFailed):
-    """The runtime or its device is in no state to go on; the worker ends, and another is started."""
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +68,7 @@ def main(argv: list[str]) -> int:
     niceness.come_forward()
     calls = tuple(Call.of(signature) for signature in model.signatures.values())
     line.say(Loaded(calls, model.device, model.notice, model.max_batch))
-    _serve_lines(line, model)
+    _serve_lines(line, model, begin.tensor_bytes)
     return GARBAGE
 
 
@@ -113,7 +87,7 @@ def _load(program: str, begin: Begin, line: Line) -> Computing:
         raise LoadError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _serve_lines(line: Line, model: Computing) -> None:
+def _serve_lines(line: Line, model: Computing, tensor_bytes: int) -> None:
     """Until the server has gone."""
     with contextlib.suppress(Garbage):
         while True:
@@ -124,18 +98,21 @@ def _serve_lines(line: Line, model: Computing) -> None:
             if not isinstance(message, Attach):
                 return
             caller = Line(socket.socket(fileno=line.take_file()))
-            threading.Thread(target=serve, args=(caller, model), daemon=True).start()
+            threading.Thread(target=serve, args=(caller, model, tensor_bytes), daemon=True).start()
 
 
-def serve(line: Line, model: Computing) -> None:
+def serve(line: Line, model: Computing, tensor_bytes: int) -> None:
     """One caller, until it has gone."""
     arenas: dict[int, Arena] = {}
     try:
         while True:
-            answer, broken = _answer(line, arenas, model, line.hear())
+            run = line.hear()
+            if not isinstance(run, Run):
+                raise Garbage(type(run).__name__)
+            answer = _answer(_arena(run, line, arenas, tensor_bytes), run, model)
             line.say(answer)
-            if broken:
-                print(answer.reason if isinstance(answer, Failed) else "", file=sys.stderr, flush=True)
+            if isinstance(answer, Failed) and answer.last:
+                print(answer.reason, file=sys.stderr, flush=True)
                 os._exit(BROKEN)
     except Garbage as garbage:
         print(f"the server said what makes no sense: {garbage}", file=sys.stderr, flush=True)
@@ -146,31 +123,33 @@ def serve(line: Line, model: Computing) -> None:
             arena.close()
 
 
-def _answer(line: Line, arenas: dict[int, Arena], model: Computing, message: Message) -> tuple[Message, bool]:
-    """What to say, and whether to end then. Raises Garbage."""
-    if not isinstance(message, Run):
-        raise Garbage(type(message).__name__)
-    for number in message.forget:
+def _arena(run: Run, line: Line, arenas: dict[int, Arena], tensor_bytes: int) -> Arena:
+    """The run's own. Raises Garbage, OSError."""
+    for number in run.forget:
         if (old := arenas.pop(number, None)) is not None:
             old.close()
-    if message.arena not in arenas:
-        arenas[message.arena] = Arena(line.take_file(), message.arena)
-    arena = arenas[message.arena]
+    if run.arena not in arenas:
+        arenas[run.arena] = Arena(line.take_file(), run.arena, max_bytes=tensor_bytes)
+    arenas[run.arena].follow(run.arena_bytes)
+    return arenas[run.arena]
+
+
+def _answer(arena: Arena, run: Run, model: Computing) -> Message:
+    """Raises Garbage."""
     try:
-        arena.follow(message.arena_bytes)
-        inputs = unpack(arena.bytes(), message.inputs, copy=model.keeps_inputs)
-        places, _ = pack(arena, model.run(message.signature, inputs), message.free_at)
-        return Ran(places, arena.size), False
+        inputs = unpack(arena.bytes(), run.inputs, copy=model.keeps_inputs)
+        places, _ = pack(arena, model.run(run.signature, inputs), run.free_at)
+        return Ran(places, arena.size)
     except EdgeError as error:
-        return Failed(error.code.value, error.message[:MAX_REASON_CHARS]), isinstance(error, Broken)
+        return Failed(error.code.value, error.message[:MAX_REASON_CHARS], isinstance(error, Broken))
     except Full as error:
-        return Failed(Code.INFERENCE_FAILED.value, str(error)), False
+        return Failed(Code.INFERENCE_FAILED.value, f"outputs: {error}")
     except (OSError, MemoryError):
-        return Failed(Code.OVERLOADED.value, "not enough memory for the outputs"), False
+        return Failed(Code.OVERLOADED.value, "not enough memory for the outputs")
     except Garbage:
         raise
     except Exception as error:  # a bug in a program is told as what it is, and fails the run
-        return Failed(Code.INFERENCE_FAILED.value, f"{type(error).__name__}: {error}"[:MAX_REASON_CHARS]), False
+        return Failed(Code.INFERENCE_FAILED.value, f"{type(error).__name__}: {error}"[:MAX_REASON_CHARS])
 
 
 class Niceness:
@@ -218,16 +197,6 @@ def _resident_bytes() -> int:
 def _status(key: str, base: int) -> int:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return next((int(line.split()[1], base) for line in status if line.startswith(key + ":")), 0)
-
-
-def arrays(tensors: Mapping[str, Any]) -> dict[str, Array]:
-    """For programs whose runtime gives scalars and strings as Python's own."""
-    import numpy as np
-
-    return {
-        name: np.array(value, object) if isinstance(value, bytes | str) else np.asarray(value)
-        for name, value in tensors.items()
-    }
 
 
 if __name__ == "__main__":

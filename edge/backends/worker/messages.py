@@ -17,9 +17,10 @@ MAX_RANK = 32
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker: load what `job` says, in the program's own words."""
+    """To a worker: load what `job` says, in the program's own words. `tensor_bytes`: the most that may lie in an arena."""
 
     job: dict[str, Any]
+    tensor_bytes: int
 
 
 class Prepared(msgspec.Struct, tag=True):
@@ -104,10 +105,11 @@ class Ran(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """`code`: one of `edge.domain.errors.Code`."""
+    """`code`: one of `edge.domain.errors.Code`. `last`: the worker can no longer be trusted, and ends."""
 
     code: str
     reason: str
+    last: bool = False
 
 
 Message = Begin | Prepared | Loaded | Refused | Attach | Run | Ran | Failed

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 import edge
+from edge.backends.worker.arena import MAX_ARENA_BYTES
 from edge.backends.worker.line import Line, pair
 from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused
 from edge.domain.errors import LoadError
@@ -36,11 +37,12 @@ _BESIDE = ("@", "***", "Aborted", "PC:", "I0000", "W0000")
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
     """load_s: for the start, the runtime's import and the load. run_s: for a run. model_bytes: what the model may add to
-    the resident size of a worker that has imported its runtime; 0 for no bound."""
+    the resident size of a worker that has imported its runtime; 0 for no bound. tensor_bytes: inputs and outputs of a run."""
 
     load_s: float = 60.0
     run_s: float = 30.0
     model_bytes: int = 0
+    tensor_bytes: int = MAX_ARENA_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class WorkerMemory:
 
 
 class WorkerProcess:
-    """`program` is `module:function`: the function imports the runtime, and returns what loads a job (edge.backends.worker.child)."""
+    """`program` is `module:function`: the function imports the runtime, and returns what loads a job (edge.backends.worker.program)."""
 
     def __init__(
         self,
@@ -104,7 +106,7 @@ class WorkerProcess:
     def _load(self) -> Loaded:
         end = monotonic() + self._limits.load_s
         with contextlib.suppress(OSError):  # its end is noticed below
-            self._line.say(Begin(self._job))
+            self._line.say(Begin(self._job, self._limits.tensor_bytes))
         while True:
             try:
                 message = self._line.hear(min(LOOK_S, max(0.0, end - monotonic())))
