@@ -115,10 +115,10 @@ def is_here(job: TrialJob) -> bool:
 
 
 def _bounded(job: TrialJob) -> Backend:
-    """The backend whose worker may take so much memory beside its runtime."""
+    """The backend whose worker may take so much memory beside its runtime and what its files ask for. Raises LoadError."""
     from edge.backends.savedmodel import SavedModelBackend
 
-    return SavedModelBackend(model_bytes=job.max_memory_bytes)
+    return SavedModelBackend(model_bytes=job.max_memory_bytes + SavedModelBackend().memory_bytes(job.artifact))
 
 
 def _structural(job: TrialJob, backend: Backend) -> TrialReport:
