@@ -115,9 +115,10 @@ def _tensor(name: str, content: bytes) -> Array:
     """Raises ValueError."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
 
     try:
-        array: Array = np.asarray(tf.make_ndarray(tf.compat.v1.TensorProto.FromString(content)))
+        array: Array = np.asarray(tf.make_ndarray(TensorProto.FromString(content)))
     except (DecodeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: no tensor: {error}") from None
     return array
