@@ -10,15 +10,22 @@ import difflib
 import socket
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from edge.domain.toml import broken_at, find_lines, line_of
 from sync.domain.errors import OperatorError
 
 PREFIX = "EDGE_SYNC_"
+NOT_KEYS = frozenset({"EDGE_SYNC_CONFIG", "EDGE_SYNC_STORE", "EDGE_SYNC_KEYS"})
+"""Names that the commands themselves read."""
 MAX_FILE_BYTES = 1 << 20
+
+Given = dict[tuple[str, str], tuple[str, Any]]
+"""By section and key: who set it, and to what."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Pause = Annotated[float, msgspec.Meta(ge=0.01)]
@@ -135,21 +142,25 @@ class Config(Section, frozen=True):
 SECTIONS: Mapping[str, type[Section]] = {field.name: field.type for field in msgspec.structs.fields(Config)}
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`origins` has every key, by its dotted name: FILE:LINE, a variable, a flag, or "default"; `warnings` are for who starts it."""
+
+    config: Config
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
 def load_config(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+    """The configuration alone. Raises OperatorError."""
+    return resolve(file, environment, flags).config
+
+
+def resolve(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Resolved:
     """flags: dotted keys to values, None for one not given. Raises OperatorError."""
-    given: dict[tuple[str, str], tuple[str, Any]] = {}  # who set it, and to what
-    if file is not None:
-        for section, table in _read(file).items():
-            if not isinstance(table, dict):
-                raise OperatorError(f"{file}: {section}: want a section, [{section}]")
-            given |= {(section, key): (str(file), value) for key, value in table.items()}
-            if not table and section not in SECTIONS:
-                given[section, ""] = (str(file), None)
-    for name, text in environment.items():
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and key:
-            key = _spelled(section, key)
-            given[section, key] = (name, _listed(section, key, text))
+    given = _read(file) if file is not None else {}
+    above, warnings = _from_environment(environment)
+    given |= above
     for dotted, value in flags.items():
         section, _, key = dotted.partition(".")
         if value is not None:
@@ -166,7 +177,43 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Mappin
     tree: dict[str, dict[str, Any]] = {}
     for (section, key), (_, value) in given.items():
         tree.setdefault(section, {})[key] = value
-    return msgspec.convert(tree, Config, strict=False)
+    origins = {
+        f"{section}.{key}": given.get((section, key), ("default", None))[0]
+        for section in SECTIONS
+        for key in _defaults(section)
+    }
+    return Resolved(msgspec.convert(tree, Config, strict=False), origins, tuple(warnings))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Every key by its dotted name, in values that JSON and TOML have."""
+    tree = msgspec.to_builtins(config)
+    return {f"{section}.{key}": value for section, table in tree.items() for key, value in table.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[Given, list[str]]:
+    """And a warning for each name that begins as ours do and is none."""
+    given: Given = {}
+    warnings = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith(PREFIX) or name in NOT_KEYS:
+            continue
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if key:
+            key = _spelled(section, key)
+            given[section, key] = (name, _listed(section, key, text))
+        else:
+            warnings.append(f"{name}: no such setting; {_meant(section)}")
+    return given, warnings
+
+
+def _meant(rest: str) -> str:
+    """What to write in place of a variable with one underscore where two belong."""
+    for section in SECTIONS:
+        for key in _defaults(section):
+            if rest == f"{section}_{key}".lower():
+                return f"did you mean {PREFIX}{section.upper()}__{key.upper()}?"
+    return f"a key is set by {PREFIX}SECTION__KEY"
 
 
 def _problem(section: str, key: str, value: Any) -> str:
@@ -195,17 +242,31 @@ def _wanted(kind: Any, text: str) -> str:
     return text.partition(", got")[0].partition(" - at `")[0].replace("Expected", "want", 1).replace("`", "")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> Given:
+    """Raises OperatorError."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise OperatorError(f"{file}: want at most {MAX_FILE_BYTES} bytes")
-        return tomllib.loads(data.decode())
+        text = data.decode()
+        tree = tomllib.loads(text)
     except OSError as error:
         raise OperatorError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise OperatorError(f"{file}: not TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(10) + 1
+        raise OperatorError(f"{file}:{line}: not TOML: want UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise OperatorError(f"{file}:{broken_at(text, str(error))}: not TOML: {error}") from None
+    lines, given = find_lines(text), Given()
+    for section, table in tree.items():
+        where = f"{file}:{line_of(lines, (section,))}"
+        if not isinstance(table, dict):
+            raise OperatorError(f"{where}: {section}: want a section, [{section}]")
+        given |= {(section, key): (f"{file}:{line_of(lines, (section, key))}", value) for key, value in table.items()}
+        if not table and section not in SECTIONS:
+            given[section, ""] = (where, None)
+    return given
 
 
 def _spelled(section: str, key: str) -> str:

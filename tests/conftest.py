@@ -132,3 +132,21 @@ def debootstrap() -> str:
 def buildah() -> str:
     """The path of `buildah`."""
     return _program("buildah")
+
+
+@pytest.fixture(scope="session")
+def bash() -> str:
+    """The path of the shell bash."""
+    return _program("bash")
+
+
+@pytest.fixture(scope="session")
+def zsh() -> str:
+    """The path of the shell zsh."""
+    return _program("zsh")
+
+
+@pytest.fixture(scope="session")
+def fish() -> str:
+    """The path of the shell fish."""
+    return _program("fish")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge.cli import exits
-from edge.cli.options import PATH, as_json, print_json, printable
+from edge.cli.options import PATH, as_json, print_json, printable, quiet
 
 
 @click.command(
@@ -25,8 +25,9 @@ Try PATH, a model's file or a version's directory, as the server would. Leaves w
 @click.option(
     "--timeout", type=click.FloatRange(min=1), help="Seconds for each version.  [default: 60; 240 for SavedModels]"
 )
+@quiet
 @as_json
-def check(path: Path, timeout: float | None, as_json: bool) -> None:
+def check(path: Path, timeout: float | None, quiet: bool, as_json: bool) -> None:
     if not path.exists():
         raise exits.Failure(f"{path}: no such file or directory", exits.NOT_FOUND)
     from edge.check import check as try_out
@@ -38,6 +39,6 @@ def check(path: Path, timeout: float | None, as_json: bool) -> None:
         raise exits.Failure(str(error), exits.NOT_FOUND) from error
     if as_json:
         print_json(json.loads(report.to_json()))
-    else:
+    elif not (quiet and report.ok):
         click.echo("\n".join(printable(line) for line in report.to_text().splitlines()))
     exits.leave(exits.OK if report.ok else exits.NOT_VERIFIED)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edge.cli import exits
-from edge.cli.options import PATH, as_json, print_json
+from edge.cli.options import PATH, as_json, print_json, quiet
 
 if TYPE_CHECKING:
     from edge.config import Resolved
@@ -20,7 +18,17 @@ if TYPE_CHECKING:
 FILE = click.option("--config", "file", type=PATH, help="The file, if not the one that `edge serve` would read.")
 
 
-@click.group(help="Look at the configuration without starting a server.")
+@click.group(
+    short_help="Look at the configuration, or begin one.",
+    help="""\b
+Examples:
+  edge config check                    all that is wrong, each with its file and line
+  edge config show --origin            every setting, and who set it
+  edge config init edge.toml           a file with every key, commented
+  edge config schema > edge.json       for editors that complete TOML
+
+Look at the configuration without starting a server, or begin one.""",
+)
 def config() -> None:
     pass
 
@@ -50,23 +58,29 @@ def unusable(problems: Sequence[str]) -> exits.Failure:
 
 @config.command(help="Say everything that is wrong with the configuration; leave with 2 if anything is.")
 @FILE
+@quiet
 @as_json
-def check(file: Path | None, as_json: bool) -> None:
-    from edge.config import absent_models, missing_files
+def check(file: Path | None, quiet: bool, as_json: bool) -> None:
+    from edge.config import ConfigError, absent_models, missing_files
 
-    resolved = settle(file, {})
-    missing = missing_files(resolved.config)
-    warnings = [*resolved.warnings, *absent_models(resolved.config)]
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        resolved = read(file, {})
+        problems = missing_files(resolved.config, resolved.origins)
+        warnings = [*resolved.warnings, *absent_models(resolved.config)]
+    except ConfigError as error:
+        problems = list(error.problems)
     if as_json:
-        print_json({"ok": not missing, "problems": missing, "warnings": warnings})
+        print_json({"ok": not problems, "problems": problems, "warnings": warnings})
     else:
-        for warning in warnings:
+        for warning in [] if quiet else warnings:
             click.echo(f"warning: {warning}", err=True)
-        for problem in missing:
+        for problem in problems:
             click.echo(f"error: {problem}", err=True)
-        if not missing:
+        if not problems and not quiet:
             click.echo("ok")
-    exits.leave(exits.USAGE if missing else exits.OK)
+    exits.leave(exits.USAGE if problems else exits.OK)
 
 
 @config.command(help="Print every setting as TOML.")
@@ -75,6 +89,7 @@ def check(file: Path | None, as_json: bool) -> None:
 @as_json
 def show(file: Path | None, origin: bool, as_json: bool) -> None:
     from edge.config import plain
+    from edge.domain.toml import to_toml
 
     resolved = settle(file, {})
     for warning in resolved.warnings:
@@ -88,33 +103,28 @@ def show(file: Path | None, origin: bool, as_json: bool) -> None:
         click.echo(to_toml(values, lambda key: origins.get(key, "")), nl=False)
 
 
-def to_toml(values: dict[str, Any], comment: Callable[[str], str] = lambda key: "") -> str:
-    """Dotted keys to values → a file that says the same; `comment` is put behind each line."""
-    lines: list[str] = []
-    last = ""
-    for dotted, value in values.items():
-        section, _, rest = dotted.partition(".")
-        name, _, key = rest.rpartition(".")
-        table = f"[{section}]" if not name else f"[{section}.{_word(name)}]"
-        if table != last:
-            lines += ["", table] if lines else [table]
-            last = table
-        said = comment(dotted)
-        lines.append(f"{key} = {_toml(value)}" + (f"  # {said}" if said else ""))
-    return "\n".join(lines) + "\n"
+@config.command(help="Print the file's JSON Schema, for editors that complete and check TOML.")
+def schema() -> None:
+    from edge.config.described import schema as described
+
+    print_json(described())
 
 
-def _word(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+@config.command(help="Write a file with every key behind a #, to FILE, which must not be there; without it, print it.")
+@click.argument("to", metavar="[FILE]", type=PATH, required=False)
+@quiet
+def init(to: Path | None, quiet: bool) -> None:
+    from edge.config.described import sample
 
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            "{ " + ", ".join(f"{_word(key)} = {_toml(each)}" for key, each in value.items()) + " }" if value else "{}"
-        )
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, str):  # a basic string of TOML's is one of JSON's, but for DEL
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return json.dumps(value)
+    if to is None:
+        click.echo(sample(), nl=False)
+        return
+    try:
+        with to.open("x") as file:
+            file.write(sample())
+    except FileExistsError:
+        raise exits.Failure(f"{to}: is there already, and is not overwritten") from None
+    except OSError as error:
+        raise exits.Failure(f"{to}: {error.strerror}") from None
+    if not quiet:
+        click.echo(f"{to}: written; it sets nothing until a # is taken away", err=True)

@@ -6,7 +6,7 @@ import click
 
 from edge.cli import exits
 from edge.cli.ask import Answer, Server
-from edge.cli.options import as_json, print_json, printable
+from edge.cli.options import as_json, print_json, printable, quiet
 from edge.cli.reaching import reaching
 
 
@@ -20,7 +20,7 @@ Examples:
 Ask a server how it is.""",
 )
 @click.option("--live", is_flag=True, help="Ask only whether the server runs.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing; the exit code says it.")
+@quiet
 @as_json
 @reaching
 def health(server: Server, live: bool, quiet: bool, as_json: bool) -> None:

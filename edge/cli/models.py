@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from edge.cli import exits
 from edge.cli.ask import Server
-from edge.cli.options import as_json, print_json, print_table, printable
+from edge.cli.completion import model_names
+from edge.cli.options import as_json, print_json, print_table, printable, quiet
 from edge.cli.reaching import reaching
 
 
@@ -54,7 +55,7 @@ def _list(server: Server, *, as_json: bool) -> None:
 
 
 @models.command(help="One model's inputs, outputs and versions.")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @as_json
 @reaching
 def show(server: Server, name: str, as_json: bool) -> None:
@@ -81,23 +82,26 @@ def _shape(tensor: dict[str, Any]) -> str:
 
 
 @models.command(help="Load a model, or load it again.")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
+@quiet
 @reaching
-def load(server: Server, name: str) -> None:
-    _control(server, name, "load")
+def load(server: Server, name: str, quiet: bool) -> None:
+    _control(server, name, "load", quiet=quiet)
 
 
 @models.command(help="Stop serving a model until it is loaded again.")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
+@quiet
 @reaching
-def unload(server: Server, name: str) -> None:
-    _control(server, name, "unload")
+def unload(server: Server, name: str, quiet: bool) -> None:
+    _control(server, name, "unload", quiet=quiet)
 
 
-def _control(server: Server, name: str, verb: str) -> None:
+def _control(server: Server, name: str, verb: str, *, quiet: bool) -> None:
     answer = server.post_json(f"/v2/repository/models/{quote(name, safe='')}/{verb}")
     if answer.status == 403:
         hint = "; `edge serve --model-control` allows it"
         raise exits.Failure(f"{answer.where}: {answer.error()}{hint}")
     answer.or_fail()
-    click.echo(f"{name}: {verb}ed", err=True)
+    if not quiet:
+        click.echo(f"{name}: {verb}ed", err=True)

@@ -11,6 +11,7 @@ import click
 PATH = click.Path(path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet = click.option("--quiet", "-q", is_flag=True, help="Say nothing where all is well; the exit code says it.")
 
 
 def print_json(value: object) -> None:

@@ -12,6 +12,7 @@ import click
 
 from edge.cli import exits
 from edge.cli.ask import Server
+from edge.cli.completion import model_names
 from edge.cli.options import PATH, as_json, print_json, print_table, printable
 from edge.cli.reaching import reaching
 
@@ -33,7 +34,7 @@ Examples:
 
 Ask a model about FILE: a picture (.jpg, .png, .bmp), a request (.json) or an array (.npy).""",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("file", type=PATH)
 @click.option("--top", type=click.IntRange(1, 1000), default=3, show_default=True, help="Classes, for a picture.")
 @click.option("--version", "pin", type=click.IntRange(0), metavar="N", help="A version other than the newest.")

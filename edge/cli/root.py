@@ -18,8 +18,12 @@ COMMANDS = {
     "models": "edge.cli.models:models",
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
+    "discover": "edge.cli.discover:discover",
+    "mqtt": "edge.cli.mqtt:mqtt",
+    "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
+    "completion": "edge.cli.completion:completion",
 }
 
 EXAMPLES = """\b
@@ -29,7 +33,9 @@ Examples:
   edge demo                             serve a small model and try it
   edge predict mobilenet_v2 cat.jpg     what is in the picture
   edge models                           what is being served
+  edge discover                         who serves on the local network
   edge config show --origin             every setting, and who set it
+  edge doctor                           what this device lacks, and what to do
 
 \b
 Exit codes: 0 ok, 1 failure, 2 wrong arguments or configuration, 3 not found,

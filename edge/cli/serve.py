@@ -79,7 +79,7 @@ def serve(
         raise click.UsageError("nothing to serve: name a MODEL, or a configuration with [models] or [repository]")
     from edge.config import missing_files
 
-    if missing := missing_files(config):
+    if missing := missing_files(config, resolved.origins):
         raise unusable(missing)
     from edge.telemetry import logs
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.config.keys import Key, parse, show
+from edge.config.keys import SECTIONS, Key, fields, parse, show
+from edge.domain.toml import broken_at, find_lines, line_of
 
 PREFIX = "EDGE_"
 OTHERS = "EDGE_SYNC_"
@@ -39,14 +40,12 @@ def from_file(path: Path) -> list[Setting]:
         text = raw.decode()
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message, line = str(error), re.search(r"at line (\d+)", str(error))
-        where = line[1] if line else text.count("\n") + 1
-        raise ValueError(f"{path}:{where}: not TOML: {message}") from None
+        raise ValueError(f"{path}:{broken_at(text, str(error))}: not TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}:{raw[: error.start].count(10) + 1}: not TOML: want UTF-8") from None
     lines = find_lines(text)
     base = path.absolute().parent
-    return [Setting(key, value, f"{path}:{_line(lines, key)}", base) for key, value in _leaves(tree)]
+    return [Setting(key, value, f"{path}:{line_of(lines, key)}", base) for key, value in _leaves(tree)]
 
 
 def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[Key, Any]]:
@@ -65,49 +64,6 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[Key, Any]]:
                     yield from (((section, name, field), value) for field, value in model.items())
 
 
-def _line(lines: Mapping[Key, int], key: Key) -> int:
-    """The line of the key, or of the table or inline table that it is in."""
-    return next((lines[key[:size]] for size in range(len(key), 0, -1) if key[:size] in lines), 1)
-
-
-_WORD = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
-_PATH = rf"{_WORD}(?:\s*\.\s*{_WORD})*"
-_HEADER = re.compile(rf"\s*\[\[?\s*({_PATH})\s*\]")
-_ENTRY = re.compile(rf"\s*({_PATH})\s*=")
-
-
-def find_lines(text: str) -> dict[Key, int]:
-    """Every table's and key's line, counted from 1, by a scan of TOML that is known to be well-formed."""
-    lines: dict[Key, int] = {}
-    table: Key = ()
-    inside = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        started_inside = inside
-        inside = _still_inside(line, inside)
-        if started_inside:
-            continue
-        if header := _HEADER.match(line):
-            table = _words(header[1])
-            lines.setdefault(table, number)
-        elif entry := _ENTRY.match(line):
-            lines.setdefault(table + _words(entry[1]), number)
-    return lines
-
-
-def _words(path: str) -> Key:
-    return tuple(word.strip("\"'") for word in re.findall(_WORD, path))
-
-
-def _still_inside(line: str, inside: str) -> str:
-    """Which kind of multi-line string, if any, the next line begins in."""
-    for quotes in re.findall(r'"""|\'\'\'', line):
-        if not inside:
-            inside = quotes
-        elif inside == quotes:
-            inside = ""
-    return inside
-
-
 def from_env(env: Mapping[str, str], models: list[str]) -> tuple[list[Setting], list[str]]:
     """`EDGE_SECTION__KEY` and `EDGE_MODELS__NAME__KEY`; and a warning for each other `EDGE_` name.
 
@@ -119,13 +75,22 @@ def from_env(env: Mapping[str, str], models: list[str]) -> tuple[list[Setting], 
             continue
         parts = name[len(PREFIX) :].split("__")
         if len(parts) == 1:
-            warnings.append(f"{name}: no such setting; a key is set by EDGE_SECTION__KEY")
+            warnings.append(f"{name}: no such setting; {_meant(parts[0])}")
             continue
         section, middle, field = parts[0].lower(), "__".join(parts[1:-1]), parts[-1].lower()
         known = {_as_variable(model): model for model in models}
         named = (known.get(_as_variable(middle), middle.lower()),) if section == "models" or middle else ()
         settings.append(Setting((section, *named, field), value, name, Path.cwd(), text=True))
     return settings, warnings
+
+
+def _meant(rest: str) -> str:
+    """What to write in place of a variable with one underscore where two belong."""
+    for section in SECTIONS:
+        field = rest.lower().removeprefix(f"{section}_")
+        if section != "models" and field in fields(section) and rest.lower() != field:
+            return f"did you mean {PREFIX}{section.upper()}__{field.upper()}?"
+    return "a key is set by EDGE_SECTION__KEY"
 
 
 def _as_variable(name: str) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
-from edge.config.sections import Admin, Config, Http, Log, Model, Repository, Server
+from edge.config.sections import Admin, Advertise, Config, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.layout import is_model_name
 
 Values = Mapping[Key, Any]
@@ -69,7 +69,7 @@ def resolve(
     if problems:
         raise ConfigError(problems)
     config, problems = _build(values, env)
-    problems += _contradictions(config, values)
+    problems += [_placed(problem, origins) for problem in _contradictions(config)]
     if problems:
         raise ConfigError(problems)
     return Resolved(config, _all_origins(config, origins), (*warnings, *_doubts(config)))
@@ -128,14 +128,16 @@ def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
         server=server,
         admin=admin,
         http=Http(**_section(values, "http")),
+        mqtt=Mqtt(**_section(values, "mqtt")),
         repository=repository,
+        advertise=Advertise(**_section(values, "advertise")),
         log=Log(**_section(values, "log")),
         models=MappingProxyType(models),
     )
     return config, problems
 
 
-def _contradictions(config: Config, values: Values) -> list[str]:
+def _contradictions(config: Config) -> list[str]:
     """What no key forbids by itself."""
     http, server = config.http, config.server
     found = []
@@ -150,13 +152,34 @@ def _contradictions(config: Config, values: Values) -> list[str]:
         )
     if http.uds is not None and http.uds == config.admin.uds:
         found.append(f"http.uds, admin.uds: want two sockets, got {http.uds} for both")
+    return found + _mqtt_contradictions(config.mqtt)
+
+
+def _mqtt_contradictions(mqtt: Mqtt) -> list[str]:
+    found = []
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        found.append("mqtt.cert_file, mqtt.key_file: want both or neither, got one")
+    if not mqtt.tls and (mqtt.ca_file is not None or mqtt.cert_file is not None):
+        found.append("mqtt.ca_file, mqtt.cert_file: want mqtt.tls with them, got none")
+    if mqtt.password_file is not None and not mqtt.username:
+        found.append("mqtt.password_file: want a mqtt.username with it, got none")
     return found
+
+
+def _placed(problem: str, origins: Mapping[Key, str]) -> str:
+    """With who set the keys that it begins with, where anybody did."""
+    said = [origins[key] for name in problem.partition(": ")[0].split(", ") if (key := keys.parse(name)) in origins]
+    return f"{', '.join(said)}: {problem}" if said else problem
 
 
 def _doubts(config: Config) -> list[str]:
     """What is allowed and probably not meant."""
     http = config.http
     found: list[str] = []
+    if config.mqtt.password_file is not None and not config.mqtt.tls:
+        found.append("mqtt.password_file without mqtt.tls: the password can be read on its way")
+    if http.host is None and config.advertise.enabled:
+        found.append("advertise.enabled: there is nothing to announce without http.host")
     if http.host is None or http.on_loopback:
         return found
     if http.token_file is None:
@@ -193,11 +216,17 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else dict(value)
 
 
-def missing_files(config: Config) -> list[str]:
-    """The files that must be there for the server to start and are not. Looks at the disk."""
-    http = config.http
+def missing_files(config: Config, origins: Mapping[str, str] = NOTHING) -> list[str]:
+    """The files that must be there for the server to start and are not, with who named them. Looks at the disk."""
+    http, mqtt = config.http, config.mqtt
     named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
-    return [f"{key}: want a file, got {path}" for key, path in named.items() if path and not path.is_file()]
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        named[f"mqtt.{key}"] = getattr(mqtt, key)
+    absent = {key: path for key, path in named.items() if path and not path.is_file()}
+    return [
+        (f"{origins[key]}: " if key in origins else "") + f"{key}: want a file, got {path}"
+        for key, path in absent.items()
+    ]
 
 
 def absent_models(config: Config) -> list[str]:

@@ -34,6 +34,18 @@ Device = Annotated[
     ),
 ]
 Prefer = Literal["auto", "tflite", "savedmodel"]
+Node = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        description="at most 63 of a-z 0-9 and inner hyphens",
+    ),
+]
+_LEVEL = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+Prefix = Annotated[
+    str, Meta(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,3}}$", description="one to four levels such as edge or site/edge")
+]
+Group = Annotated[str, Meta(pattern=rf"^{_LEVEL}$")]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
 
 
@@ -52,6 +64,7 @@ class Server(Struct, frozen=True, kw_only=True):
     inline_run_s: Seconds = 0.0003
     alone_run_s: Seconds = 0.01
     poll_s: SomeSeconds = 1.0
+    start_hold_s: Seconds = 15.0
 
 
 class Http(Struct, frozen=True, kw_only=True):
@@ -82,6 +95,37 @@ class Http(Struct, frozen=True, kw_only=True):
             return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
         except ValueError:
             return host == "localhost" or host.endswith(".localhost")
+
+
+class Mqtt(Struct, frozen=True, kw_only=True):
+    """The link to an MQTT broker. `host` None: none. `port` 0: 1883, with TLS 8883. `node` "": named after the host.
+
+    `reply_allow` empty: `{prefix}/v1/_reply/#`. `ca_file` None: the system's authorities.
+    """
+
+    host: str | None = None
+    port: Port = 0
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    node: Node = ""
+    prefix: Prefix = "edge"
+    username: str = ""
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: Annotated[int, Meta(ge=1, le=65535)] = 60
+    session_expiry_s: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 600
+    max_inflight: Annotated[int, Meta(ge=1, le=65535)] = 8
+    max_payload_bytes: Annotated[int, Meta(ge=1, le=256 * MIB - 65536)] = 4 * MIB
+    reply_allow: tuple[str, ...] = ()
+    pools: tuple[Group, ...] = ()
+    groups: tuple[Group, ...] = ()
+    fleet_jitter_s: Seconds = 10.0
+    model_control: bool = False
+    stats_s: Seconds = 30.0
+    publish_results: bool = False
+    home_assistant: bool = False
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -148,6 +192,24 @@ class Admin(Struct, frozen=True, kw_only=True):
     group: str = ""
 
 
+class Advertise(Struct, frozen=True, kw_only=True):
+    """Whether and how the local network is told of the server. `enabled` None: where other machines can reach it, or
+    `interfaces` or `addresses` say where. `node` "": the name of the host."""
+
+    enabled: bool | None = None
+    node: Node = ""
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ipv6: bool = False
+    http: bool = False
+
+    def wanted(self, http: Http) -> bool:
+        """Whether there is anything to announce, and it should be."""
+        if http.host is None or self.enabled is not None:
+            return bool(http.host is not None and self.enabled)
+        return not http.on_loopback or bool(self.interfaces or self.addresses)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -159,6 +221,8 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     admin: Admin
     http: Http = Http()
+    mqtt: Mqtt = Mqtt()
     repository: Repository = Repository()
+    advertise: Advertise = Advertise()
     log: Log = Log()
     models: Mapping[str, Model] = MappingProxyType({})

@@ -33,6 +33,15 @@ class Catalog:
         return replace(slot.info, device=device, ready_versions=tuple(sorted(serving.versions)))
 
     @property
+    def starting(self) -> bool:
+        """Whether what was wished at the start is still being tried."""
+        return self._manager.starting
+
+    async def changed(self) -> None:
+        """Returns when any state may have changed."""
+        await self._manager.changed()
+
+    @property
     def ready(self) -> bool:
         """True once the start is over and every model that should be served has a version that can run.
 

@@ -29,7 +29,7 @@ from edge.telemetry.metrics import loaded_of
 
 if TYPE_CHECKING:
     from edge.domain.ports import ModelStatus
-    from edge.telemetry.metrics import Histogram, Metrics
+    from edge.telemetry.metrics import Histogram, Metrics, MqttCounts
 
 THERMAL = Path("/sys/class/thermal")
 
@@ -62,6 +62,8 @@ class _Server(Collector):
         yield from _times(self._metrics)
         yield from _states(self._metrics, statuses)
         yield from _swaps(self._metrics)
+        if self._metrics.mqtt is not None:
+            yield from _mqtt(self._metrics.mqtt)
         yield from _temperatures(self._thermal)
         info = InfoMetricFamily("edge_build", "What this server is.")
         info.add_metric([], {"version": build.version(), "python": platform.python_version()})
@@ -133,6 +135,19 @@ def _swaps(metrics: Metrics) -> Iterator[Metric]:
     )
     _add(seconds, [], metrics.swap_seconds)
     yield seconds
+
+
+def _mqtt(counts: MqttCounts) -> Iterator[Metric]:
+    connected, received, sent, unsent = counts.link()
+    up = GaugeMetricFamily("edge_mqtt_connected", "1 while there is a connection to the broker.", labels=[])
+    up.add_metric([], float(connected))
+    messages = CounterMetricFamily("edge_mqtt_messages", "Messages by direction.", labels=["direction"])
+    messages.add_metric(["in"], received)
+    messages.add_metric(["out"], sent)
+    dropped = CounterMetricFamily("edge_mqtt_dropped", "Messages that came to nothing, by reason.", labels=["reason"])
+    for reason, count in [*counts.dropped.items(), ("unsent", unsent)]:
+        dropped.add_metric([reason], count)
+    yield from (up, messages, dropped)
 
 
 def _temperatures(thermal: Path) -> Iterator[Metric]:

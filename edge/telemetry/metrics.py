@@ -159,6 +159,21 @@ class VersionMetrics:
         return sum(list(self.outcomes.values()))
 
 
+class MqttCounts:
+    """Of the link to a broker. `dropped` counts by the reason for which a message got no answer; bounded by who counts."""
+
+    def __init__(self) -> None:
+        self.dropped: dict[str, int] = {}
+        self.link: Callable[[], tuple[bool, int, int, int]] = lambda: (False, 0, 0, 0)
+
+    def watch(self, link: Callable[[], tuple[bool, int, int, int]]) -> None:
+        """Whom to ask at a scrape: whether it is connected, and messages received, sent, and not sent after all."""
+        self.link = link
+
+    def drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
 class Metrics:
     """Everything that is counted. One for a server; made by the app and handed in."""
 
@@ -169,9 +184,10 @@ class Metrics:
         self._versions: dict[str, dict[int, VersionMetrics]] = {}
         self._exposition: Exposition | None = None
         self.refusals: dict[tuple[str, str], int] = {}
-        self.swaps: dict[str, int] = {}
+        self.swaps: dict[str, int] = {OK: 0, "failed": 0}  # from 0 on: what begins at 1 has not grown, for Prometheus
         self.swap_seconds = Histogram(SWAP_BUCKETS_S)
         self.tfserving: dict[str, ModelCounts] = {}
+        self.mqtt: MqttCounts | None = None  # where there is a broker
         self.statuses: Callable[[], Sequence[ModelStatus]] = tuple
 
     def watch(self, statuses: Callable[[], Sequence[ModelStatus]]) -> None:

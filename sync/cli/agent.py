@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from sync.agent.status import as_text, tell
+from sync.agent.supervised import standing, supervised
 from sync.agent.words import lasting
+from sync.cli.configured import configured, load
 from sync.cli.output import say
 from sync.cli.root import exit_code, wait
-from sync.config import Config, load_config
 from sync.doctor.look import look
 from sync.domain.errors import OperatorError
 
@@ -29,39 +28,18 @@ def agent() -> None:
     """Bring this device what its group runs."""
 
 
-def _configured(command: Any) -> Any:
-    for option in (
-        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration."),
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path),
-            envvar="EDGE_SYNC_CONFIG",
-            show_envvar=True,
-            help="A TOML file.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _load(config: Path | None, settings: tuple[str, ...], watch_s: str | None = None) -> Config:
-    flags = {"update.watch_s": watch_s, **dict(each.partition("=")[::2] for each in settings)}
-    environment = {name: value for name, value in os.environ.items() if "__" in name}
-    return load_config(config, environment, flags)
-
-
 def _log(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("tuf").setLevel(logging.WARNING)  # it lists every signature that it tries
 
 
 @agent.command()
-@_configured
+@configured
 @click.option("--watch-s", hidden=True)
 def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> None:
     """Poll, update and report until SIGTERM."""
     _log("INFO")
-    loaded = _load(config, settings, watch_s)
+    loaded = load(config, settings, watch_s)
 
     async def work() -> None:
         from sync.app import assemble
@@ -75,7 +53,8 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
-            await task
+            async with supervised(lambda: standing(assembled.journal.value, assembled.agent.problem)):
+                await task
         except asyncio.CancelledError:
             logging.getLogger("sync").info("stopped")
         finally:
@@ -85,13 +64,13 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> 
 
 
 @agent.command()
-@_configured
+@configured
 @click.option("--within", type=float, default=ONCE_WITHIN_S, show_default=True, help="Seconds, at most.")
 @click.option("--watch-s", hidden=True)
 def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s: str | None) -> int:
     """Poll once, and follow what begins to its end."""
     _log("INFO")
-    loaded = _load(config, settings, watch_s)
+    loaded = load(config, settings, watch_s)
 
     async def work() -> int:
         from sync.app import assemble
@@ -109,11 +88,11 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s:
 
 
 @agent.command()
-@_configured
+@configured
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
     """What runs, what is wanted, why not yet, and what happens next."""
-    loaded = _load(config, settings)
+    loaded = load(config, settings)
     told = tell(wait(look(loaded)))
     if as_json:
         print(
@@ -128,16 +107,17 @@ def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> Non
 
 
 @agent.command()
-@_configured
+@configured
+@click.option("--quiet", is_flag=True, help="Leave out what is well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
+def doctor(config: Path | None, settings: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     """Check all that an update needs, and say what to do where it is not well. Changes nothing."""
     from sync.doctor.examine import examine
     from sync.doctor.finding import Level, fail
 
     _log("CRITICAL")  # what is found is said once
     try:
-        loaded = _load(config, settings)
+        loaded = load(config, settings)
     except OperatorError as error:
         findings = [fail("configuration", error, "mend the file, the variable or the flag")]
     else:
@@ -156,10 +136,11 @@ def doctor(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int
         ]
         print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
     else:
-        for each in findings:
+        for each in [each for each in findings if not quiet or each.level is not Level.OK]:
             for line in f"{each.level.value:5} {each.check:14} {each.text}".split("\n"):
                 say(line)
             if each.do:
                 say(f"{'':20} → {each.do}")
-        print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
+        if not quiet:
+            print(f"{counts['ok']} well, {counts['warn']} to be seen to, {counts['fail']} wrong")
     return next((exit_code(each.error) for each in findings if each.error is not None), 0)

@@ -62,6 +62,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "agent once": ("edge-sync agent once --config agent.toml --within 600",),
     "agent status": ("edge-sync agent status --config agent.toml", "edge-sync agent status --config agent.toml --json"),
     "agent doctor": ("edge-sync agent doctor --config agent.toml",),
+    "config": (
+        "edge-sync config check --config /etc/edge/edge-sync.toml     all that is wrong, each with its file and line",
+        "edge-sync config show --origin                               every setting, and who set it",
+    ),
+    "config check": ("edge-sync config check --config agent.toml --set poll.every_s=60",),
+    "config show": ("edge-sync config show --origin --config agent.toml", "edge-sync config show --json"),
+    "completion": (
+        "edge-sync completion bash     for ~/.local/share/bash-completion/completions/edge-sync",
+        "edge-sync completion zsh      for _edge-sync in a directory of $fpath, before compinit",
+        "edge-sync completion fish     for ~/.config/fish/completions/edge-sync.fish",
+    ),
     "refresh": (
         "edge-sync refresh                                       once: from cron, or by hand",
         "edge-sync refresh --every 12h                           a service that sees to it",

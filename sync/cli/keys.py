@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sync.cli.options import json_option, operator, ring
-from sync.cli.output import print_json
+from sync.cli.output import print_json, quietly
 from sync.cli.root import wait
 from sync.domain.errors import OperatorError
 from sync.fleet.keys import ROLES
@@ -39,6 +39,7 @@ def keys() -> None:
     help="Parts of the lists of rollouts and of releases, of which a device reads its own. From 500 groups on, 64; from 3,000 on, 256.",
 )
 @json_option
+@quietly
 def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, bins: str, json: bool) -> None:
     """Make keys for every role, and an empty store that they sign."""
     made = ring(keys_dir, passphrase_file)
@@ -67,6 +68,7 @@ def init(store: str, keys_dir: Path, passphrase_file: Path | None, root: Path, b
 @operator
 @click.argument("role", type=click.Choice(list(ROLES)))
 @json_option
+@quietly
 def rotate(store: str, keys_dir: Path, passphrase_file: Path | None, role: str, json: bool) -> None:
     """New keys for ROLE, in place of the old ones."""
 

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import click
 
 from sync.fleet.faults import Faults
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 MAX_SHOWN = 100
 """Faults that are printed for people; JSON has them all."""
+
+
+def quietly(command: F) -> F:
+    """--quiet: nothing on stdout but JSON, where that is asked for. What goes wrong is said on stderr all the same."""
+
+    @wraps(command)
+    def may_be_quiet(*args: Any, quiet: bool, **rest: Any) -> Any:
+        if not quiet or rest.get("json") or rest.get("as_json"):
+            return command(*args, **rest)
+        with redirect_stdout(io.StringIO()):
+            return command(*args, **rest)
+
+    option = click.option("--quiet", is_flag=True, help="Say nothing where all is well; the exit code says it.")
+    return cast(F, option(may_be_quiet))
 
 
 def plain(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from edge.domain.layout import is_model_name
 from sync.cli.options import operator, ring
+from sync.cli.output import quietly
 from sync.cli.root import wait
 from sync.fleet.publish import Published, Wanted
 from sync.fleet.publish import publish as publish_version
@@ -39,6 +40,7 @@ def _model_name(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.option("--private", is_flag=True, help="Devices must not share its files with their neighbours.")
 @click.option("--dry-run", is_flag=True, help="Write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@quietly
 def publish(
     directory: Path,
     store: str,

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from sync.cli.options import json_option, operator, ring
-from sync.cli.output import print_json, say, warn
+from sync.cli.output import print_json, quietly, say, warn
 from sync.cli.root import wait
 from sync.cli.units import duration, say_duration
 from sync.domain.errors import SyncError
@@ -32,6 +32,7 @@ STOP_WITHIN_S = 30.0
     "--also", multiple=True, type=click.Choice(["targets", "releases"]), help="Sign this too: its key must be here."
 )
 @json_option
+@quietly
 def refresh(
     store: str, keys_dir: Path, passphrase_file: Path | None, every: float | None, also: tuple[str, ...], json: bool
 ) -> None:

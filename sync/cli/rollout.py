@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from sync.agent.files import OsFiles
+from sync.cli.completion import model_names
 from sync.cli.options import json_option, operator, ring
-from sync.cli.output import print_json, say
+from sync.cli.output import print_json, quietly, say
 from sync.cli.root import wait
 from sync.cli.standing import Pinned, as_json, words
 from sync.cli.units import duration, instant
@@ -95,7 +96,7 @@ async def _want_released(repository: Repository, model: str, version: int) -> No
 
 
 @rollout.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("version", type=int)
 @_of_group
 @click.option("--percent", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Of the group.")
@@ -114,6 +115,7 @@ async def _want_released(repository: Repository, model: str, version: int) -> No
 @click.option(
     "--swap", type=click.Choice(["beside", "replace"]), help="Whether the old version stays loaded meanwhile."
 )
+@quietly
 def start(
     store: str,
     keys_dir: Path,
@@ -154,8 +156,9 @@ def start(
 
 def _verb(name: str, text: str, change: Callable[[Rollout, str], Rollout], said: str) -> None:
     @rollout.command(name, help=text)
-    @click.argument("model")
+    @click.argument("model", shell_complete=model_names)
     @_of_group
+    @quietly
     def verb(store: str, keys_dir: Path, passphrase_file: Path | None, group: str, model: str, json: bool) -> None:
         after = _change(store, keys_dir, passphrase_file, group, lambda document: change(document, model))
         _tell(as_json(after, None), f"{group}: {model} {said}", json=json)
@@ -246,9 +249,10 @@ def _pin(
 
 @rollout.command()
 @click.argument("device")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("version", type=int)
 @_of_group
+@quietly
 def pin(
     store: str,
     keys_dir: Path,
@@ -267,8 +271,9 @@ def pin(
 
 @rollout.command()
 @click.argument("device")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @_of_group
+@quietly
 def unpin(
     store: str, keys_dir: Path, passphrase_file: Path | None, group: str, device: str, model: str, json: bool
 ) -> None:

@@ -34,11 +34,13 @@ GROUPS = {
     "withdraw": "sync.cli.withdraw",
     "rollout": "sync.cli.rollout",
     "agent": "sync.cli.agent",
+    "config": "sync.cli.config",
     "refresh": "sync.cli.refresh",
     "verify": "sync.cli.verify",
     "mirror": "sync.cli.mirror",
     "gc": "sync.cli.gc",
     "collect": "sync.cli.collect",
+    "completion": "sync.cli.completion",
 }
 OWN = ("sync", "edge")
 
@@ -77,7 +79,7 @@ def _wanting(name: str, module: str) -> click.Command:
 
     def refuse() -> None:
         raise OperatorError(
-            f"{name}: wants the package {module.partition('.')[0]}, as every command but `agent` does: "
+            f"{name}: wants the package {module.partition('.')[0]}, as all that an operator does with a store: "
             f"pip install 'edge-serving[fleet]', or in its sources uv run --extra fleet edge-sync {name}"
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sync.cli.completion import model_names
 from sync.cli.options import json_option, operator, quiet_option, ring
 from sync.cli.output import print_json, say
 from sync.cli.progress import shown
@@ -18,7 +19,7 @@ from sync.stores.catalog import writing_to
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("versions", metavar="[VERSION]...", type=click.IntRange(min=0), nargs=-1)
 @operator
 @click.option(

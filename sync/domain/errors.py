@@ -173,13 +173,14 @@ class ServerAbsent(SyncError):
 
 
 class OperatorError(SyncError):
-    """more: what else is wrong, each on a line of its own below the message."""
+    """more: what else is wrong, each on a line of its own below the message; `more` has them, for programs."""
 
     reason = Reason.INCOMPATIBLE
 
     def __init__(self, message: str, more: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.message = _cut("\n  ".join((self.message, *map(_plain, more))))
+        self.more = tuple(map(_plain, more))
+        self.message = _cut("\n  ".join((self.message, *self.more)))
         self.args = (self.message,)
 
 

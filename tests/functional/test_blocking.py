@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.asked import Asker, until_ready
+from tests.functional.broker import running_broker
 from tests.functional.raw import ask
 from tests.functional.server import Running, configuration, serving
 from tests.functional.zoo import DIGITS, HALF, HALVED, PIXELS, half, publish
@@ -67,6 +69,37 @@ def test_no_request_swap_reload_or_admin_call_blocks_the_event_loop(tmp_path: Pa
         server.process.send_signal(signal.SIGHUP)
         until_blocking(lambda: "not reloaded" in server.log.read_text())
         assert ask(tmp_path / "http.sock", "POST", "/v1/models/half:predict", HALF).json() == HALVED
+    assert blocking.read_text() == ""
+
+
+def test_no_request_over_mqtt_and_no_trouble_of_its_broker_blocks_the_event_loop(
+    tmp_path: Path, blocking: Path, mosquitto: str
+) -> None:
+    names = tmp_path / "password"
+    names.write_text("secret")
+    with running_broker(mosquitto, tmp_path / "broker") as broker:
+        told = {"mqtt.host": "localhost", "mqtt.port": broker.port, "mqtt.username": "me", "mqtt.password_file": names}
+        flags = [part for key, value in told.items() for part in ("--set", f"{key}={value}")]
+        more = ("--model", f"half={half(tmp_path)}", "--model", f"digits={DIGITS / '1'}", "--set", "mqtt.node=cam-1")
+        with serving(tmp_path, *more, *flags, environment=environment(blocking), module=MODULE) as server:
+            for end in (broker.stop, broker.kill):
+                with broker.peer() as peer:
+                    until_ready(peer, "half")
+                    until_ready(peer, "digits")
+                    asker = Asker(peer, server=server)
+                    assert asker.ask("half", HALF).json == HALVED
+                    assert asker.ask("half", json.dumps({"instances": [1.0] * 300_000}).encode()).status == 200
+                    assert asker.ask("digits", b"\x89PNG\r\n\x1a\n").status == 400
+                end()
+                broker.start()
+            assert ask(server.port, "GET", "/metrics").status == 200
+    assert blocking.read_text() == ""
+
+
+def test_to_be_announced_blocks_it_neither(tmp_path: Path, blocking: Path) -> None:
+    options = ("--set", "advertise.interfaces=lo", "--set", "advertise.http=true")
+    with serving(tmp_path, half(tmp_path), *options, environment=environment(blocking), module=MODULE) as server:
+        until_blocking(lambda: "announced as" in server.log.read_text(), server.log.read_text)
     assert blocking.read_text() == ""
 
 

@@ -15,7 +15,7 @@ from edge.domain.model_toml import KEYS
 from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
-from edge.telemetry.metrics import Metrics
+from edge.telemetry.metrics import Metrics, MqttCounts
 from edge.wire.status import HTTP_STATUS
 from sync import config as agent
 from sync.domain.errors import Reason
@@ -74,6 +74,7 @@ def test_every_metric_is_documented_with_its_labels_and_no_other(tmp_path: Path)
     metrics = Metrics(tfserving=True)
     metrics.version("m", 1).answered("v1", 0.1, 0.0, 0.1)
     metrics.swapped(1.0, True)
+    metrics.mqtt = MqttCounts()
     metrics.watch(lambda: [ModelStatus("m", [VersionStatus(ModelId("m", 1), State.READY)], {})])
     _, text = Exposition(metrics, tmp_path).render("")
     given = families(text.decode()) | families(metrics.render_tfserving().decode())

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import click
 import pytest
+from msgspec.structs import fields
 
 from edge.cli.root import cli
+from edge.config import keys
+from sync import config as agent
 from sync.cli.root import cli as edge_sync
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "developing.md").read_text()
+DISCOVERY = (ROOT / "docs" / "discovery.md").read_text()
 FLEET = (ROOT / "docs" / "fleet.md").read_text()
-TREES = ("benchmarks", "docs", "edge", "examples", "sync", "tests")
+TROUBLE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("troubleshooting", "coral", "raspberry-pi"))
+TREES = ("benchmarks", "deploy", "docs", "edge", "examples", "sync", "systemd", "tests")
 
 
 def commands(text: str, program: str = "edge") -> list[str]:
@@ -39,12 +44,14 @@ def known_options(command: click.Command) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("line", commands(README))
+@pytest.mark.parametrize("line", sorted({*commands(README), *commands(TROUBLE), *commands(DISCOVERY)}))
 def test_a_command_of_the_readme_is_one_that_there_is(line: str) -> None:
     parse(cli, line)
 
 
-@pytest.mark.parametrize("line", sorted({*commands(README, "edge-sync"), *commands(FLEET, "edge-sync")}))
+@pytest.mark.parametrize(
+    "line", sorted({*commands(README, "edge-sync"), *commands(FLEET, "edge-sync"), *commands(TROUBLE, "edge-sync")})
+)
 def test_a_command_for_fleets_is_one_that_there_is(line: str) -> None:
     parse(edge_sync, line)
 
@@ -99,14 +106,15 @@ def test_an_option_that_the_readme_mentions_is_one_that_there_is() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CHANGELOG.md", "docs/developing.md", "docs/configuration.md", "docs/errors.md", "docs/fleet.md"],
+    ["README.md", "CHANGELOG.md", *(f"docs/{each.name}" for each in sorted((ROOT / "docs").glob("*.md")))],
 )
 def test_a_file_that_a_document_links_to_or_names_exists(name: str) -> None:
     place = ROOT / name
     text = place.read_text()
     linked = [link for link in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in link]
     assert [link for link in linked if not (place.parent / link).exists()] == []
-    named = re.findall(rf"(?<![\w/.])(?:{'|'.join(TREES)})/[\w./-]*[\w/]", text)
+    paths = rf"(?<![\w/.])(?!edge/v1/)(?:{'|'.join(TREES)})/[\w./-]*[\w/]"  # edge/v1/ begins the topics of MQTT
+    named = re.findall(paths, text)
     assert [path for path in named if not (ROOT / path).exists()] == []
     modules = re.findall(r"python -m ([\w.]+)", text)
     assert [each for each in modules if not (ROOT / each.replace(".", "/")).with_suffix(".py").exists()] == []
@@ -124,6 +132,16 @@ def test_every_module_of_an_update_that_the_guide_names_is_there() -> None:
     assert len(named) > 15
     there = {path.stem for path in (ROOT / "sync" / "agent").iterdir()} | {"trust", "doctor", "domain/judge"}
     assert set(named) <= there
+
+
+def test_keys_and_metrics_that_a_remedy_names_are_ones_that_there_are() -> None:
+    sections = {f"{section}.{key}" for section in keys.SECTIONS for key in keys.fields(section)}
+    sections |= {f"{section.name}.{key.name}" for section in fields(agent.Config) for key in fields(section.type)}
+    named = set(re.findall(r"`((?:server|http|admin|log|update|network|device|store|poll)\.\w+)`", TROUBLE))
+    assert named <= sections
+    assert len(named) > 8
+    metrics = (ROOT / "docs" / "metrics.md").read_text()
+    assert [name for name in re.findall(r"`(edge_\w+)", TROUBLE) if f"| `{name}`" not in metrics] == []
 
 
 def test_the_picture_of_the_page_is_small_and_of_the_page() -> None:

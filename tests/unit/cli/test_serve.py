@@ -190,7 +190,7 @@ def test_a_configuration_is_checked(run: Run, tmp_path: Path) -> None:
     file.write_text('[http]\ntoken_file = "none"\n')
     code, out, err = run("config", "check", "--config", file)
     assert (code, out) == (exits.USAGE, "")
-    assert err == f"error: http.token_file: want a file, got {tmp_path}/none\n"
+    assert err == f"error: {file}:2: http.token_file: want a file, got {tmp_path}/none\n"
     assert json.loads(run("config", "check", "--config", file, "--json")[1])["ok"] is False
     file.write_text(f'[models.m]\npath = "{tmp_path}/later"\n')
     code, out, err = run("config", "check", "--config", file)
@@ -258,3 +258,19 @@ def test_a_file_that_is_not_there_is_named_with_its_key_before_anything_starts(
     assert code == exits.USAGE
     assert f"http.token_file: want a file, got {tmp_path}/none" in err
     assert not served
+
+
+def test_a_new_configuration_is_written_once_and_can_be_used(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    code, out, err = run("config", "init", file)
+    assert (code, out) == (exits.OK, "")
+    assert str(file) in err
+    assert run("config", "init")[1] == file.read_text()
+    assert run("config", "check", "--config", file)[0] == exits.OK
+    code, _, err = run("config", "init", file)
+    assert (code, "is not overwritten" in err) == (exits.FAILED, True)
+    assert run("config", "init", tmp_path / "no" / "edge.toml")[0] == exits.FAILED
+
+
+def test_the_configurations_schema_is_json(run: Run) -> None:
+    assert json.loads(run("config", "schema")[1])["properties"]["http"]["properties"]["port"]["maximum"] == 65535

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.config import ConfigError, load_config, resolve
-from edge.config.layers import find_lines
+from edge.config import ConfigError, load_config, missing_files, resolve
+from edge.domain.toml import find_lines
 
 
 def write(path: Path, text: str) -> Path:
@@ -61,8 +61,8 @@ def test_a_key_of_another_section_is_pointed_there() -> None:
     ("text", "message"),
     [
         ("[http]\nport = \n", ":2: not TOML"),
-        ("[http]\nport = 1\n[http]\n", "not TOML"),
-        ("a = 'x\n", ":2: not TOML"),
+        ("[http]\nport = 1\n[http]\n", ":3: not TOML"),
+        ("a = 'x\n", ":1: not TOML"),
         ("port = 8501\n", ":1: port: no such section"),
         ("http = 8501\n", ":1: http: want a table [http]"),
         ("[models]\ndet = 'x'\n", ":2: models.det: want a table [models.det]"),
@@ -116,6 +116,39 @@ def test_other_names_of_the_environment_are_warned_of_and_ours_that_are_no_keys_
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EDGE_HTTP_PORT", "did you mean EDGE_HTTP__PORT?"),
+        ("EDGE_SERVER_MAX_INFLIGHT", "did you mean EDGE_SERVER__MAX_INFLIGHT?"),
+        ("EDGE_PORT", "a key is set by EDGE_SECTION__KEY"),
+    ],
+)
+def test_one_underscore_in_the_place_of_two_is_asked_back(name: str, hint: str) -> None:
+    assert resolve(None, {name: "1"}).warnings == (f"{name}: no such setting; {hint}",)
+
+
+def test_keys_that_contradict_each_other_are_told_with_who_set_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "e.toml", '[http]\nmax_body_bytes = 1000\n\ntls_cert = "c.pem"\n')
+    assert problems(file, {"EDGE_SERVER__MAX_INFLIGHT_BODY_BYTES": "10"}) == (
+        f"{file}:4: http.tls_cert, http.tls_key: want both or neither, got one",
+        f"{file}:2: http.max_body_bytes: want at most server.max_inflight_body_bytes (10), got 1000",
+    )
+
+
+def test_a_file_that_a_key_names_and_that_is_missing_is_told_with_the_keys_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "e.toml", '[http]\ntoken_file = "gone"\n')
+    resolved = resolve(file)
+    assert missing_files(resolved.config, resolved.origins) == [
+        f"{file}:2: http.token_file: want a file, got {tmp_path / 'gone'}"
+    ]
+
+
+def test_a_line_is_counted_by_newlines_alone(tmp_path: Path) -> None:
+    file = write(tmp_path / "e.toml", "# one\u2028two\n[http]\nprot = 1\n")
+    assert problems(file) == (f"{file}:3: http.prot: no such key; did you mean http.port?",)
+
+
 def test_a_relative_path_in_a_file_starts_where_the_file_is(tmp_path: Path) -> None:
     file = write(tmp_path / "e.toml", '[http]\nuds = "run/e.sock"\ntoken_file = "/abs/token"\n[models.m]\npath = "m"\n')
     config = load_config(file, {}, {"models.n.path": "n"})
@@ -136,6 +169,7 @@ def test_lines_are_found_through_strings_that_look_like_tables() -> None:
     }
 
 
+@settings(deadline=None)  # it writes files, and a disk that others use takes its time
 @given(st.text(max_size=60))
 def test_no_text_of_a_file_brings_out_anything_but_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -33,12 +33,41 @@ def test_an_empty_word_turns_off_what_may_be_absent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ({}, False),
+        ({"http.host": "localhost"}, False),
+        ({"http.host": "0.0.0.0"}, True),
+        ({"http.host": "192.0.2.1"}, True),
+        ({"http.host": "0.0.0.0", "advertise.enabled": "false"}, False),
+        ({"advertise.interfaces": "lo"}, True),
+        ({"advertise.addresses": "192.0.2.1"}, True),
+        ({"advertise.enabled": "true"}, True),
+        ({"http.host": "", "http.uds": "/run/e.sock"}, False),
+        ({"http.host": "", "http.uds": "/run/e.sock", "advertise.enabled": "true"}, False),
+        ({"http.host": "0.0.0.0", "advertise.enabled": ""}, True),
+    ],
+)
+def test_the_network_is_told_of_servers_that_it_can_reach_unless_somebody_says_otherwise(
+    flags: dict[str, object], wanted: bool
+) -> None:
+    config = load_config(None, {}, flags)
+    assert config.advertise.wanted(config.http) is wanted
+
+
+@pytest.mark.parametrize(
     ("flags", "problem"),
     [
         ({"http.host": ""}, "http.host, http.uds: want at least one of them"),
         ({"http.tls_cert": "c.pem"}, "http.tls_cert, http.tls_key: want both or neither"),
         ({"http.max_body_bytes": 300 << 20}, "http.max_body_bytes: want at most server.max_inflight_body_bytes"),
         ({"http.uds": "/e.sock", "admin.uds": "/e.sock"}, "want two sockets"),
+        ({"mqtt.node": "Cam_1"}, "mqtt.node: want at most 63 of a-z 0-9 and inner hyphens"),
+        ({"mqtt.prefix": "a/+"}, "mqtt.prefix: want one to four levels"),
+        ({"mqtt.pools": "a/b"}, "mqtt.pools: want"),
+        ({"mqtt.tls": "true", "mqtt.cert_file": "c"}, "mqtt.cert_file, mqtt.key_file: want both or neither"),
+        ({"mqtt.ca_file": "c"}, "want mqtt.tls with them"),
+        ({"mqtt.password_file": "p"}, "mqtt.password_file: want a mqtt.username with it"),
         ({"http.uds": "/" + "x" * 107}, "http.uds: want a socket's path of at most 107 bytes"),
         ({"models.m.device": "tpu"}, 'want cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N, got "tpu"'),
         ({"models.m.policy": "newest"}, "models.m.policy: want latest, latest:N, all or specific:V,V, got 'newest'"),
@@ -49,6 +78,9 @@ def test_an_empty_word_turns_off_what_may_be_absent() -> None:
         ({"server.max_inflight": True}, "server.max_inflight: want an integer of at least 1"),
         ({"admin.mode": "0999"}, "admin.mode: want an octal mode"),
         ({"admin.uds": "a\0b"}, "admin.uds: want a path"),
+        ({"advertise.node": "Cam_1"}, "advertise.node: want at most 63 of a-z 0-9 and inner hyphens"),
+        ({"advertise.addresses": "here"}, "advertise.addresses: want IP addresses, got 'here'"),
+        ({"advertise.enabled": "perhaps"}, "advertise.enabled: want true or false, or an empty string for none"),
         ({"models.path": "x"}, "not a model's name"),
         ({"http": "x"}, "want a table [http]"),
     ],

@@ -14,7 +14,7 @@ from sync.agent.loop import LoopLimits
 from sync.agent.outbox import MAX_OUTBOX
 from sync.agent.places import Reserve
 from sync.app import update_limits
-from sync.config import Config, load_config
+from sync.config import Config, load_config, plain, resolve
 from sync.domain.errors import OperatorError
 
 
@@ -45,13 +45,57 @@ def test_all_that_is_wrong_is_told_at_once_with_who_set_it_and_what_was_wanted(t
         load_config(file, environment, {"store.xyz": "1", "network.window": "22:00-22:00"})
     assert raised.value.message.splitlines() == [
         "configuration:",
-        f"  {file}: device.gruop: no such key; did you mean device.group?",
-        f"  {file}: polls: no such section; there are device, store, paths, poll, network, update, report",
-        f"  {file}: network.peers: want one of off, use, use_and_share, got 'of'",
+        f"  {file}:2: device.gruop: no such key; did you mean device.group?",
+        f"  {file}:3: polls: no such section; there are device, store, paths, poll, network, update, report",
+        f"  {file}:5: network.peers: want one of off, use, use_and_share, got 'of'",
         "  EDGE_SYNC_POLL__EVERY_S: poll.every_s: want float, got 'sixty'",
         "  --set store.xyz: store.xyz: no such key; there are url, root, token_file, ca_file",
         "  --set network.window: network.window: want two times that differ, got '22:00-22:00'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[poll]\nevery_s = \n", ":2: not TOML: "),
+        (b"[poll]\nevery_s = 'x\n", ":2: not TOML: "),
+        (b"[poll]\n\xff\n", ":2: not TOML: want UTF-8"),
+        (b"\npoll = 60\n", ":2: poll: want a section, [poll]"),
+        (b'[poll]\n\nevery_s = "x"\n', ":3: poll.every_s: want float, got 'x'"),
+        (b"[poll]\njitter = 2\n", ":2: poll.jitter: want float < 1.0, got 2"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_told_with_its_line(tmp_path: Path, text: bytes, message: str) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_bytes(text)
+    with pytest.raises(OperatorError) as raised:
+        load_config(file, {}, {})
+    assert f"{file}{message}" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EDGE_SYNC_POLL_EVERY_S", "did you mean EDGE_SYNC_POLL__EVERY_S?"),
+        ("EDGE_SYNC_NETWORK_LIMIT_BPS", "did you mean EDGE_SYNC_NETWORK__LIMIT_BPS?"),
+        ("EDGE_SYNC_POLL", "a key is set by EDGE_SYNC_SECTION__KEY"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_warned_of(name: str, hint: str) -> None:
+    ours = {"EDGE_SYNC_STORE": "/srv", "EDGE_SYNC_KEYS": "/keys", "EDGE_SYNC_CONFIG": "a.toml", "EDGE_HTTP__PORT": "1"}
+    assert resolve(None, {**ours, name: "60"}, {}).warnings == (f"{name}: no such setting; {hint}",)
+
+
+def test_every_key_has_an_origin(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text("[poll]\nevery_s = 1\nmax_s = 2\njitter = 0.1\n")
+    found = resolve(file, {"EDGE_SYNC_POLL__MAX_S": "3"}, {"poll.jitter": "0.3"})
+    assert found.origins.keys() == plain(found.config).keys()
+    assert {key: who for key, who in found.origins.items() if who != "default"} == {
+        "poll.every_s": f"{file}:2",
+        "poll.max_s": "EDGE_SYNC_POLL__MAX_S",
+        "poll.jitter": "--set poll.jitter",
+    }
 
 
 def test_one_thing_that_is_wrong_is_told_in_one_line() -> None:

@@ -76,6 +76,10 @@ def test_every_request_is_counted_once_where_it_belongs(accept: str) -> None:
     assert found["edge_swap_seconds_count"] == {(): 1}, "what failed took no time that anybody waited for"
 
 
+def test_swaps_are_counted_from_0_on_so_that_the_first_that_fails_is_an_increase() -> None:
+    assert samples(Metrics())["edge_swap_total"] == {labels(result="ok"): 0, labels(result="failed"): 0}
+
+
 def test_states_and_queues_are_asked_for_at_the_scrape() -> None:
     metrics = Metrics()
     now: Sequence[ModelStatus] = []

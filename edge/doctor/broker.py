@@ -1,0 +1,92 @@
+"""Whether the MQTT broker of the configuration answers, takes us, and brings messages back as fast as it could.
+
+Rule: `judge` is pure; `check_broker` asks, through `measure`, which a test may replace.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+
+from edge.config.sections import Mqtt
+from edge.doctor.finding import Finding, fail, ok, warn
+from edge.doctor.round_trips import Trips, measure, own_client_id
+from edge.mqtt.connection import Lost, Refused
+from edge.mqtt.settings import LinkSettings
+from edge.mqtt.topics import Tree, node_name
+
+NAGLE_S = 0.035
+"""By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux."""
+CONNECT_S = 5.0
+PORT, TLS_PORT = 1883, 8883
+
+
+Measure = Callable[[LinkSettings, str], Trips]
+
+
+def check_broker(section: Mqtt, measured: Measure = measure) -> Finding:
+    port = section.port or (TLS_PORT if section.tls else PORT)
+    where = f"{section.host}:{port}"
+    try:
+        settings = LinkSettings(
+            host=section.host or "",
+            port=port,
+            client_id=own_client_id(),
+            protocol=section.protocol,
+            username=section.username,
+            password_file=section.password_file,
+            tls=section.tls,
+            ca_file=section.ca_file,
+            cert_file=section.cert_file,
+            key_file=section.key_file,
+            session_expiry_s=0,
+            connect_s=CONNECT_S,
+        )
+        tree = Tree(section.prefix, section.node or node_name(socket.gethostname()))
+        return judge(where, measured(settings, f"{tree.base}/doctor"))
+    except Exception as error:
+        found = _why(where, error)
+        if found is None:
+            raise
+        return found
+
+
+def judge(where: str, trips: Trips) -> Finding:
+    text = f"{where}, MQTT {trips.protocol}: connected in {trips.connect_s * 1000:.0f} ms"
+    if trips.kept:
+        return ok("broker", f"{text}; the round trip was not measured: {trips.kept}")
+    best, acked = trips.median_s(0), trips.median_s(1)
+    text += f"; a round trip takes {best * 1000:.1f} ms with QoS 0, {acked * 1000:.1f} ms with QoS 1"
+    if acked - best >= NAGLE_S:
+        return warn(
+            "broker",
+            f"{text}: the broker waits for delayed acknowledgements",
+            "in mosquitto.conf: set_tcp_nodelay true",
+        )
+    return ok("broker", text)
+
+
+def _why(where: str, error: Exception) -> Finding | None:
+    """What kept us from it; None for what is no matter of the broker's."""
+    match error:
+        case Refused():
+            return fail("broker", f"{where}: {error}", "see mqtt.username, mqtt.password_file and the broker's log")
+        case Lost():
+            return fail("broker", f"{where}: the connection ended: {error}", "see the broker's log")
+        case ssl.SSLError():
+            said = getattr(error, "verify_message", "") or error.reason or str(error)
+            return fail("broker", f"{where}: TLS: {said}", "see mqtt.tls, mqtt.ca_file and the broker's certificate")
+        case TimeoutError():
+            return fail(
+                "broker",
+                f"{where}: no answer within {CONNECT_S:g} s",
+                "is that an MQTT broker, and does a firewall let it through?",
+            )
+        case OSError():
+            said = error.strerror or str(error)
+            name = f"{error.filename}: " if error.filename else ""
+            return fail("broker", f"{where}: {name}{said}", "is the broker running, and mqtt.host right?")
+        case ValueError():
+            return fail("broker", f"{where}: {error}", "see [mqtt] in the configuration")
+    return None

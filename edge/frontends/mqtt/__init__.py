@@ -1,0 +1,1 @@
+"""Inference over MQTT: requests and answers by topics, and what the server says of itself, retained."""

@@ -1,0 +1,302 @@
+"""Requests: read, predict, write, publish, and then ack.
+
+Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
+answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum. Rule 3: nobody is
+answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
+the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
+ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from edge.domain.errors import Code, DeadlineExceeded, EdgeError, InferenceFailed, NotReady, Overloaded
+from edge.domain.models import ModelSpec
+from edge.domain.ports import Catalog, Predictor
+from edge.domain.requests import PredictRequest, PredictResponse
+from edge.frontends.http.admission import Admission
+from edge.frontends.http.eager import start
+from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
+from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
+from edge.frontends.mqtt.reading import HEADER_LENGTH, Form, Read, error_words, form_of, read
+from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
+from edge.mqtt.link import Link
+from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.topics import Infer, Tree
+from edge.wire.reply import JSON
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "mqtt"
+INTERNAL = "internal"
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer, for those who listen. `status` and `headers` as HTTP's; `version` None where no version answered."""
+
+    model: str
+    version: int | None
+    status: int
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer that is ready to be published. `code` is empty for a success."""
+
+    status: int
+    code: str
+    headers: dict[str, str]
+    payload: bytes
+    response: PredictResponse | None = None
+    retry_s: float | None = None
+
+
+class Starting(Catalog, Protocol):
+    """The catalog, and when the start is over."""
+
+    @property
+    def starting(self) -> bool: ...
+    async def changed(self) -> None:
+        """Returns when anything may have changed."""
+        ...
+
+
+class Inference:
+    """`dropped(reason)` and `refused(protocol, code)` count; `answered` is told of every answer."""
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        tree: Tree,
+        limits: MqttLimits,
+        predictor: Predictor,
+        catalog: Starting,
+        admission: Admission,
+        refused: Callable[[str, str], None],
+        dropped: Callable[[str], None],
+    ) -> None:
+        self._link, self._tree, self._limits = link, tree, limits
+        self._predictor, self._catalog, self._admission = predictor, catalog, admission
+        self._refused, self._dropped = refused, dropped
+        self._allowed = limits.reply_allow or (tree.reply_filter,)
+        self._replays = Replays(limits.max_replays, limits.max_replay_bytes)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held = 0
+        self._loop = asyncio.get_running_loop()
+        self.draining = False
+        self.answered: list[Callable[[Answered], None]] = []
+
+    def came(self, message: Message) -> None:
+        """A message to one of the topics for requests."""
+        asked = self._tree.parse(message.topic)
+        if not isinstance(asked, Infer) or (asked.pool is not None and asked.pool not in self._limits.pools):
+            self._drop(message, Dropped.UNKNOWN_TOPIC)
+        elif message.retain:
+            self._drop(message, Dropped.RETAINED)
+        else:
+            self._take(message, asked)
+
+    async def finish(self, within_s: float) -> None:
+        """What is being answered, within so many seconds; then it is given up, and stays unacked."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within_s)
+        for task in self._tasks:
+            task.cancel()
+
+    def _take(self, message: Message, asked: Infer) -> None:
+        if self.draining and message.qos and asked.pool is None and self._link.protocol == "5":
+            return
+        to = reply_to(message, asked, self._tree, self._allowed)
+        if to is Dropped.NO_REPLY_TO and self._limits.run_unasked:
+            to = NOBODY
+        if isinstance(to, Dropped):
+            self._drop(message, to)
+            return
+        ask = ask_of(message, asked, to, self._limits, self._loop.time())
+        key = None
+        if message.qos:
+            key = key_of(message, to.topic, to.correlation)
+            if message.dup and self._replayed(key, message):
+                return
+            self._replays.begin(key)
+        going = start(self._serve(ask, key), self._loop, lambda _: None)
+        if going is not None:
+            self._tasks.add(going)
+            going.add_done_callback(self._tasks.discard)
+
+    def _replayed(self, key: Key, message: Message) -> bool:
+        if self._replays.join(key, message):
+            return True
+        answer = self._replays.find(key, self._loop.time())
+        if answer is None:
+            return False
+        left = replace(answer.properties, expiry_s=self._left(answer.until))
+        self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left)
+        self._link.ack(message)
+        return True
+
+    def _drop(self, message: Message, why: Dropped) -> None:
+        self._dropped(why.value)
+        self._link.ack(message)
+
+    async def _serve(self, ask: Ask, key: Key | None) -> None:
+        answer = None
+        try:
+            outcome = await self._outcome(ask)
+            answer = self._publish(ask, outcome)
+        except Exception:
+            log.exception("%s: an answer was not published", ask.message.topic)
+        except asyncio.CancelledError:
+            if key is not None:
+                self._replays.end(key, None)
+            raise
+        self._link.ack(ask.message)
+        if key is not None:
+            for other in self._replays.end(key, answer):
+                self._link.ack(other)
+
+    async def _outcome(self, ask: Ask) -> Outcome:
+        """Never raises but for a cancellation."""
+        reading = _Reading(ask.spec)
+        try:
+            response = await self._predicted(ask, reading)
+            return await self._written(ask, reading, response)
+        except EdgeError as error:
+            if not reading.predicting or error.code is Code.NOT_FOUND:  # no version of it was there to count it
+                self._refused(PROTOCOL, error.code.value)
+            if isinstance(error, InferenceFailed):
+                log.error("%s: %s", ask.spec.name, error.message)
+            status, body = error_words(error, reading.read, reading.form, reading.spec)
+            retry_s = error.retry_after_s if isinstance(error, Overloaded) else None
+            if isinstance(error, NotReady) and self.draining:
+                retry_s = RETRY_S
+            return Outcome(status, error.code.value, {"Content-Type": JSON}, body, retry_s=retry_s)
+        except Exception:
+            log.exception("%s: internal error", ask.message.topic)
+            body = msgspec.json.encode({"error": "internal error"})
+            return Outcome(500, INTERNAL, {"Content-Type": JSON}, body)
+
+    async def _predicted(self, ask: Ask, reading: _Reading) -> PredictResponse:
+        payload = ask.message.payload
+        if self.draining and not ask.shared:
+            raise NotReady("the server is going down")
+        if self._held + len(payload) > self._limits.max_held_bytes:
+            raise Overloaded("too many bytes of requests are held (server.max_inflight_body_bytes)")
+        self._held += len(payload)
+        try:
+            with self._admission:
+                reading.spec = check(ask, self._limits)
+                if self._loop.time() >= ask.deadline:
+                    raise DeadlineExceeded("the request's time was up when it came")
+                reading.form = form_of(payload, ask.message.properties)
+                reading.read = found = await self._read(ask, reading.form, reading.spec)
+                deadline = ask.deadline
+                if found.timeout_s is not None:
+                    deadline = min(deadline, ask.began + found.timeout_s)
+                wish = PredictRequest(
+                    reading.spec, found.payload, found.signature_name, found.dequantize, deadline, PROTOCOL
+                )
+                if self._catalog.starting and ask.message.qos:
+                    await self._until_started(deadline)
+                reading.predicting = True
+                return await self._predictor.predict(wish)
+        finally:
+            self._held -= len(payload)
+
+    async def _until_started(self, deadline: float) -> None:
+        """What the broker kept while the server was away comes before the models are there, and waits for them."""
+        while self._catalog.starting and self._loop.time() < deadline:
+            changed = self._loop.create_task(self._catalog.changed())
+            await asyncio.wait((changed,), timeout=max(0.0, deadline - self._loop.time()))
+            changed.cancel()
+
+    async def _read(self, ask: Ask, form: Form, spec: ModelSpec) -> Read:
+        properties, payload = ask.message.properties, ask.message.payload
+        binary = ask.to.in_properties
+        if self._admission.is_small(form.head):
+            return read(payload, properties, form, spec, self._outputs_of, binary=binary)
+        return await self._admission.aside(
+            ask.deadline, read, payload, properties, form, spec, self._outputs_of, binary=binary
+        )
+
+    async def _written(self, ask: Ask, reading: _Reading, response: PredictResponse) -> Outcome:
+        assert reading.read is not None
+        if self._admission.is_small(response.nbytes):
+            headers, body = reading.read.encode(response)
+        else:
+            headers, body = await self._admission.aside(ask.deadline, reading.read.encode, response)
+        return Outcome(200, "", headers, body, response)
+
+    def _outputs_of(self, spec: ModelSpec) -> tuple[str, ...]:
+        return tuple(self._catalog.describe(spec).default_signature.outputs)
+
+    def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
+        now = self._loop.time()
+        if ask.expires is not None and now >= ask.expires:
+            self._dropped(Dropped.EXPIRED.value)
+            return None
+        until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
+        properties = self._properties(ask, outcome, until, now) if ask.to.in_properties else NO_PROPERTIES
+        topic = ask.to.error_topic if outcome.code else ask.to.topic
+        if topic:
+            self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
+        version = outcome.response.model.version if outcome.response is not None else None
+        told = Answered(ask.spec.name, version, outcome.status, outcome.headers, outcome.payload)
+        for listener in self.answered:
+            try:
+                listener(told)
+            except Exception:
+                log.exception("a listener to answers failed")
+        return Answer(topic, outcome.payload, ask.to.qos, properties, until) if topic else None
+
+    def _left(self, until: float) -> int:
+        return max(1, math.ceil(until - self._loop.time()))
+
+    def _properties(self, ask: Ask, outcome: Outcome, until: float, now: float) -> Properties:
+        content_type = outcome.headers["Content-Type"]
+        said = [("status", str(outcome.status)), ("model", ask.spec.name), ("node", self._tree.node)]
+        if outcome.code:
+            said.append(("error", outcome.code))
+        if outcome.response is not None:
+            said.append(("version", str(outcome.response.model.version)))
+            said.append(("queue-ms", f"{outcome.response.queue_s * 1000:.3f}"))
+        said.append(("duration-ms", f"{(monotonic() - ask.message.received_at) * 1000:.3f}"))
+        if outcome.retry_s is not None:
+            said.append(("retry-after-ms", str(math.ceil(outcome.retry_s * 1000))))
+        for name, value in outcome.headers.items():
+            if name.lower() == HEADER_LENGTH:
+                said.append((HEADER_LENGTH, value))
+        correlation = ask.to.correlation
+        return Properties(
+            correlation=correlation if correlation is None or len(correlation) <= MAX_CORRELATION_BYTES else None,
+            expiry_s=max(1, math.ceil(until - now)),
+            content_type=content_type,
+            user=tuple(said),
+            text=content_type == JSON,
+        )
+
+
+class _Reading:
+    """How far a request has come, for the words of its error."""
+
+    __slots__ = ("form", "predicting", "read", "spec")
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.form: Form | None = None
+        self.read: Read | None = None
+        self.predicting = False

@@ -1,0 +1,294 @@
+"""One connection to the broker, from its socket to its end: paho's client, driven by the event loop.
+
+Rule 1: a client is used for one connection only, so nothing of an old one can come back. Rule 2: once the socket is there
+(`edge.mqtt.connecting`), everything happens on the loop. Rule 3: paho's callbacks hold its locks, so they only note what
+happened; nothing that they call may raise, as paho would then see the same packet again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge.mqtt.connecting import connect, in_thread, make_client
+from edge.mqtt.message import Message, properties_of
+from edge.mqtt.outbox import Ack, Outgoing
+from edge.mqtt.settings import MAX_PACKET_BYTES, LinkSettings
+from edge.mqtt.subscriptions import Wish
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+TICK_S = 1.0
+PACKETS_A_TURN = 64
+MAX_INFLIGHT = 20
+"""Publications with QoS 1 that may wait for the broker's PUBACK."""
+_NO_REASON, _TAKEN_OVER = 0x80, 0x8E
+_OLD_PROTOCOL = "Unsupported protocol version"
+
+
+class Refused(Exception):
+    """The broker does not want the connection. `protocol`: because it does not speak this version of MQTT."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the broker refuses the connection: {why}")
+        self.protocol = why == _OLD_PROTOCOL
+
+
+class Lost(Exception):
+    """The connection has ended. `taken_over`: because another client came with the same client id, as the broker says.
+    `silent`: the broker has closed it and has not said why."""
+
+    def __init__(self, why: str, *, taken_over: bool = False, silent: bool = False) -> None:
+        super().__init__(why)
+        self.taken_over, self.silent = taken_over, silent
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the broker allows, from its CONNACK."""
+
+    session_present: bool = False
+    max_inflight: int = MAX_INFLIGHT
+    max_packet_bytes: int = MAX_PACKET_BYTES
+    max_qos: int = 1
+    retain: bool = True
+
+
+class Events(Protocol):
+    """What a connection tells; called on the loop, and may not raise."""
+
+    def came(self, message: Message, mid: int) -> None: ...
+    def delivered(self, mid: int, refused: str) -> None:
+        """The broker has taken a publication of QoS 1; `refused` says why it did nothing with it, if it did nothing."""
+        ...
+
+    def subscribed(self, mid: int, refused: list[str]) -> None: ...
+    def unsubscribed(self, mid: int) -> None: ...
+    def writable(self) -> None:
+        """All that was handed over is on its way."""
+        ...
+
+
+class Connection:
+    """Opened once. `ended` holds the Lost that ended it."""
+
+    def __init__(self, settings: LinkSettings, version: str, events: Events) -> None:
+        self._settings, self._events = settings, events
+        self.version = version
+        self._loop = asyncio.get_running_loop()
+        self._fd = -1
+        self._socket: Any = None
+        self._answered: asyncio.Future[Grant | Refused] = self._loop.create_future()
+        self._tick: asyncio.TimerHandle | None = None
+        self._farewell = False
+        self.ended: asyncio.Future[Lost] = self._loop.create_future()
+        self._client: Client
+
+    async def open(self) -> Grant:
+        """Raises OSError, ssl.SSLError, ValueError, Refused, Lost, TimeoutError."""
+        async with asyncio.timeout(self._settings.connect_s):
+            self._client, self._socket = await in_thread(self._connect)
+            self._fd = self._socket.fileno()
+            self._loop.add_reader(self._fd, self._readable)
+            if self._client.want_write():
+                self._loop.add_writer(self._fd, self._write)
+            self._tick = self._loop.call_later(TICK_S, self._on_tick)
+            await asyncio.wait((self._answered, self.ended), return_when=asyncio.FIRST_COMPLETED)
+        answer = self._answered.result() if self._answered.done() else self.ended.result()
+        if isinstance(answer, Grant):
+            return answer
+        raise answer
+
+    def publish(self, item: Outgoing, grant: Grant) -> int:
+        """The packet identifier. Raises ValueError where it cannot be packed or is more than the broker takes."""
+        packed = item.properties.pack() if self.version == "5" else b""
+        size = len(item.topic.encode()) + len(item.payload) + len(packed) + 9
+        if size > grant.max_packet_bytes:
+            raise ValueError(f"{size} bytes, and the broker takes {grant.max_packet_bytes}")
+        qos = min(item.qos, grant.max_qos)
+        properties: Any = _Packed(packed) if packed else None
+        info = self._client.publish(item.topic, item.payload, qos, item.retain and grant.retain, properties)
+        return int(info.mid) if qos else 0
+
+    def ack(self, ack: Ack) -> None:
+        self._client.ack(ack.mid, ack.qos)
+
+    def subscribe(self, wishes: Mapping[str, Wish]) -> int:
+        """The packet identifier."""
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
+        if self.version != "5":
+            return int(self._client.subscribe([(topic, wish.qos) for topic, wish in wishes.items()])[1] or 0)
+        options = [
+            (topic, SubscribeOptions(wish.qos, wish.no_local, wish.retain_as_published, wish.retain_handling))
+            for topic, wish in wishes.items()
+        ]
+        return int(self._client.subscribe(options)[1] or 0)
+
+    def unsubscribe(self, topics: list[str]) -> int:
+        """The packet identifier."""
+        return int(self._client.unsubscribe(topics)[1] or 0)
+
+    @property
+    def drained(self) -> bool:
+        """Whether all that was handed over has gone to the socket."""
+        return not self._client.want_write()
+
+    async def leave(self, timeout_s: float) -> None:
+        """A normal farewell: the broker publishes no will. Never raises."""
+        if not self.ended.done():
+            self._farewell = True
+            self._client.disconnect()
+            await asyncio.wait((self.ended,), timeout=timeout_s)
+        self.end(Lost("closed here"))
+
+    def end(self, why: Lost) -> None:
+        """At once and for good. Idempotent."""
+        if not self.ended.done():
+            self.ended.set_result(why)
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._fd = -1
+            self._socket.close()
+
+    def _connect(self) -> tuple[Client, Any]:
+        """In the thread. Raises what `connect` does."""
+        client = make_client(self._settings, self.version)
+        self._listen(client)
+        return client, connect(client, self._settings, self.version)
+
+    def _listen(self, client: Client) -> None:
+        client.on_socket_register_write = self._want_write
+        client.on_socket_unregister_write = self._want_no_write
+        client.on_socket_close = self._closing
+        client.on_connect = self._on_connack
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_published
+        client.on_subscribe = self._on_suback
+        client.on_unsubscribe = self._on_unsuback
+
+    # On the loop.
+
+    def _readable(self) -> None:
+        """Whole packets, one a turn; with TLS also those that lie decrypted already, for no one will say that they do."""
+        for _ in range(PACKETS_A_TURN):
+            if self._fd < 0:
+                return
+            self._guarded(self._client.loop_read)
+            if self._fd < 0 or not self._settings.tls or not self._socket.pending():
+                return
+        self._loop.call_soon(self._readable)
+
+    def _write(self) -> None:
+        if self._fd >= 0:
+            self._guarded(self._client.loop_write)
+        if self._fd >= 0 and self.drained:
+            self._events.writable()
+
+    def _on_tick(self) -> None:
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        self._guarded(self._client.loop_misc)
+
+    def _guarded(self, work: Callable[[], Any]) -> None:
+        """paho notices most of what a broker may not send; whatever else comes out of it ends the connection, too."""
+        try:
+            work()
+        except Exception as error:
+            self.end(Lost(f"the broker sent what cannot be read: {error or type(error).__name__}"))
+        else:
+            if self._client.socket() is None:
+                self.end(Lost("the connection was closed"))
+
+    # paho's callbacks.
+
+    def _want_write(self, _client: object, _data: object, _socket: object) -> None:
+        if self._fd >= 0:  # else this is the thread that connects, and `open` looks after it
+            self._loop.add_writer(self._fd, self._write)
+
+    def _want_no_write(self, _client: object, _data: object, _socket: object) -> None:
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+
+    def _closing(self, _client: object, _data: object, _socket: object) -> None:
+        """paho closes the socket right after this: the loop has to let go of it first."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._fd = -1
+
+    def _on_connack(self, _client: object, _data: object, flags: Any, reason: Any, properties: Any) -> None:
+        answer = Refused(str(reason)) if reason.is_failure else _grant(bool(flags.session_present), properties)
+        if not self._answered.done():
+            self._answered.set_result(answer)
+        if isinstance(answer, Refused):  # not now: paho goes on to use the socket
+            self._loop.call_soon(self.end, Lost(str(answer)))
+
+    def _on_disconnect(self, _client: object, _data: object, flags: Any, reason: Any, _properties: Any) -> None:
+        if self.ended.done():
+            return
+        if self._farewell:
+            lost = Lost("closed here")
+        elif flags.is_disconnect_packet_from_server:
+            lost = Lost(f"the broker says: {reason}", taken_over=reason is not None and reason.value == _TAKEN_OVER)
+        elif reason.value == _NO_REASON:
+            lost = Lost("the broker has closed it without a word", silent=True)
+        else:
+            lost = Lost(str(reason))
+        self.ended.set_result(lost)
+        self._loop.call_soon(self.end, self.ended.result())
+
+    def _on_message(self, _client: object, _data: object, came: Any) -> None:
+        try:
+            topic = came.topic
+        except UnicodeDecodeError:
+            topic = ""  # nobody's
+        message = Message(
+            topic=topic,
+            payload=bytes(came.payload),
+            qos=came.qos,
+            retain=bool(came.retain),
+            dup=bool(came.dup),
+            properties=properties_of(came.properties),
+            received_at=monotonic(),
+        )
+        self._events.came(message, came.mid)
+
+    def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
+        self._events.delivered(mid, str(reason) if reason.is_failure else "")
+
+    def _on_suback(self, _client: object, _data: object, mid: int, reasons: Any, _properties: Any) -> None:
+        self._events.subscribed(mid, [str(reason) if reason.is_failure else "" for reason in reasons])
+
+    def _on_unsuback(self, _client: object, _data: object, mid: int, _reasons: Any, _properties: Any) -> None:
+        self._events.unsubscribed(mid)
+
+
+class _Packed:
+    """Properties that are packed already: all that paho asks of a publication's."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def pack(self) -> bytes:
+        return self._packed
+
+
+def _grant(session_present: bool, properties: Any) -> Grant:
+    there = vars(properties)
+    return Grant(
+        session_present=session_present,
+        max_inflight=min(MAX_INFLIGHT, int(there.get("ReceiveMaximum", MAX_INFLIGHT))),
+        max_packet_bytes=int(there.get("MaximumPacketSize", MAX_PACKET_BYTES)),
+        max_qos=min(1, int(there.get("MaximumQoS", 1))),
+        retain=bool(there.get("RetainAvailable", 1)),
+    )

@@ -1,0 +1,113 @@
+"""What waits to be sent, in order.
+
+Rule 1: it is bounded. When it is full, the oldest that may be dropped goes first; where there is none, the new one does.
+Rule 2: of retained messages for one topic only the newest waits: nobody could ever see the others. Rule 3: an ack goes out
+behind what was published before it, so that nothing is acked whose answer is not on its way; acks are not counted, as the
+broker bounds them, and they end with their connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge.mqtt.message import NO_PROPERTIES, Properties
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """`tries`: how many connections it was sent on already."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    properties: Properties = NO_PROPERTIES
+    droppable: bool = False
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Of the message with the packet identifier `mid`."""
+
+    mid: int
+    qos: int
+
+
+class Outbox:
+    """`dropped` counts what was thrown away for want of room."""
+
+    def __init__(self, max_queued: int, max_queued_bytes: int) -> None:
+        self._max_queued, self._max_queued_bytes = max_queued, max_queued_bytes
+        self._waiting: deque[Outgoing | Ack] = deque()
+        self._messages = self._bytes = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def head(self) -> Outgoing | Ack:
+        return self._waiting[0]
+
+    def put(self, item: Outgoing) -> bool:
+        """Whether it will be sent; False where there was no room for it."""
+        if item.retain:
+            self._supersede(item.topic)
+        while self._full(len(item.payload)):
+            self.dropped += 1
+            if item.droppable or not self._make_room():
+                return False
+        self._waiting.append(item)
+        self._count(item, 1)
+        return True
+
+    def put_ack(self, ack: Ack) -> None:
+        self._waiting.append(ack)
+
+    def pop(self) -> Outgoing | Ack:
+        item = self._waiting.popleft()
+        if isinstance(item, Outgoing):
+            self._count(item, -1)
+        return item
+
+    def put_back(self, unacknowledged: Iterable[Outgoing]) -> None:
+        """After a connection's end: what it may not have delivered goes first again, in its old order; acks go, and so
+        does what QoS 0 does not promise."""
+        kept = [item for item in self._waiting if isinstance(item, Outgoing) and (item.qos or item.retain)]
+        newer = {item.topic for item in kept if item.retain}
+        back = [item for item in unacknowledged if not (item.retain and item.topic in newer)]
+        self._waiting = deque([*back, *kept])
+        self._messages = len(self._waiting)
+        self._bytes = sum(len(item.payload) for item in (*back, *kept))
+        while self._messages > self._max_queued and self._make_room():
+            self.dropped += 1
+
+    def _full(self, size: int) -> bool:
+        return bool(self._messages) and (
+            self._messages >= self._max_queued or self._bytes + size > self._max_queued_bytes
+        )
+
+    def _count(self, item: Outgoing, sign: int) -> None:
+        self._messages += sign
+        self._bytes += sign * len(item.payload)
+
+    def _remove(self, item: Outgoing) -> None:
+        self._waiting.remove(item)
+        self._count(item, -1)
+
+    def _supersede(self, topic: str) -> None:
+        if not self._messages:
+            return
+        for item in [item for item in self._waiting if isinstance(item, Outgoing)]:
+            if item.retain and item.topic == topic:
+                self._remove(item)
+
+    def _make_room(self) -> bool:
+        for item in self._waiting:
+            if isinstance(item, Outgoing) and item.droppable:
+                self._remove(item)
+                return True
+        return False

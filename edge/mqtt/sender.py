@@ -1,0 +1,130 @@
+"""Sends what waits, as fast as the broker and the socket take it, over one connection after the other.
+
+Rule 1: a publication of QoS 1 is kept until the broker has acknowledged it, and goes first on the next connection. Rule 2:
+one that connections keep ending over is given up: else it would end them for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from edge.mqtt.connection import Connection, Grant
+from edge.mqtt.outbox import Ack, Outbox, Outgoing
+
+log = logging.getLogger(__name__)
+
+MAX_TRIES = 5
+"""Connections that may end while a publication waits for its acknowledgement."""
+UNSENT_PACKETS = 32
+"""Packets that are handed to the connection before the socket has taken them."""
+
+
+class Sender:
+    """`sent` counts publications that were handed to a connection."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._unacknowledged: dict[int, Outgoing] = {}
+        self._connection: Connection | None = None
+        self._grant = Grant()
+        self._unsent = self.sent = 0
+        self._pump_is_due = False
+        self._quiet = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Publications and acks that are not on their way yet, or that the broker has not taken yet."""
+        return len(self._outbox) + len(self._unacknowledged)
+
+    def connected(self, connection: Connection, grant: Grant) -> None:
+        self._connection, self._grant, self._unsent = connection, grant, 0
+        self.pump()
+
+    def lost(self) -> None:
+        self._connection = None
+        self._outbox.put_back(self._worth_another_try())
+        self._unacknowledged.clear()
+        self._quiet.set()
+
+    def publish(self, item: Outgoing) -> bool:
+        """Whether it will be sent."""
+        if self._connection is None and not item.qos and not item.retain:
+            self._outbox.dropped += 1
+            return False
+        taken = self._outbox.put(item)
+        self.pump()
+        return taken
+
+    def ack(self, ack: Ack) -> None:
+        self._outbox.put_ack(ack)
+        self.pump()
+
+    def delivered(self, mid: int, refused: str) -> None:
+        item = self._unacknowledged.pop(mid, None)
+        if item is None:
+            return
+        if refused:
+            log.warning("MQTT: the broker did not take what was published to %s: %s", item.topic, refused)
+        self._quiet.set()
+        if len(self._outbox) and not self._pump_is_due:  # later: paho still counts the one that it tells of
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump_late)
+
+    def writable(self) -> None:
+        self._unsent = 0
+        self._quiet.set()
+        self.pump()
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Whether all that waited has gone within so many seconds, and the broker has taken it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.waiting or (self._connection is not None and not self._connection.drained):
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        return not self.waiting
+
+    def pump(self) -> None:
+        """Hand over what there is room for."""
+        connection = self._connection
+        while connection is not None and len(self._outbox) and not connection.ended.done():
+            head = self._outbox.head
+            if isinstance(head, Ack):
+                connection.ack(head)
+                self._outbox.pop()
+                continue
+            if connection.drained:
+                self._unsent = 0
+            if self._unsent >= UNSENT_PACKETS or (head.qos and len(self._unacknowledged) >= self._grant.max_inflight):
+                return
+            self._outbox.pop()
+            self._unsent += 1
+            self._send(connection, head)
+
+    def _pump_late(self) -> None:
+        self._pump_is_due = False
+        self.pump()
+
+    def _send(self, connection: Connection, item: Outgoing) -> None:
+        try:
+            mid = connection.publish(item, self._grant)
+        except ValueError as error:
+            self._outbox.dropped += 1
+            log.error("MQTT: what was to be published to %s cannot be: %s", item.topic, error)
+            return
+        self.sent += 1
+        if mid:
+            self._unacknowledged[mid] = item
+
+    def _worth_another_try(self) -> list[Outgoing]:
+        again = []
+        for item in self._unacknowledged.values():
+            item.tries += 1
+            if item.tries < MAX_TRIES:
+                again.append(item)
+            else:
+                self._outbox.dropped += 1
+                log.error("MQTT: gave up publishing to %s: %d connections ended over it", item.topic, item.tries)
+        return again
