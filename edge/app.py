@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.backends.catalog import backend_for
+from edge.backends.catalog import backend_for, preferred
 from edge.config import Config, ConfigError
 from edge.core import lastwords
 from edge.core.catalog import Catalog
@@ -171,7 +171,7 @@ class Server:
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
         self._keepsakes = Keepsakes(server.state_dir / "keepsakes")
-        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes)
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes, preferred)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -223,7 +223,7 @@ class Server:
             await self._doors.reload_tokens(new.http.token_file)
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(await asyncio.to_thread(watched, new))
-            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
+            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes, preferred)
             await self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
