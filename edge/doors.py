@@ -33,6 +33,7 @@ from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from edge.frontends.grpc.front import Grpc
     from edge.frontends.mqtt.front import Mqtt
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Doors:
         self._guard: Guard
         self.certificates: Certificates | None = None
         self.mqtt: Mqtt | None = None
+        self._grpc: Grpc | None = None
 
     async def open(self) -> Addresses:
         """Raises OSError, ValueError, ssl.SSLError where a socket, a token file or a certificate cannot be had."""
@@ -104,6 +106,8 @@ class Doors:
             log.warning("socket from systemd %.80r: want the name %s, %s or %s; passed over", name, HTTP, UDS, ADMIN)
         url = await self._open_tcp(pages, limits)
         uds = await self._open_unix(pages, limits)
+        if self._config.grpc.wanted:
+            await self._open_grpc()
         if self._config.mqtt.host is not None:
             await self._open_mqtt(url)
         return Addresses(url, uds, await self._open_admin(limits))
@@ -122,7 +126,28 @@ class Doors:
         closing = [listener.close(drain_s) for listener in self._listeners]
         if self.mqtt is not None:
             closing.append(self.mqtt.close(drain_s))
+        if self._grpc is not None:
+            closing.append(self._grpc.close(drain_s))
         await asyncio.gather(*closing)
+
+    async def _open_grpc(self) -> None:
+        """Imported here: a server without it pays nothing for it."""
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its library writes to stderr, past the log
+        try:
+            from edge.frontends.grpc.opening import open_grpc
+        except ImportError as error:
+            raise ValueError(f"[grpc] needs grpcio and protobuf: install edge-serving[grpc] ({error})") from None
+        admission, predictor = self._admission_and_predictor()
+        self._grpc = await open_grpc(
+            self._config,
+            predictor=predictor,
+            admission=admission,
+            catalog=self._behind.catalog,
+            control=self._behind.control,
+            metrics=self._behind.metrics,
+            guard=self._guard,
+            boot=self._boot,
+        )
 
     async def _open_mqtt(self, url: str) -> None:
         """Imported here: a server without a broker pays nothing for it. The broker need not be there."""

@@ -176,7 +176,7 @@ class Listener:
 
 def _bind_unix(path: Path, mode: int) -> socket.socket:
     """Blocks. Raises OSError."""
-    _clear_socket(path)
+    clear_socket(path)
     made = socket.socket(socket.AF_UNIX)
     before = os.umask(0o777 & ~mode)
     try:
@@ -189,7 +189,7 @@ def _bind_unix(path: Path, mode: int) -> socket.socket:
     return made
 
 
-def _clear_socket(path: Path) -> None:
+def clear_socket(path: Path) -> None:
     """Blocks. Raises FileExistsError when somebody listens there, or when it is no socket."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
