@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ import grpc
 import numpy as np
 import pytest
 
+from edge.wire.proto.messages import message
 from tests import tflite_models
 from tests.functional.grpc_client import (
     ON_LOOPBACK,
@@ -39,6 +41,7 @@ from tests.functional.zoo import half, looping
 from tests.waiting import until_blocking
 
 ASK = predict_request("half", x=ROWS)
+DRAIN_S = 10.0
 BEARER = (("authorization", "Bearer secret"),)
 
 
@@ -169,7 +172,7 @@ def test_a_port_that_is_taken_is_no_start(tmp_path: Path) -> None:
         assert f"port {port} of 127.0.0.1 cannot be had for gRPC" in said
 
 
-def _fails_to_start(path: Path, *arguments: str | Path) -> str:
+def _fails_to_start(path: Path, *arguments: str | Path, environment: dict[str, str] | None = None) -> str:
     command = [
         sys.executable,
         "-m",
@@ -182,7 +185,12 @@ def _fails_to_start(path: Path, *arguments: str | Path) -> str:
         str(path / "s"),
     ]
     done = subprocess.run(
-        [*command, "--set", f"admin.uds={path / 'a'}"], capture_output=True, text=True, timeout=60, check=False
+        [*command, "--set", f"admin.uds={path / 'a'}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | (environment or {}),
     )
     assert done.returncode == 1, done.stderr
     return done.stderr
@@ -211,6 +219,40 @@ def test_what_runs_when_the_server_goes_is_answered_and_watchers_are_told(tmp_pa
             for each in under_way:
                 assert outputs(each.result(WITHIN_S))["y"].shape == (1,)
         assert running.process.wait(20) == 0
+
+
+def test_a_stream_that_nobody_uses_keeps_no_server_from_going(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def one_and_then_nothing() -> Iterator[bytes]:
+        yield message("inference.ModelInferRequest")(model_name="nope", id="7").SerializeToString()
+        done.wait(WITHIN_S)
+
+    with (
+        serving_grpc(tmp_path, half(tmp_path)) as (running, port),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        answers = stream(one_and_then_nothing(), timeout=WITHIN_S)
+        first = message("inference.ModelStreamInferResponse").FromString(next(answers))
+        assert "unknown model" in first.error_message
+        assert first.infer_response.id == "7"
+        start = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert running.process.wait(20) == 0
+        assert time.monotonic() - start < DRAIN_S / 2
+        done.set()
+
+
+def test_who_has_not_installed_it_is_told_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "grpc.py").write_text("raise ImportError(\"No module named 'grpc'\")\n")
+    arguments = ("--set", "grpc.host=127.0.0.1", "--set", "grpc.port=0")
+    said = _fails_to_start(tmp_path, half(tmp_path), *arguments, environment={"PYTHONPATH": str(tmp_path / "without")})
+    assert "cannot start: [grpc] needs grpcio and protobuf: install edge-serving[grpc] (No module named 'grpc')" in said
 
 
 def _until_running(running: Running) -> None:

@@ -177,9 +177,9 @@ def test_every_field_is_tensorflows_on_the_wire() -> None:
         *(tensor_pb2, tensor_shape_pb2, meta_graph_pb2),
         *map(imported, ("model_pb2", "predict_pb2", "input_pb2", "classification_pb2", "regression_pb2")),
         *map(imported, ("inference_pb2", "get_model_metadata_pb2", "get_model_status_pb2", "model_management_pb2")),
+        imported("status_pb2"),
     ):
         theirs |= dict(module.DESCRIPTOR.message_types_by_name)
-    theirs |= dict(pytest.importorskip("tensorflow_serving.util.status_pb2").DESCRIPTOR.message_types_by_name)
     theirs["PackedTensorProto"] = theirs["TensorProto"]
     compared = 0
     for file in ("tensorflow.proto", "tensorflow_serving.proto"):
