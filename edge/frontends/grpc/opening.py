@@ -18,6 +18,7 @@ from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard
 from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
+from edge.wire.proto.messages import prepare
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ async def open_grpc(
     boot: Boot,
 ) -> Grpc:
     """Listening. Raises OSError, ssl.SSLError where a socket or a certificate cannot be had."""
+    await asyncio.to_thread(prepare)
     section, server = config.grpc, config.server
     limits = GrpcLimits(
         max_message_bytes=section.max_message_bytes,

@@ -23,6 +23,13 @@ def message(name: str) -> Any:
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
 
 
+def prepare() -> None:
+    """Reads the definitions, and imports what turns messages into others. Looks at the disk: what comes after does not."""
+    from google.protobuf import json_format  # noqa: F401
+
+    pool()
+
+
 @cache
 def pool() -> Any:
     from google.protobuf import descriptor_pool
