@@ -37,7 +37,8 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors, announcer
+from edge.doors import Addresses, Behind, Doors
+from edge.frontends.announcing import announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
@@ -180,7 +181,7 @@ class Server:
         self._doors = Doors(config, behind, boot, self._supervised.sockets)
         addresses = await self._doors.open()
         log.info("listening on %s", addresses.url or addresses.uds)
-        self._announcer = announcer(config, addresses, self._catalog, self._keepsakes)
+        self._announcer = announcer(config, addresses.url, self._catalog, self._keepsakes)
         if self._announcer is not None:
             self._announcer.start()
         if self._announce is not None:

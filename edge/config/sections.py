@@ -203,11 +203,11 @@ class Advertise(Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     http: bool = False
 
-    def wanted(self, http: Http) -> bool:
-        """Whether there is anything to announce, and it should be."""
-        if http.host is None or self.enabled is not None:
-            return bool(http.host is not None and self.enabled)
-        return not http.on_loopback or bool(self.interfaces or self.addresses)
+    def wanted(self, *, on_loopback: bool) -> bool:
+        """Whether a server with a TCP port should be announced. on_loopback: only this machine can reach the port."""
+        if self.enabled is not None:
+            return self.enabled
+        return not on_loopback or bool(self.interfaces or self.addresses)
 
 
 class Log(Struct, frozen=True, kw_only=True):
