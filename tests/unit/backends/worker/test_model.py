@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from edge.backends.worker.caller import COPY_BYTES, MAX_LENT
+from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
@@ -114,6 +114,21 @@ def test_memory_that_nobody_looks_at_is_used_again(opened: Open) -> None:
         model.run("serving_default", number(n, COPY_BYTES))
         gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= files + 4
+
+
+def test_what_one_large_run_took_is_given_back_on_both_sides(opened: Open) -> None:
+    model = opened()
+    run(model, 1.0)
+    worker, ours = psutil.Process(pid(model)), len(os.listdir("/proc/self/fd"))
+    theirs = worker.num_fds()
+    for _ in range(3):
+        out = model.run("serving_default", number(1.0, KEEP_BYTES // 4))
+        assert out["y"][-1] == 2.0
+        del out
+        gc.collect()
+        run(model, 1.0)
+    assert worker.num_fds() <= theirs + 1
+    assert len(os.listdir("/proc/self/fd")) <= ours + 1
 
 
 @pytest.mark.parametrize(("keeps", "tells"), [(True, workers.KEEP), (False, 5.0)])
