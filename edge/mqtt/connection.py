@@ -12,11 +12,10 @@ import asyncio
 import select
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.mqtt.connecting import connect, in_thread, make_client
-from edge.mqtt.message import Message, Packed, properties_of
+from edge.mqtt.message import Message, Packed
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import MAX_PACKET_BYTES, LinkSettings
 from edge.mqtt.subscriptions import Wish
@@ -164,7 +163,7 @@ class Connection:
 
     def _connect(self) -> tuple[Client, Any]:
         """In the thread. Raises what `connect` does."""
-        client = make_client(self._settings, self.version)
+        client = make_client(self._settings, self.version, self._events.came)
         self._listen(client)
         return client, connect(client, self._settings, self.version)
 
@@ -174,7 +173,6 @@ class Connection:
         client.on_socket_close = self._closing
         client.on_connect = self._on_connack
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_publish = self._on_published
         client.on_subscribe = self._on_suback
         client.on_unsubscribe = self._on_unsuback
@@ -259,22 +257,6 @@ class Connection:
             lost = Lost(str(reason))
         self.ended.set_result(lost)
         self._loop.call_soon(self.end, self.ended.result())
-
-    def _on_message(self, _client: object, _data: object, came: Any) -> None:
-        try:
-            topic = came.topic
-        except UnicodeDecodeError:
-            topic = ""  # nobody's
-        message = Message(
-            topic=topic,
-            payload=bytes(came.payload),
-            qos=came.qos,
-            retain=bool(came.retain),
-            dup=bool(came.dup),
-            properties=properties_of(came.properties),
-            received_at=monotonic(),
-        )
-        self._events.came(message, came.mid)
 
     def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
         self._events.delivered(mid, str(reason) if reason.is_failure else "")

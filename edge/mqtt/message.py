@@ -103,19 +103,3 @@ def variable_length(number: int) -> bytes:
         out.append(digit | 0x80 if number else digit)
         if not number:
             return bytes(out)
-
-
-def properties_of(came: Any) -> Properties:
-    """What paho unpacked, or None where there was nothing (3.1.1)."""
-    if came is None:
-        return NO_PROPERTIES
-    there = vars(came)
-    user = there.get("UserProperty") or ()
-    return Properties(
-        response_topic=there.get("ResponseTopic"),
-        correlation=there.get("CorrelationData"),
-        expiry_s=there.get("MessageExpiryInterval"),
-        content_type=there.get("ContentType"),
-        user=tuple((key, value) for key, value in user[:MAX_USER_PROPERTIES]),
-        text=there.get("PayloadFormatIndicator") == 1,
-    )
