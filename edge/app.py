@@ -37,7 +37,8 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors
+from edge.doors import Addresses, Behind, Doors, announcer
+from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
 from edge.telemetry.build import Boot, version
@@ -46,6 +47,9 @@ from edge.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN_S = 2.0
+STOP_WITHIN_S = 10.0
+"""Asked of systemd on top of `drain_s`: for what has to be written, on a slow disk."""
+CPUINFO = Path("/proc/cpuinfo")
 SWITCH_S = 0.0005
 """How long a thread that computes in Python may keep the loop waiting: ten times less than is usual. To load a model
 has several milliseconds of it."""
@@ -95,18 +99,23 @@ class Server:
         sys.setswitchinterval(SWITCH_S)
         share_arenas()
         self._loop = asyncio.get_running_loop()
+        self._supervised = Supervised()
+        await asyncio.to_thread(doubt_processor, CPUINFO)
         self._deaths = await asyncio.to_thread(_deaths, config.server.state_dir)
         await self._make_core()
         await self._open_doors(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        self._supervised.ready("starting")
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._manager.run(), name="manager"),
                 group.create_task(self._changes.run(), name="changes"),
                 group.create_task(self._feeds.start(self._sources), name="feeds"),
                 group.create_task(self._follow_reloads(), name="reload"),
+                group.create_task(self._let_in(config.server.start_hold_s), name="let in"),
+                group.create_task(self._supervised.tend(self._standing, self._hung), name="supervised"),
             ]
             if self._doors.certificates is not None:
                 tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
@@ -116,7 +125,10 @@ class Server:
             gc.freeze()
             gc.enable()
             await self.stop.wait()
+            if self._announcer is not None:
+                await self._announcer.close()  # nobody new is sent here
             log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
+            self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
             await self._doors.close(config.server.drain_s)
             await self._feeds.stop()
             for task in tasks:
@@ -165,22 +177,43 @@ class Server:
     async def _open_doors(self, config: Config) -> None:
         behind = Behind(self._registry, self._catalog, self._control, self._metrics, self._reload_wanted.set)
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
-        self._doors = Doors(config, behind, boot)
+        self._doors = Doors(config, behind, boot, self._supervised.sockets)
         addresses = await self._doors.open()
         log.info("listening on %s", addresses.url or addresses.uds)
+        self._announcer = announcer(config, addresses, self._catalog, self._keepsakes)
+        if self._announcer is not None:
+            self._announcer.start()
         if self._announce is not None:
             self._announce(addresses)
+
+    async def _let_in(self, hold_s: float) -> None:
+        """Who waits at a socket from systemd waits on until the models serve: a restart costs a while, and no answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(hold_s):
+                await self._manager.first_tried()
+        await self._doors.accept()
+
+    def _standing(self) -> str:
+        return ("starting: " if self._manager.starting else "") + standing(self._catalog.models())
+
+    def _hung(self) -> str:
+        return self._registry.hung(time.monotonic())
 
     async def _follow_reloads(self) -> None:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
+            self._supervised.reloading()
+            problem = ""
             try:
                 await self._reload()
             except (OSError, ValueError, ConfigError) as error:
                 log.error("the configuration was not reloaded, the old one holds: %s", error)
+                problem = f"the configuration was not reloaded: {error}"
             except Exception:  # a bug here must not take down what serves
                 log.exception("the configuration was not reloaded")
+                problem = "the configuration was not reloaded"
+            self._supervised.ready(problem or self._standing())
 
     async def _reload(self) -> None:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
@@ -197,6 +230,19 @@ class Server:
             await self._doors.certificates.load()
         await self._control.reload()
         log.info("reloaded")
+
+
+def doubt_processor(cpuinfo: Path) -> None:
+    """Say so where the runtimes cannot see what the processor has. Blocks."""
+    try:
+        cpuinfo.open("rb").close()
+    except OSError as error:
+        log.warning(
+            "%s cannot be opened (%s): quantized models may take 100 times as long; what hides it must go, such as "
+            "ProcSubset=pid in a unit",
+            cpuinfo,
+            error.strerror,
+        )
 
 
 def _deaths(state_dir: Path | None) -> Deaths:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from edge.config import Config
 from edge.core.callers import Callers
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
+from edge.core.keepsakes import Keepsakes
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.frontends.admin import Admin
@@ -26,24 +32,29 @@ from edge.frontends.http.site import Site
 from edge.frontends.http.tls import Certificates
 from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
-from edge.telemetry.build import Boot
+from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from edge.frontends.announce import Announcer
     from edge.frontends.mqtt.front import Mqtt
 
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+HTTP, UDS, ADMIN = "http", "uds", "admin"
+"""The names of the sockets that systemd may hand over. Of the first two, the socket itself says which one it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server listens. `url` is empty without a TCP port."""
+    """Where the server listens. `url` and `host` are empty and `port` is 0 without a TCP port."""
 
     url: str
     uds: Path | None
     admin: Path | None
+    host: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +72,15 @@ class Doors:
     """Opened once and closed once. `certificates` follow their files while somebody runs their `follow`; `mqtt` is there
     where a broker is configured, and reaches it while somebody runs its `run`."""
 
-    def __init__(self, config: Config, behind: Behind, boot: Boot) -> None:
+    def __init__(
+        self, config: Config, behind: Behind, boot: Boot, given: Mapping[str, Sequence[socket.socket]] | None = None
+    ) -> None:
+        """given: sockets that listen already, by name, each in the place of what the configuration would bind."""
         self._config, self._behind, self._boot = config, behind, boot
+        self._given = dict(given or {})
+        front = [each for name in (HTTP, UDS) for each in self._given.get(name, ())]
+        self._tcp = [each for each in front if each.family != socket.AF_UNIX]
+        self._unix = [each for each in front if each.family == socket.AF_UNIX]
         self._callers = Callers()
         self._listeners: list[Listener] = []
         self._guard: Guard
@@ -80,27 +98,26 @@ class Doors:
             body_timeout_s=http.body_timeout_s,
             keepalive_s=http.keepalive_s,
         )
+        on_loopback = any(map(_on_loopback, self._tcp)) if self._tcp else http.on_loopback
         policy = Policy(
-            check_host=http.on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
+            check_host=on_loopback or bool(http.allowed_hosts), allowed_hosts=http.allowed_hosts, cors=http.cors
         )
         self._guard = Guard(policy, await _tokens(http.token_file))
         pages = await asyncio.to_thread(
             Pages, self._boot, self._behind.catalog, self._behind.metrics, tfserving_metrics=http.tfserving_metrics
         )
-        url = ""
-        if http.host is not None:
-            if http.tls_cert is not None:
-                self.certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
-            tls = self.certificates.context if self.certificates else None
-            listener = self._listener(self._site(pages, local=False), limits)
-            port = await listener.listen_tcp(http.host, http.port, tls)
-            shown = f"[{http.host}]" if ":" in http.host else http.host
-            url = f"{'https' if tls else 'http'}://{shown}:{port}"
-        if http.uds is not None:
-            await self._listener(self._site(pages, local=True), limits).listen_unix(http.uds, mode=0o660)
-        if config.mqtt.host is not None:
+        for name in self._given.keys() - {HTTP, UDS, ADMIN}:
+            log.warning("socket from systemd %.80r: want the name %s, %s or %s; passed over", name, HTTP, UDS, ADMIN)
+        url, host, port = await self._open_tcp(pages, limits)
+        uds = await self._open_unix(pages, limits)
+        if self._config.mqtt.host is not None:
             await self._open_mqtt(url)
-        return Addresses(url, http.uds, await self._open_admin(limits))
+        return Addresses(url, uds, await self._open_admin(limits), host, port)
+
+    async def accept(self) -> None:
+        """What waits at the sockets that were given, from now on."""
+        for listener in self._listeners:
+            await listener.accept()
 
     async def reload_tokens(self, file: Path | None) -> None:
         """Raises what a bad file raises; the old ones hold then."""
@@ -126,14 +143,59 @@ class Doors:
             metrics=self._behind.metrics,
             boot=self._boot,
             url=url,
+            control=self._behind.control,
+            reload=self._behind.reload,
         )
+
+    async def _open_tcp(self, pages: Pages, limits: HttpLimits) -> tuple[str, str, int]:
+        """The URL, its host and its port; "", "" and 0 where there is none."""
+        http = self._config.http
+        if http.host is None and not self._tcp:
+            return "", "", 0
+        if http.tls_cert is not None:
+            self.certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
+        tls = self.certificates.context if self.certificates else None
+        listener = self._listener(self._site(pages, local=False), limits)
+        if self._tcp:
+            for each in self._tcp:
+                await listener.adopt(each, tls)
+                log.info("socket from systemd: %s:%d", *each.getsockname()[:2])
+                if not _on_loopback(each) and http.token_file is None:
+                    log.warning("the socket can be reached from other machines and there is no http.token_file")
+            host, port = self._tcp[0].getsockname()[:2]
+        else:
+            assert http.host is not None
+            host, port = http.host, await listener.listen_tcp(http.host, http.port, tls)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if tls else 'http'}://{shown}:{port}", host, port
+
+    async def _open_unix(self, pages: Pages, limits: HttpLimits) -> Path | None:
+        uds = self._config.http.uds
+        if self._unix:
+            listener = self._listener(self._site(pages, local=True), limits)
+            for each in self._unix:
+                await listener.adopt(each)
+                log.info("socket from systemd: %s", _path(each))
+            return _path(self._unix[0])
+        if uds is not None:
+            await self._listener(self._site(pages, local=True), limits).listen_unix(uds, mode=0o660)
+        return uds
 
     async def _open_admin(self, limits: HttpLimits) -> Path | None:
         """Never fatal by itself: two servers on one device may both want it, and models can do without."""
         settings = self._config.admin
-        if settings.uds is None:
+        given = [each for each in self._given.get(ADMIN, ()) if each.family == socket.AF_UNIX]
+        if settings.uds is None and not given:
             return None
         admin = Admin(self._boot, self._behind.catalog, self._behind.control, self._behind.reload)
+        if given:
+            listener = self._listener(admin, limits)
+            for each in given:
+                await listener.adopt(each)
+                log.info("admin socket from systemd: %s", _path(each))
+            await listener.accept()  # who watches wants to see the start
+            return _path(given[0])
+        assert settings.uds is not None
         try:
             await self._listener(admin, limits).listen_unix(settings.uds, mode=int(settings.mode, 8))
             if settings.group:
@@ -189,6 +251,39 @@ class Doors:
         )
         predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
         return admission, predictor
+
+
+def _on_loopback(given: socket.socket) -> bool:
+    return ip_address(given.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _path(given: socket.socket) -> Path:
+    """Of its file; of one in the abstract namespace, its name behind an @."""
+    name = given.getsockname()
+    return Path("@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else name)
+
+
+def announcer(config: Config, at: Addresses, catalog: Catalog, keepsakes: Keepsakes) -> Announcer | None:
+    """Who tells the local network of the server; None where nobody is to be told."""
+    settings, http = config.advertise, msgspec.structs.replace(config.http, host=at.host or None, port=at.port)
+    if not settings.wanted(http):
+        return None
+    from edge.domain.advert import node_name
+    from edge.frontends.announce import Announcement, Announcer
+
+    said = Announcement(
+        node=settings.node or node_name(socket.gethostname()),
+        host=at.host,
+        port=at.port,
+        release=version(),
+        tls=http.tls_cert is not None,
+        auth="none" if http.token_file is None else "bearer",
+        interfaces=settings.interfaces,
+        addresses=settings.addresses,
+        ipv6=settings.ipv6,
+        http=settings.http,
+    )
+    return Announcer(said, catalog, keepsakes)
 
 
 async def _tokens(file: Path | None) -> list[bytes] | None:

@@ -81,17 +81,18 @@ def binary_ask(model: Measured, port: int) -> Ask:
     headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
     request = post(f"/v2/models/{model.name}/infer", text + raw, headers)
     answer = ask_once(port, request)
-    right = _answer_of(model)
+    right = answer_of(model)
     _compare(np.frombuffer(answer[-right.nbytes :], right.dtype).reshape(right.shape), model)
     return Ask(request, frozenset({answer}))
 
 
 def _compare(got: Array, model: Measured) -> None:
-    if not np.array_equal(got, _answer_of(model)):
+    if not np.array_equal(got, answer_of(model)):
         raise RuntimeError(f"{model.name}: the server's answer is not the interpreter's")
 
 
-def _answer_of(model: Measured) -> Array:
+def answer_of(model: Measured) -> Array:
+    """The interpreter's, for the model's picture."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(model.path), num_threads=1)
@@ -104,12 +105,13 @@ def _answer_of(model: Measured) -> Array:
 def cpu_us(pid: int, port: int, ask: Ask, seconds: float) -> float:
     """Server CPU for a request, in microseconds, at CONNECTIONS connections."""
     closed(port, ask, CONNECTIONS, 0.3)
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     seen = checked(closed(port, ask, CONNECTIONS, seconds))
-    return (_cpu_s(pid) - before) / len(seen.took) * 1e6
+    return (cpu_s(pid) - before) / len(seen.took) * 1e6
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process and its children have used, user and system."""
     process = psutil.Process(pid)
     every = [process, *process.children(recursive=True)]
     times = [one.cpu_times() for one in every]

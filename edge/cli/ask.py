@@ -110,16 +110,19 @@ class Server:
         return http.client.HTTPSConnection(host, port, timeout=self.timeout_s, context=context)
 
     def _authorization(self) -> dict[str, str]:
-        if self.token_file is None:
-            return {}
-        try:
-            with self.token_file.open("rb") as file:
-                token = file.read(MAX_TOKEN_BYTES).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Failure(f"--token-file {self.token_file}: {_reason(error)}", USAGE) from None
-        if not token or not token.isprintable():
-            raise Failure(f"--token-file {self.token_file}: want one line with a token", USAGE)
-        return {"Authorization": f"Bearer {token}"}
+        return {} if self.token_file is None else {"Authorization": f"Bearer {read_token(self.token_file)}"}
+
+
+def read_token(file: Path) -> str:
+    """Raises Failure for a file without one."""
+    try:
+        with file.open("rb") as opened:
+            token = opened.read(MAX_TOKEN_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--token-file {file}: {_reason(error)}", USAGE) from None
+    if not token or not token.isprintable() or " " in token:
+        raise Failure(f"--token-file {file}: want one line with a token", USAGE)
+    return token
 
 
 class _UnixConnection(http.client.HTTPConnection):

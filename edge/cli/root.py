@@ -18,6 +18,8 @@ COMMANDS = {
     "models": "edge.cli.models:models",
     "predict": "edge.cli.predict:predict",
     "health": "edge.cli.health:health",
+    "discover": "edge.cli.discover:discover",
+    "mqtt": "edge.cli.mqtt:mqtt",
     "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
     "version": "edge.cli.version:version",
@@ -31,6 +33,7 @@ Examples:
   edge demo                             serve a small model and try it
   edge predict mobilenet_v2 cat.jpg     what is in the picture
   edge models                           what is being served
+  edge discover                         who serves on the local network
   edge config show --origin             every setting, and who set it
   edge doctor                           what this device lacks, and what to do
 

@@ -91,6 +91,8 @@ def _inlined(found: dict[str, Any]) -> dict[str, Any]:
         found.pop("title", None)
     if "anyOf" in found:
         (found,) = (each for each in found["anyOf"] if each != {"type": "null"})
+        if found.get("type") != "string":
+            found = {"anyOf": [found, {"const": ""}]}
     return found
 
 

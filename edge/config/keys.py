@@ -5,6 +5,7 @@ A key is a tuple: ("http", "port"), or ("models", NAME, "device") for one model.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.config import paths
-from edge.config.sections import Admin, Http, Log, Model, Mqtt, Repository, Server
+from edge.config.sections import Admin, Advertise, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
 
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "models": Model,
     "repository": Repository,
     "admin": Admin,
+    "advertise": Advertise,
     "log": Log,
 }
 WANTED_NAME = "want 1 to 128 of A-Z a-z 0-9 _ . - with a letter or digit first"
@@ -141,10 +143,19 @@ def _short_enough(path: Path | None) -> None:
         raise ValueError(f"want a socket's path of at most {paths.MAX_SOCKET_PATH_BYTES} bytes, got {path}")
 
 
+def _are_addresses(addresses: tuple[str, ...]) -> None:
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise ValueError(f"want IP addresses, got {address!r}") from None
+
+
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("models", "policy"): parse_policy,
     ("http", "uds"): _short_enough,
     ("admin", "uds"): _short_enough,
+    ("advertise", "addresses"): _are_addresses,
 }
 
 

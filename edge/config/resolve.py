@@ -18,7 +18,7 @@ import msgspec
 from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
-from edge.config.sections import Admin, Config, Http, Log, Model, Mqtt, Repository, Server
+from edge.config.sections import Admin, Advertise, Config, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.layout import is_model_name
 
 Values = Mapping[Key, Any]
@@ -130,6 +130,7 @@ def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
         http=Http(**_section(values, "http")),
         mqtt=Mqtt(**_section(values, "mqtt")),
         repository=repository,
+        advertise=Advertise(**_section(values, "advertise")),
         log=Log(**_section(values, "log")),
         models=MappingProxyType(models),
     )
@@ -177,6 +178,8 @@ def _doubts(config: Config) -> list[str]:
     found: list[str] = []
     if config.mqtt.password_file is not None and not config.mqtt.tls:
         found.append("mqtt.password_file without mqtt.tls: the password can be read on its way")
+    if http.host is None and config.advertise.enabled:
+        found.append("advertise.enabled: there is nothing to announce without http.host")
     if http.host is None or http.on_loopback:
         return found
     if http.token_file is None:

@@ -63,6 +63,7 @@ class Server(Struct, frozen=True, kw_only=True):
     inline_run_s: Seconds = 0.0003
     alone_run_s: Seconds = 0.01
     poll_s: SomeSeconds = 1.0
+    start_hold_s: Seconds = 15.0
 
 
 class Http(Struct, frozen=True, kw_only=True):
@@ -118,6 +119,12 @@ class Mqtt(Struct, frozen=True, kw_only=True):
     max_payload_bytes: Annotated[int, Meta(ge=1, le=256 * MIB - 65536)] = 4 * MIB
     reply_allow: tuple[str, ...] = ()
     pools: tuple[Group, ...] = ()
+    groups: tuple[Group, ...] = ()
+    fleet_jitter_s: Seconds = 10.0
+    model_control: bool = False
+    stats_s: Seconds = 30.0
+    publish_results: bool = False
+    home_assistant: bool = False
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -172,6 +179,24 @@ class Admin(Struct, frozen=True, kw_only=True):
     group: str = ""
 
 
+class Advertise(Struct, frozen=True, kw_only=True):
+    """Whether and how the local network is told of the server. `enabled` None: where other machines can reach it, or
+    `interfaces` or `addresses` say where. `node` "": the name of the host."""
+
+    enabled: bool | None = None
+    node: Node = ""
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ipv6: bool = False
+    http: bool = False
+
+    def wanted(self, http: Http) -> bool:
+        """Whether there is anything to announce, and it should be."""
+        if http.host is None or self.enabled is not None:
+            return bool(http.host is not None and self.enabled)
+        return not http.on_loopback or bool(self.interfaces or self.addresses)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -185,5 +210,6 @@ class Config(Struct, frozen=True, kw_only=True):
     http: Http = Http()
     mqtt: Mqtt = Mqtt()
     repository: Repository = Repository()
+    advertise: Advertise = Advertise()
     log: Log = Log()
     models: Mapping[str, Model] = MappingProxyType({})

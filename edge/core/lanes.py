@@ -24,6 +24,9 @@ from edge.domain.errors import InferenceFailed, LoadError, NotReady, Overloaded
 
 log = logging.getLogger(__name__)
 
+STAND_IN_WITHIN_S = 60.0
+"""Until another instance runs in the place of one that hangs on its device."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
@@ -136,6 +139,17 @@ class Lanes:
         if self._threads and all(lane.wedged for lane in self._threads):
             return f"{self._threads[0].instance.device}: {self._too_long}" + self._no_stand_in
         return ""
+
+    def hung(self, now: float) -> str:
+        """Why nothing runs here until the process is another one, or empty: every thread hangs, and no other takes over.
+        `now` of the monotonic clock."""
+        limit_s = self._max_run_s
+        if not self._no_stand_in and any(lane.instance.replaceable for lane in self._threads):
+            limit_s += STAND_IN_WITHIN_S
+        jobs = [lane.job for lane in self._threads]
+        if not jobs or any(job is None or now - job.started <= limit_s for job in jobs):
+            return ""
+        return f"{self.name}: {self._threads[0].instance.device}: {self._too_long}{self._no_stand_in}"
 
     @property
     def _too_long(self) -> str:

@@ -241,6 +241,16 @@ class Manager:
         self._wake.set()
         await self._until(lambda: model.serving.newest is None and self._settled(model))
 
+    async def first_tried(self) -> None:
+        """Return once what the sources wished for at first serves or has failed."""
+
+        def tried() -> bool:
+            waits = any(model.wish.pending and not model.held for model in self.models.values())
+            return not (self.starting or self._loads or waits)
+
+        if not tried():
+            await self._until(tried)
+
     async def retry(self) -> None:
         """Try every failed version now, blamed ones too."""
         for model in self.models.values():

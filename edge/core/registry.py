@@ -41,6 +41,12 @@ class Registry:
             return model.newest
         return self._look_up(spec, model)
 
+    def hung(self, now: float) -> str:
+        """Why one of the versions that serve does so no more until the process is another one; empty where none is so.
+        `now` of the monotonic clock."""
+        slots = (slot for model in self._models.values() for slot in model.versions.values())
+        return next((why for slot in slots if slot.lanes is not None and (why := slot.lanes.hung(now))), "")
+
     def _look_up(self, spec: ModelSpec, model: Serving | None) -> Slot:
         version = spec.version
         if spec.label is not None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, Protocol
 
+from edge.config.sections import Mqtt
 from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.round_trips import Trips, measure, own_client_id
 from edge.mqtt.connection import Lost, Refused
@@ -23,44 +22,15 @@ CONNECT_S = 5.0
 PORT, TLS_PORT = 1883, 8883
 
 
-class Section(Protocol):
-    """What of [mqtt] this needs."""
-
-    @property
-    def host(self) -> str | None: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def protocol(self) -> Literal["auto", "5", "3.1.1"]: ...
-    @property
-    def node(self) -> str: ...
-    @property
-    def prefix(self) -> str: ...
-    @property
-    def username(self) -> str: ...
-    @property
-    def password_file(self) -> Path | None: ...
-    @property
-    def tls(self) -> bool: ...
-    @property
-    def ca_file(self) -> Path | None: ...
-    @property
-    def cert_file(self) -> Path | None: ...
-    @property
-    def key_file(self) -> Path | None: ...
-
-
 Measure = Callable[[LinkSettings, str], Trips]
 
 
-def check_broker(section: Section, measured: Measure = measure) -> Finding:
-    if section.host is None:
-        return ok("broker", "mqtt.host is empty: no broker is asked")
+def check_broker(section: Mqtt, measured: Measure = measure) -> Finding:
     port = section.port or (TLS_PORT if section.tls else PORT)
     where = f"{section.host}:{port}"
     try:
         settings = LinkSettings(
-            host=section.host,
+            host=section.host or "",
             port=port,
             client_id=own_client_id(),
             protocol=section.protocol,

@@ -8,21 +8,19 @@ a trouble warns. Rule 4: each check is bounded in time, and no check's fault end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge.config import ConfigError, Resolved
+from edge.config.sections import Mqtt
 from edge.doctor.children import probe
 from edge.doctor.cpu import check_cpu, check_memory
 from edge.doctor.edgetpu import check_edgetpu
-from edge.doctor.finding import Finding, fail
+from edge.doctor.finding import Finding, fail, ok
 from edge.doctor.machine import Machine
 from edge.doctor.network import check_mdns
 from edge.doctor.places import check_configuration, check_models, check_state, model_sizes
 from edge.doctor.port import ask_admin, check_port
 from edge.doctor.runtime import check_runtime
-
-if TYPE_CHECKING:
-    from edge.doctor.broker import Section
 
 Checks = Callable[[], Finding | Iterable[Finding]]
 
@@ -45,12 +43,12 @@ def examine(
     yield from _guarded("state", lambda: check_state(machine, config))
     yield from _guarded("port", lambda: check_port(machine, config.http, ask_admin(config.admin.uds)))
     yield from _guarded("mdns", lambda: check_mdns(machine))
-    section = getattr(config, "mqtt", None)  # only a server that speaks MQTT has it
-    if section is not None:
-        yield from _guarded("broker", lambda: _broker(section))
+    yield from _guarded("broker", lambda: _broker(config.mqtt))
 
 
-def _broker(section: Section) -> Finding:
+def _broker(section: Mqtt) -> Finding:
+    if section.host is None:
+        return ok("broker", "mqtt.host is empty: no broker is asked")
     from edge.doctor.broker import check_broker  # paho is imported where there is a broker to ask
 
     return check_broker(section)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 MAX_USER_PROPERTIES = 64
@@ -29,7 +30,10 @@ class Properties:
 
     def first(self, name: str) -> str | None:
         """The value of the first user property of that name."""
-        return next((value for key, value in self.user if key == name), None)
+        for key, value in self.user:
+            if key == name:
+                return value
+        return None
 
     def pack(self) -> bytes:
         """As they stand in a PUBLISH packet, their length first. Raises ValueError where one is too long."""
@@ -44,7 +48,8 @@ class Properties:
             parts.append(bytes((_RESPONSE_TOPIC,)) + _sized(self.response_topic.encode()))
         if self.correlation is not None:
             parts.append(bytes((_CORRELATION,)) + _sized(self.correlation))
-        parts += [bytes((_USER,)) + _sized(key.encode()) + _sized(value.encode()) for key, value in self.user]
+        for key, value in self.user:
+            parts += (_user_key(key), _sized(value.encode()))
         packed = b"".join(parts)
         return variable_length(len(packed)) + packed
 
@@ -64,6 +69,12 @@ class Message:
     properties: Properties = NO_PROPERTIES
     received_at: float = 0.0
     handle: Any = field(default=None, compare=False, repr=False)
+
+
+@lru_cache(maxsize=256)
+def _user_key(key: str) -> bytes:
+    """Of a user property, as it begins. The names of those that are sent are few."""
+    return bytes((_USER,)) + _sized(key.encode())
 
 
 def _sized(data: bytes) -> bytes:

@@ -23,6 +23,8 @@ PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.-]
 CLIENT = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
 """Of a client's name and of a request's id, where they are levels of a topic."""
 
+_NOT_IN_REPLIES = re.compile("[+#\\x00-\\x1f\\x7f]")
+
 COMMON_HOSTNAMES = frozenset(
     {"", "localhost", "raspberrypi", "debian", "ubuntu", "orangepi", "rock", "mendel", "jetson", "dietpi", "alpine"}
 )
@@ -194,7 +196,7 @@ def reply_problem(topic: str, allowed: Iterable[str]) -> str:
         return "want a response topic, got an empty one"
     if len(topic.encode(errors="replace")) > MAX_REPLY_TOPIC_BYTES:
         return f"want a response topic of at most {MAX_REPLY_TOPIC_BYTES} bytes, got {len(topic.encode())}"
-    if "+" in topic or "#" in topic or any(ord(letter) < 32 or ord(letter) == 127 for letter in topic):
+    if _NOT_IN_REPLIES.search(topic) is not None:
         return "want a response topic without wildcards and control characters"
     if topic.startswith("$"):
         return "want a response topic that does not begin with $"

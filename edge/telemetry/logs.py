@@ -157,6 +157,11 @@ def set_up(
     return handler
 
 
+def set_level(level: str) -> None:
+    """`debug`, `info`, `warning` or `error`, until the next `set_up`."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def _text_for(stream: TextIO | None, env: Mapping[str, str]) -> TextFormatter:
     try:
         terminal = stream is not None and stream.isatty()

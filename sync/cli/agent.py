@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from sync.agent.status import as_text, tell
+from sync.agent.supervised import standing, supervised
 from sync.agent.told import Told
 from sync.agent.words import lasting
 from sync.cli.configured import configured, load
@@ -58,7 +59,8 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
-            await task
+            async with supervised(lambda: standing(assembled.journal.value, assembled.agent.problem)):
+                await task
         except asyncio.CancelledError:
             logging.getLogger("sync").info("stopped")
         finally:

@@ -48,8 +48,9 @@ class Broker:
             "set_tcp_nodelay true",
             f"persistence {'true' if persistence else 'false'}",
             f"persistence_location {directory}/",
-            "log_type all",
         ]
+        if "log_type" not in more:
+            lines.append("log_type all")
         if "allow_anonymous" not in more:
             lines.append("allow_anonymous true")
         if os.geteuid() == 0:

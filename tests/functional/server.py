@@ -28,6 +28,7 @@ class Running:
     port: int
     log: Path
     admin: Path
+    ready_within_s: float = READY_WITHIN_S
 
     @property
     def url(self) -> str:
@@ -50,7 +51,7 @@ class Running:
         return json.loads(answer)
 
     def wait_ready(self) -> None:
-        end = time.monotonic() + READY_WITHIN_S
+        end = time.monotonic() + self.ready_within_s
         while time.monotonic() < end:
             try:
                 if self.ask("/v2/health/ready")[0] == 200:
@@ -73,13 +74,18 @@ def serving(
     ready: bool = True,
     environment: dict[str, str] | None = None,
     module: str = "edge",
+    python: str | Path = sys.executable,
+    ready_within_s: float = READY_WITHIN_S,
+    enter: tuple[str, ...] = (),
 ) -> Iterator[Running]:
-    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command."""
+    """State and sockets lie under `tmp_path`. Ended by SIGTERM, which must succeed. `module` has the command, `python` is
+    the interpreter; `enter` goes before it, and is replaced by it."""
     log, admin = tmp_path / "server.log", tmp_path / "admin.sock"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", module, "serve", *map(str, arguments), "--port", "0"),
+                *enter,
+                *(python, "-m", module, "serve", *map(str, arguments), "--port", "0"),
                 *("--state-dir", str(tmp_path / "state"), "--set", f"admin.uds={admin}"),
             ],
             stdin=subprocess.DEVNULL,
@@ -88,7 +94,7 @@ def serving(
             | {key: os.environ[key] for key in ("EDGE_RUNTIME",) if key in os.environ}
             | (environment or {}),
         )
-    running = Running(process, 0, log, admin)
+    running = Running(process, 0, log, admin, ready_within_s)
     try:
         running.port = _port(running)
         if ready:
@@ -109,7 +115,7 @@ def configuration(file: Path, models: dict[str, Path], more: str = "") -> None:
 
 
 def _port(running: Running) -> int:
-    end = time.monotonic() + READY_WITHIN_S
+    end = time.monotonic() + running.ready_within_s
     while time.monotonic() < end:
         found = re.findall(r"serving at https?://[^:]+:(\d+)", running.log.read_text())
         if found:

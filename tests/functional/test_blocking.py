@@ -96,6 +96,13 @@ def test_no_request_over_mqtt_and_no_trouble_of_its_broker_blocks_the_event_loop
     assert blocking.read_text() == ""
 
 
+def test_to_be_announced_blocks_it_neither(tmp_path: Path, blocking: Path) -> None:
+    options = ("--set", "advertise.interfaces=lo", "--set", "advertise.http=true")
+    with serving(tmp_path, half(tmp_path), *options, environment=environment(blocking), module=MODULE) as server:
+        until_blocking(lambda: "announced as" in server.log.read_text(), server.log.read_text)
+    assert blocking.read_text() == ""
+
+
 def requests(server: Running) -> None:
     """Small and large, good and bad, in both protocols."""
     predict, infer = "/v1/models/half:predict", "/v2/models/half/infer"

@@ -94,6 +94,34 @@ def test_what_the_model_does_not_take_is_told_in_its_own_words(
     assert "no model nope; there is digits, flags, half" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "models",
+        "models ls",
+        "models show half",
+        "health",
+        "health --live",
+        "predict digits DIGIT",
+        "predict half x.npy",
+    ],
+)
+def test_what_a_server_is_asked_is_answered_as_json_and_nothing_else(
+    server: Running, digit: tuple[Path, int], tmp_path: Path, words: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.array([1, 3], np.float32))
+    places = {"DIGIT": str(digit[0]), "x.npy": str(tmp_path / "x.npy")}
+    json.loads(says(server, *(places.get(word, word) for word in words.split()), "--json"))
+
+
+def test_quiet_commands_say_nothing_where_all_is_well(server: Running) -> None:
+    for words in (("health",), ("models", "load", "half")):
+        done = edge(*words, "--quiet", "--url", server.url)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = edge("check", DIGITS / "2", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_models_are_listed_shown_unloaded_and_loaded(server: Running) -> None:
     listed = says(server, "models")
     assert all(name in listed for name in ("half", "words", "digits"))

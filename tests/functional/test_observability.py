@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.functional.broker import running_broker
 from tests.functional.server import serving
 from tests.functional.zoo import DIGITS
+from tests.waiting import until_blocking
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "prometheus"
@@ -93,6 +95,21 @@ def test_every_metric_and_label_that_is_asked_for_is_given(expression: str, give
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(promtool: str, exposition: str) -> None:
     assert checked(promtool, "check", "metrics", given=exposition) == ""
+
+
+def test_the_metrics_of_a_server_with_a_broker_are_those_that_are_asked_for(
+    promtool: str, mosquitto: str, tmp_path: Path
+) -> None:
+    with running_broker(mosquitto, tmp_path / "broker") as broker:
+        settings = ("--set", "mqtt.host=127.0.0.1", "--set", f"mqtt.port={broker.port}")
+        with serving(tmp_path, "--model", f"digits={DIGITS}", *settings) as server:
+            until_blocking(
+                lambda: b"\nedge_mqtt_connected 1" in server.ask("/metrics")[1], lambda: server.log.read_text()
+            )
+            text = server.ask("/metrics")[1].decode()
+    assert checked(promtool, "check", "metrics", given=text) == ""
+    told = set(re.findall(r"^# TYPE (edge_mqtt_\w+)", text, re.MULTILINE))
+    assert told == {name for name in NOT_OF_EVERY_SERVER if name.startswith("edge_mqtt_")}
 
 
 def test_promtool_takes_the_alerts_and_the_configuration(promtool: str) -> None:

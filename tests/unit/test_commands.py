@@ -34,7 +34,7 @@ NO_DATA = {
 """The only commands without --json, and why."""
 ONLY_DATA = {
     "edge models ls", "edge models show", "edge predict", "edge version", "edge config show", "edge config schema",
-    "edge serve", "edge demo", "edge completion",
+    "edge serve", "edge demo", "edge completion", "edge discover", "edge mqtt watch",
     "edge-sync keys show", "edge-sync rollout status", "edge-sync agent status", "edge-sync config show",
     "edge-sync agent run", "edge-sync agent once", "edge-sync collect", "edge-sync completion",
 }  # fmt: skip

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Listener:
         self.draining = False
         self._connections: set[HttpProtocol] = set()
         self._servers: list[asyncio.Server] = []
+        self._adopted: list[asyncio.Server] = []
         self._sockets: list[Path] = []
         self._body_bytes = 0
         self._empty = asyncio.Event()
@@ -74,6 +76,33 @@ class Listener:
         self._sockets.append(path)
         self._start_ticking()
 
+    async def adopt(self, given: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """A socket that somebody else made, who listens on it too; its file, if it has one, is theirs.
+
+        Connections wait in its queue until `accept`. Raises OSError.
+        """
+
+        def protocol() -> HttpProtocol:
+            return HttpProtocol(self)
+
+        backlog = self.limits.backlog
+        if given.family == socket.AF_UNIX:
+            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            server = await self.loop.create_unix_server(
+                protocol, sock=given, backlog=backlog, start_serving=False, **keep
+            )
+        else:
+            server = await self.loop.create_server(protocol, sock=given, ssl=tls, backlog=backlog, start_serving=False)
+        self._servers.append(server)
+        self._adopted.append(server)
+        self._start_ticking()
+
+    async def accept(self) -> None:
+        """From now on, those that wait at the sockets that were adopted; nothing happens after `close`."""
+        for server in self._adopted:
+            if not self.draining:
+                await server.start_serving()
+
     @property
     def connections(self) -> int:
         return len(self._connections)
@@ -94,7 +123,7 @@ class Listener:
 
     def admit(self, connection: HttpProtocol) -> bool:
         self._connections.add(connection)
-        return len(self._connections) <= self.limits.max_connections and not self.draining
+        return len(self._connections) <= self.limits.max_connections
 
     def left(self, connection: HttpProtocol) -> None:
         self._connections.discard(connection)
@@ -124,6 +153,9 @@ class Listener:
         self.draining = True
         for server in self._servers:
             server.close()
+        if self._connections or self._adopted:
+            # What was accepted, and what is on its way on a connection that looks idle, is answered too.
+            await asyncio.sleep(min(self.limits.last_call_s, drain_s))
         for connection in tuple(self._connections):
             connection.hang_up(at_once=False)
         if self._connections:

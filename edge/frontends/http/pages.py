@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import msgspec
+from typing import Protocol
 
 from edge.domain.errors import EdgeError
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
-from edge.domain.ports import Catalog, ModelStatus, VersionStatus
+from edge.domain.ports import Catalog
 from edge.frontends.http.message import Request, Response, json_error
 from edge.frontends.page import load_page
 from edge.telemetry.build import Boot
 from edge.wire.reply import JSON, TEXT
+from edge.wire.stats import stats
 
 TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -80,39 +79,5 @@ class Pages:
         return Response(200, openapi(infos, self._boot.version), JSON)
 
     def _stats(self, _: Request) -> Response:
-        figures = self._figures.snapshot()
-        body = {
-            "server": {
-                "version": self._boot.version,
-                "started": self._boot.started,
-                "boot_id": self._boot.boot_id,
-                "ready": self._catalog.ready,
-            },
-            "models": [_model(model, figures.get(model.name, {})) for model in self._catalog.models()],
-        }
-        return Response(200, msgspec.json.encode(body), JSON, (("Cache-Control", "no-store"),))
-
-
-def _model(model: ModelStatus, figures: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "labels": dict(model.labels),
-        "problem": model.problem,
-        "rate": figures.get("rate", 0.0),
-        "p50_ms": figures.get("p50_s", 0.0) * 1000,
-        "p99_ms": figures.get("p99_s", 0.0) * 1000,
-        "versions": [_version(version) for version in model.versions],
-    }
-
-
-def _version(version: VersionStatus) -> dict[str, Any]:
-    return {
-        "version": str(version.id.version),
-        "state": version.state.value,
-        "reason": version.reason,
-        "device": version.device,
-        "notice": version.notice,
-        "requests": version.total_requests,
-        "failures": version.total_unserved,
-        "queue": version.queue_depth,
-    }
+        body = stats(self._boot, self._catalog, self._figures.snapshot())
+        return Response(200, body, JSON, (("Cache-Control", "no-store"),))

@@ -54,6 +54,10 @@ class Ask:
     shared: bool = False
 
 
+NOBODY = ReplyTo("", "", None, 0, False)
+"""For a request that is run for those who listen to results."""
+
+
 def reply_to(message: Message, asked: Infer, tree: Tree, allowed: Sequence[str]) -> ReplyTo | Dropped:
     qos = min(message.qos, 1)
     topic = message.properties.response_topic

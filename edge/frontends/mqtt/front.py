@@ -5,7 +5,7 @@ Rule 2: nothing that happens here, a bug included, ends the server or slows what
 order: no more shared requests, say so, finish, say `offline`, take leave.
 
 Others build on it before `run`: `route` for topics of their own, `when_connected` for what is said after each connection,
-`when_answered` for every answer, `alongside` for what goes on meanwhile.
+`when_answered` for every answer, `alongside` for what goes on meanwhile, `when_closing` for what has to end with it.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Mqtt:
         self._routes: list[tuple[str, Handler]] = []
         self._after_connecting: list[Callable[[], None]] = []
         self._alongside: list[Callable[[], Coroutine[Any, Any, None]]] = [self.announcer.follow]
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self._requests = (f"{tree.base}/infer/", f"{tree.root}/_pool/")
         self.link.subscribe(tree.infer_filter, 1, no_local=True, retain_handling=2, retain_as_published=True)
         self.route(f"{tree.base}/models/+", self.announcer.came, no_local=True, retain_handling=0)
@@ -97,6 +98,10 @@ class Mqtt:
         """Runs while the front end does. Where it fails, that is logged, and the rest goes on."""
         self._alongside.append(work)
 
+    def when_closing(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Before what is being answered is waited for."""
+        self._closing.append(call)
+
     async def run(self) -> None:
         """Until cancelled."""
         works = [self.link.run, *self._alongside]
@@ -107,6 +112,7 @@ class Mqtt:
         try:
             self.inference.draining = True
             self.announcer.drain()
+            await asyncio.gather(*(_guarded(call) for call in self._closing))
             await self.link.settle(min(drain_s, SETTLE_S))
             await self.inference.finish(drain_s)
             self.announcer.stopped()

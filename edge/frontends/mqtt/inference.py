@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Protocol
@@ -25,7 +25,7 @@ from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.eager import start
-from edge.frontends.mqtt.asking import Ask, Dropped, ask_of, check, reply_to
+from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
 from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
 from edge.frontends.mqtt.reading import HEADER_LENGTH, Form, Read, error_words, form_of, read
 from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
@@ -43,12 +43,12 @@ RETRY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer, for those who listen. `status` as HTTP's; `version` None where no version answered."""
+    """One answer, for those who listen. `status` and `headers` as HTTP's; `version` None where no version answered."""
 
     model: str
     version: int | None
     status: int
-    content_type: str
+    headers: Mapping[str, str]
     payload: bytes
 
 
@@ -121,6 +121,8 @@ class Inference:
         if self.draining and message.qos and asked.pool is None and self._link.protocol == "5":
             return
         to = reply_to(message, asked, self._tree, self._allowed)
+        if to is Dropped.NO_REPLY_TO and self._limits.run_unasked:
+            to = NOBODY
         if isinstance(to, Dropped):
             self._drop(message, to)
             return
@@ -250,15 +252,16 @@ class Inference:
         until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
         properties = self._properties(ask, outcome, until, now) if ask.to.in_properties else NO_PROPERTIES
         topic = ask.to.error_topic if outcome.code else ask.to.topic
-        self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
+        if topic:
+            self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
         version = outcome.response.model.version if outcome.response is not None else None
-        told = Answered(ask.spec.name, version, outcome.status, outcome.headers["Content-Type"], outcome.payload)
+        told = Answered(ask.spec.name, version, outcome.status, outcome.headers, outcome.payload)
         for listener in self.answered:
             try:
                 listener(told)
             except Exception:
                 log.exception("a listener to answers failed")
-        return Answer(topic, outcome.payload, ask.to.qos, properties, until)
+        return Answer(topic, outcome.payload, ask.to.qos, properties, until) if topic else None
 
     def _left(self, until: float) -> int:
         return max(1, math.ceil(until - self._loop.time()))

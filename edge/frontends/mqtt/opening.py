@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.config import Config
 from edge.config.sections import Mqtt as Section
-from edge.domain.ports import Predictor
+from edge.domain.ports import Control, Predictor
 from edge.frontends.http.admission import Admission
 from edge.frontends.mqtt.announcing import OFFLINE
+from edge.frontends.mqtt.around import Around, AroundOptions, Known
+from edge.frontends.mqtt.commands import Deeds
 from edge.frontends.mqtt.front import Mqtt, WatchedCatalog
+from edge.frontends.mqtt.home_assistant import Node
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.settings import LinkSettings, Will
 from edge.mqtt.topics import Tree, node_name
 from edge.telemetry.build import Boot
+from edge.telemetry.logs import set_level
 from edge.telemetry.metrics import Metrics, MqttCounts
+from edge.wire.stats import stats
 
 PACKET_OVERHEAD_BYTES = 4096
 """For topic and properties, beside the payload."""
@@ -33,13 +39,15 @@ async def open_mqtt(
     metrics: Metrics,
     boot: Boot,
     url: str,
+    control: Control,
+    reload: Callable[[], None],
 ) -> Mqtt:
     """Where `mqtt.host` is set. Raises ValueError for settings that cannot be."""
     section, server = config.mqtt, config.server
-    node = section.node or await asyncio.to_thread(_own_name)
+    node = section.node or await asyncio.to_thread(own_name)
     tree = Tree(section.prefix, node)
-    metrics.mqtt = MqttCounts()
-    return Mqtt(
+    metrics.mqtt = counts = MqttCounts()
+    front = Mqtt(
         link_settings(section, f"edge-{node}", Will(tree.status, OFFLINE)),
         tree=tree,
         limits=MqttLimits(
@@ -48,15 +56,42 @@ async def open_mqtt(
             request_timeout_s=server.request_timeout_s,
             reply_allow=section.reply_allow,
             pools=section.pools,
+            run_unasked=section.publish_results,
         ),
         predictor=predictor,
         catalog=catalog,
         admission=admission,
-        counts=metrics.mqtt,
+        counts=counts,
         refused=metrics.refused,
         boot=boot,
         url=url,
     )
+    Around(
+        front,
+        Node(tree, boot.version, url),
+        AroundOptions(
+            reply_allow=section.reply_allow or (tree.reply_filter,),
+            groups=section.groups,
+            fleet_jitter_s=section.fleet_jitter_s,
+            stats_s=section.stats_s,
+            publish_results=section.publish_results,
+            home_assistant=section.home_assistant,
+        ),
+        Deeds(
+            catalog=catalog,
+            control=control if section.model_control else None,
+            rescan=control.reload,
+            reload=reload,
+            set_level=set_level,
+        ),
+        Known(
+            stats=lambda: stats(boot, catalog, metrics.snapshot()),
+            models=lambda: [model.name for model in catalog.models() if model.versions],
+            changed=catalog.changed,
+        ),
+        dropped=counts.drop,
+    )
+    return front
 
 
 def link_settings(section: Section, client_id: str, will: Will | None) -> LinkSettings:
@@ -81,7 +116,7 @@ def link_settings(section: Section, client_id: str, will: Will | None) -> LinkSe
     )
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """After the host. Looks at the disk."""
     try:
         machine = MACHINE_ID.read_text()

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import ConfigError, load_config, missing_files, resolve
@@ -169,6 +169,7 @@ def test_lines_are_found_through_strings_that_look_like_tables() -> None:
     }
 
 
+@settings(deadline=None)  # it writes files, and a disk that others use takes its time
 @given(st.text(max_size=60))
 def test_no_text_of_a_file_brings_out_anything_but_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -33,6 +33,29 @@ def test_an_empty_word_turns_off_what_may_be_absent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ({}, False),
+        ({"http.host": "localhost"}, False),
+        ({"http.host": "0.0.0.0"}, True),
+        ({"http.host": "192.0.2.1"}, True),
+        ({"http.host": "0.0.0.0", "advertise.enabled": "false"}, False),
+        ({"advertise.interfaces": "lo"}, True),
+        ({"advertise.addresses": "192.0.2.1"}, True),
+        ({"advertise.enabled": "true"}, True),
+        ({"http.host": "", "http.uds": "/run/e.sock"}, False),
+        ({"http.host": "", "http.uds": "/run/e.sock", "advertise.enabled": "true"}, False),
+        ({"http.host": "0.0.0.0", "advertise.enabled": ""}, True),
+    ],
+)
+def test_the_network_is_told_of_servers_that_it_can_reach_unless_somebody_says_otherwise(
+    flags: dict[str, object], wanted: bool
+) -> None:
+    config = load_config(None, {}, flags)
+    assert config.advertise.wanted(config.http) is wanted
+
+
+@pytest.mark.parametrize(
     ("flags", "problem"),
     [
         ({"http.host": ""}, "http.host, http.uds: want at least one of them"),
@@ -55,6 +78,9 @@ def test_an_empty_word_turns_off_what_may_be_absent() -> None:
         ({"server.max_inflight": True}, "server.max_inflight: want an integer of at least 1"),
         ({"admin.mode": "0999"}, "admin.mode: want an octal mode"),
         ({"admin.uds": "a\0b"}, "admin.uds: want a path"),
+        ({"advertise.node": "Cam_1"}, "advertise.node: want at most 63 of a-z 0-9 and inner hyphens"),
+        ({"advertise.addresses": "here"}, "advertise.addresses: want IP addresses, got 'here'"),
+        ({"advertise.enabled": "perhaps"}, "advertise.enabled: want true or false, or an empty string for none"),
         ({"models.path": "x"}, "not a model's name"),
         ({"http": "x"}, "want a table [http]"),
     ],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edge.config import Config, ConfigError, resolve
+from edge.config import ConfigError, resolve
 from edge.doctor import examine as module
 from edge.doctor.children import Died, probe
 from edge.doctor.examine import examine
@@ -33,25 +31,8 @@ def test_every_check_is_made_and_is_well_on_a_device_that_lacks_nothing(board: B
     read = resolve(None, {}, {"server.state_dir": tmp_path, "http.port": 0, "admin.uds": tmp_path / "none"})
     found = list(examine(read, board.machine(), run=well))
     checks = ["configuration", "cpu", "memory", "runtime", "edgetpu", "models", "state", "port"]
-    assert [each.check for each in found][:9] == [*checks, "mdns"]
+    assert [each.check for each in found] == [*checks, "mdns", "broker"]
     assert {each.level for each in found if each.check != "mdns"} == {Level.OK}
-
-
-class WithMqtt:
-    """A configuration that names a broker, or none."""
-
-    def __init__(self, config: Config, host: str | None) -> None:
-        self._config, self.mqtt = config, SimpleNamespace(host=host)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._config, name)
-
-
-def test_a_configuration_with_a_broker_has_it_asked(board: Board, tmp_path: Path) -> None:
-    read = resolve(None, {}, {"server.state_dir": tmp_path, "http.port": 0, "admin.uds": tmp_path / "none"})
-    config: Any = WithMqtt(read.config, None)
-    *_, last = examine(replace(read, config=config), board.machine(), run=well)
-    assert last == Finding("broker", Level.OK, "mqtt.host is empty: no broker is asked")
 
 
 def test_a_configuration_that_cannot_be_used_keeps_only_what_hangs_on_it_from_being_checked(board: Board) -> None:

@@ -18,7 +18,7 @@ from edge.frontends.mqtt.inference import Answered, Inference
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
-from tests.fakes.link import FakeLink
+from tests.fakes.link import NotingLink
 
 TREE = Tree("edge", "n")
 HALF = b'{"instances": [1.0]}'
@@ -66,7 +66,7 @@ class FakeCatalog:
 
 class Rig:
     def __init__(self, *, version: str = "5", limits: MqttLimits | None = None, error: Exception | None = None) -> None:
-        self.link = FakeLink(version)
+        self.link = NotingLink(version)
         self.predictor, self.catalog = FakePredictor(error), FakeCatalog()
         self.dropped: list[str] = []
         self.refused: list[tuple[str, str]] = []
@@ -243,7 +243,7 @@ async def test_who_listens_is_told_of_every_answer_and_its_bugs_are_its_own() ->
     rig.inference.answered += [buggy, told.append]
     rig.send()
     await rig.quiet()
-    assert told == [Answered("m", 3, 200, "application/json", b'{"predictions":[0.5]}')]
+    assert told == [Answered("m", 3, 200, {"Content-Type": "application/json"}, b'{"predictions":[0.5]}')]
     assert rig.link.said[-1][0] == "ack"
 
 

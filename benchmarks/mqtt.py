@@ -1,0 +1,193 @@
+"""MQTT round trips of the server beside a responder that sends back what it gets, on the same Mosquitto, in one run.
+
+    python -m benchmarks.mqtt [--only WORD] [--seconds S] [--rounds N] [--asleep]
+
+Rule 1: only ratios are held to; the server, the echo and the bare interpreter are measured in turns, round by round.
+Rule 2: every answer is checked, and one that is wrong or does not come ends the run.
+Rule 3: cores are kept awake, so that what it costs to wake one is on neither side (docs/adr/0009-awake.md).
+`CPU`: the server's processor time for a message, less what the run itself takes (the interpreter's, alone), over the
+echo's. `rate`: round trips a second over the echo's; it depends on the broker and on how many cores there are, so it is there to compare.
+W is how many requests are out at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import models
+from benchmarks.awake import awake
+from benchmarks.models import Measured
+from benchmarks.mqtt_load import Generator, Seen
+from benchmarks.rows.bench import answer_of, bare, cpu_s
+from tests.functional.broker import running_broker
+from tests.functional.server import serving
+from tests.system import PROGRAMS
+
+BOUND = 1.5
+NODE, ECHO = "bench", "echo/v1"
+WARM_S = 0.3
+SETTINGS = "log_type error\nmax_queued_messages 10000"
+"""Of the broker: what it logs would be on neither side, and takes its time from both."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Requests of one model's tensor as it lies in memory."""
+
+    model: str
+    qos: int
+    window: int
+
+    @property
+    def figure(self) -> str:
+        return f"{self.model}, QoS {self.qos}, W={self.window}"
+
+
+CASES = [
+    *(Case("tiny", qos, window) for qos in (0, 1) for window in (1, 16)),
+    *(Case("small", qos, 16) for qos in (0, 1)),
+]
+
+
+@dataclass(frozen=True)
+class Round:
+    """CPU in microseconds a message; `alone_us` is the bare run's."""
+
+    ours_us: float
+    echo_us: float
+    alone_us: float
+    ours: Seen
+    echo: Seen
+
+    @property
+    def cpu(self) -> float:
+        return (self.ours_us - self.alone_us) / self.echo_us
+
+    @property
+    def rate(self) -> float:
+        return self.ours.per_s / self.echo.per_s
+
+
+def main() -> int:
+    options = _options()
+    missed = 0
+    program = PROGRAMS["mosquitto"].path
+    if program is None:
+        print("no Mosquitto: nothing is measured", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as scratch, running_broker(program, Path(scratch), more=SETTINGS) as broker:
+        known, port = models.write(Path(scratch)), broker.port
+        print(
+            f"{'requests':24} {'CPU':>6} {'held to':>8}  {'spread':14} {'rate':>6}   µs of CPU a message, p50 and per second"
+        )
+        with (
+            nullcontext() if options.asleep else awake(),
+            _served(Path(scratch), port, known) as ours,
+            _echo(port) as echo,
+        ):
+            for case in CASES:
+                if options.only in case.figure:
+                    rounds = list(_rounds(case, known[case.model], port, (ours, echo), options))
+                    missed += not _say(case, rounds)
+    return 1 if missed else 0
+
+
+def _rounds(
+    case: Case, model: Measured, port: int, pids: tuple[int, int], options: argparse.Namespace
+) -> Iterator[Round]:
+    payload = model.picture().tobytes()
+    kind = "application/octet-stream"
+    ours = Generator(port, f"edge/v1/{NODE}/infer/{model.name}", payload, qos=case.qos, content_type=kind)
+    echo = Generator(port, ECHO, payload, qos=case.qos, content_type=kind)
+    ours.run(case.window, WARM_S)
+    echo.run(case.window, WARM_S)
+    assert ours.right is not None
+    right = answer_of(model)
+    if not ours.right.endswith(right.tobytes()) or echo.right != payload:
+        raise RuntimeError(f"{case.figure}: want {np.array(right).tolist()}, got {ours.right[:200]!r}")
+    for _ in range(options.rounds):
+        echo_us, echoed = _cpu_us(pids[1], echo, case.window, options.seconds)
+        alone_us = bare("run", model.path, options.seconds / 2)["cpu_us"]
+        ours_us, answered = _cpu_us(pids[0], ours, case.window, options.seconds)
+        yield Round(ours_us, echo_us, alone_us, answered, echoed)
+    ours.close()
+    echo.close()
+
+
+def _cpu_us(pid: int, generator: Generator, window: int, seconds: float) -> tuple[float, Seen]:
+    before = cpu_s(pid)
+    seen = generator.run(window, seconds)
+    return (cpu_s(pid) - before) / len(seen.took) * 1e6, seen
+
+
+def _say(case: Case, rounds: list[Round]) -> bool:
+    """Whether the figure is within its bound."""
+    cpu = statistics.median(one.cpu for one in rounds)
+    rate = statistics.median(one.rate for one in rounds)
+    spread = f"{min(one.cpu for one in rounds):.2f} … {max(one.cpu for one in rounds):.2f}"
+    last = rounds[-1]
+    sides = "; ".join(
+        f"{name} {statistics.median(us):.0f} µs, {statistics.median(seen.took) * 1e3:.2f} ms, {seen.per_s:.0f}/s"
+        for name, us, seen in (
+            ("ours", [one.ours_us for one in rounds], last.ours),
+            ("echo", [one.echo_us for one in rounds], last.echo),
+        )
+    )
+    alone = statistics.median(one.alone_us for one in rounds)
+    met = cpu <= BOUND
+    print(
+        f"{case.figure:24} {cpu:5.2f}× ≤{BOUND:6.2f}×  {spread:14} {rate:5.2f}×   {sides}; run {alone:.0f} µs"
+        f"{'' if met else '  MISSED'}",
+        flush=True,
+    )
+    return met
+
+
+@contextmanager
+def _served(scratch: Path, port: int, known: dict[str, Measured]) -> Iterator[int]:
+    """The process id of a server on the broker, with the models that are asked."""
+    names = {case.model for case in CASES}
+    arguments = [argument for name in sorted(names) for argument in ("--model", f"{name}={known[name].path}")]
+    for key, value in (("host", "127.0.0.1"), ("port", port), ("node", NODE)):
+        arguments += ["--set", f"mqtt.{key}={value}"]
+    with serving(scratch, *arguments) as running:
+        yield running.process.pid
+
+
+@contextmanager
+def _echo(port: int) -> Iterator[int]:
+    """The process id of the echo, once it listens."""
+    command = [sys.executable, "-m", "benchmarks.mqtt_echo", str(port), ECHO]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        with process.stdout as said:
+            if said.readline() != "subscribed\n":
+                raise RuntimeError("the echo did not come up")
+            yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="WORD", help="only the requests whose name holds it")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of load in each round")
+    parser.add_argument("--rounds", type=int, default=5, help="each measures both sides")
+    parser.add_argument("--asleep", action="store_true", help="let cores sleep when nothing wants them")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Commands and their answers as JSON. Pure.
+
+Rule 1: what is not wanted is refused by name, so that a word with a slip in it does nothing.
+Rule 2: an answer has the shape that people know from zigbee2mqtt: `status`, `data` or `error`, and the `transaction` that was sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from edge.domain.errors import EdgeError, InvalidInput, TooLarge
+from edge.domain.layout import is_model_name
+from edge.mqtt.message import Properties
+from edge.wire.reply import JSON
+from edge.wire.status import HTTP_STATUS
+
+Name = Literal["load", "unload", "reload", "log-level"]
+Level = Literal["debug", "info", "warning", "error"]
+NAMES: tuple[Name, ...] = get_args(Name)
+LEVELS: tuple[Level, ...] = get_args(Level)
+MAX_COMMAND_BYTES = 4096
+MAX_TRANSACTION_CHARS = 128
+
+_WANTED: dict[Name, str] = {"load": "model", "unload": "model", "reload": "", "log-level": "level"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`argument`: the model of load and unload, the level of log-level; empty for reload."""
+
+    name: Name
+    argument: str = ""
+    transaction: str | int | None = None
+
+
+def read_command(name: Name, payload: bytes) -> Command:
+    """Nothing at all is as good as `{}`. Raises InvalidInput, TooLarge."""
+    if len(payload) > MAX_COMMAND_BYTES:
+        raise TooLarge(f"want a command of at most {MAX_COMMAND_BYTES} bytes, got {len(payload)}")
+    try:
+        body: Any = msgspec.json.decode(payload) if payload.strip() else {}
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput(f"want a command as JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise InvalidInput(f"want a JSON object, got {type(body).__name__}")
+    key = _WANTED[name]
+    known = [each for each in (key, "transaction") if each]
+    if unknown := next((each for each in body if each not in known), None):
+        raise InvalidInput(f"{unknown[:64]!r}: no such key of {name}; want {', '.join(known)}")
+    return Command(name, _argument(key, body), _transaction(body))
+
+
+def _argument(key: str, body: dict[str, Any]) -> str:
+    if not key:
+        return ""
+    value = body.get(key)
+    if key == "model" and (not isinstance(value, str) or not is_model_name(value)):
+        raise InvalidInput(f"model: want the name of a model, got {_short(value)}")
+    if key == "level" and value not in LEVELS:
+        raise InvalidInput(f"level: want one of {', '.join(LEVELS)}, got {_short(value)}")
+    return str(value)
+
+
+def transaction_of(payload: bytes) -> str | int | None:
+    """Also of a command that is refused, where it can be read: who sent it wants to know what the error answers."""
+    if len(payload) > MAX_COMMAND_BYTES:
+        return None
+    try:
+        body: Any = msgspec.json.decode(payload)
+        return _transaction(body) if isinstance(body, dict) else None
+    except (msgspec.DecodeError, RecursionError, InvalidInput):
+        return None
+
+
+def _transaction(body: dict[str, Any]) -> str | int | None:
+    value = body.get("transaction")
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and len(value) <= MAX_TRANSACTION_CHARS:
+        return value
+    raise InvalidInput(
+        f"transaction: want an integer or a string of at most {MAX_TRANSACTION_CHARS}, got {_short(value)}"
+    )
+
+
+def _short(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:80]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`status`: as HTTP numbers it, for the user property of that name; `code`: of docs/errors.md, empty when it is done."""
+
+    payload: bytes
+    status: int = 200
+    code: str = ""
+
+    def properties(self, correlation: bytes | None) -> Properties:
+        user = [("status", str(self.status))] + ([("error", self.code)] if self.code else [])
+        return Properties(correlation=correlation, content_type=JSON, user=tuple(user), text=True)
+
+
+def done(command: Command, data: dict[str, Any]) -> Answer:
+    return Answer(_body({"status": "ok", "data": data}, command.transaction))
+
+
+def refused(error: EdgeError, transaction: str | int | None, *, status: int | None = None) -> Answer:
+    """`status`: where it is not that of the error's code."""
+    body = {"status": "error", "error": error.message, "data": {}}
+    return Answer(_body(body, transaction), status or HTTP_STATUS[error.code], error.code.value)
+
+
+def broken(transaction: str | int | None) -> Answer:
+    """For a bug, of which nothing is told but that it is one."""
+    return Answer(_body({"status": "error", "error": "internal error", "data": {}}, transaction), 500, "internal")
+
+
+def _body(body: dict[str, Any], transaction: str | int | None) -> bytes:
+    return msgspec.json.encode(body if transaction is None else {**body, "transaction": transaction})
