@@ -15,18 +15,13 @@ NEVER_OPENED = (
     # Whoever compiles against a package, or checks its types.
     *("**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.h", "**/*.hpp", "**/*.c", "**/*.cc", "**/*.cpp", "**/*.a"),
     # Whoever works on it.
-    *("**/tests", "numpy/distutils", "numpy/f2py", "numpy/_core/include", "numpy/core/include"),
+    *("**/tests", "**/test_data", "numpy/distutils", "numpy/f2py", "numpy/_core/include", "numpy/core/include"),
     # LiteRT's compiler, what that alone imports, and LiteRT's path to a GPU.
     *("ai_edge_litert/aot", "ai_edge_litert/tools", "ai_edge_litert/*_pb2.py", "ml_dtypes", "google/protobuf", "tqdm"),
     *("google/_upb", "ai_edge_litert/libLiteRtWebGpuAccelerator.so"),
-    # Pictures come as JPEG and PNG, and nothing writes on them.
-    *(
-        "PIL/_avif.*",
-        "pillow.libs/libavif*",
-        "PIL/_imagingft.*",
-        "pillow.libs/libfreetype*",
-        "pillow.libs/libharfbuzz*",
-    ),
+    # Pictures come as JPEG and PNG; nothing writes on them, and their colours are taken as they are.
+    *("PIL/_avif.*", "pillow.libs/libavif*", "PIL/_imagingcms.*", "pillow.libs/liblcms2*"),
+    *("PIL/_imagingft.*", "pillow.libs/libfreetype*", "pillow.libs/libharfbuzz*", "pillow.libs/libbrotli*"),
 )
 OURS = ("edge", "sync")
 

@@ -8,7 +8,7 @@ import click
 
 from sync.cli.broker import connection, speaks_mqtt, topics
 from sync.cli.options import json_option, reading, store_option
-from sync.cli.output import print_json, say
+from sync.cli.output import print_json, quietly, say
 from sync.cli.root import wait
 from sync.cli.units import duration
 from sync.config import MqttSection
@@ -31,6 +31,7 @@ MAX_PACKET_BYTES = 16 << 10
 @click.option("--device", default="", help="One device alone.")
 @click.option("--within", type=duration(least=1, most=300), default="10s", show_default=True)
 @json_option
+@quietly
 def nudge(
     store: str,
     token_file: str,

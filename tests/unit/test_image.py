@@ -79,6 +79,8 @@ def test_what_the_image_copies_is_there_and_is_let_in() -> None:
     ]
     assert {*copied, "deploy/coral"} == {*let_in}
     assert all((ROOT / each).exists() for each in copied)
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*packaged["packages"], *packaged.get("force-include", {})} <= {*copied}
     assert "*" in lines
 
 
