@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.backends.catalog import backend_for
+from edge.backends.catalog import backend_for, preferred
 from edge.config import Config, ConfigError
 from edge.core import lastwords
 from edge.core.catalog import Catalog
@@ -37,7 +37,8 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors, announcer
+from edge.doors import Addresses, Behind, Doors
+from edge.frontends.announcing import announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
@@ -170,7 +171,7 @@ class Server:
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
         self._keepsakes = Keepsakes(server.state_dir / "keepsakes")
-        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes)
+        self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes, preferred)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
@@ -180,7 +181,7 @@ class Server:
         self._doors = Doors(config, behind, boot, self._supervised.sockets)
         addresses = await self._doors.open()
         log.info("listening on %s", addresses.url or addresses.uds)
-        self._announcer = announcer(config, addresses, self._catalog, self._keepsakes)
+        self._announcer = announcer(config, addresses.url, self._catalog, self._keepsakes)
         if self._announcer is not None:
             self._announcer.start()
         if self._announce is not None:
@@ -222,7 +223,7 @@ class Server:
             await self._doors.reload_tokens(new.http.token_file)
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
             self._changes.follow(await asyncio.to_thread(watched, new))
-            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes)
+            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes, preferred)
             await self._feeds.replace(sources, unchanged(old, new))
             if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
                 log.warning("only models, tokens and certificates are reloaded; other changes need a restart")

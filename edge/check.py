@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from edge.core.trial_job import TrialLimits, TrialReport
 from edge.core.trial_runner import run_trial
 from edge.domain.errors import LoadError
 from edge.domain.layout import MODEL_FILES, is_model_name, version_of
-from edge.domain.models import Artifact, ModelId, ModelOptions
+from edge.domain.models import Artifact, ModelId, ModelOptions, Platform
 from edge.domain.tensors import show_shape
 
 FORMAT = "edge-check/1"
+# Nobody waits to be served here, and TensorFlow takes its time before it looks at a model.
+LIMITS = {Platform.TFLITE: TrialLimits(), Platform.SAVEDMODEL: TrialLimits(timeout_s=240.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,24 @@ class CheckReport:
         return "\n".join([*tried, *(f"not served: {each}" for each in self.passed_over)])
 
 
-def check(path: Path, options: ModelOptions | None = None, limits: TrialLimits | None = None) -> CheckReport:
+def check(
+    path: Path,
+    options: ModelOptions | None = None,
+    limits: TrialLimits | None = None,
+    *,
+    timeout_s: float | None = None,
+) -> CheckReport:
     """Tries every version at `path`: a model file, a version's directory, a model's, or a whole model directory.
 
-    One after the other, each in its own process. Raises LoadError when there is no version at all.
+    One after the other, each in its own process. `limits`: None for those of its platform, with `timeout_s` if given.
+    Raises LoadError when there is no version at all.
     """
     artifacts, passed_over = list(find_versions(path)), tuple(find_passed_over(path))
     if not artifacts:
         want = f"{path}: want a .tflite file, or a directory with model.tflite or saved_model.pb, or versions of such"
         raise LoadError("; ".join([want, *passed_over]))
-    tried = asyncio.run(_check(artifacts, options or ModelOptions(), limits or TrialLimits()))
+    bounds = {each: _limits(each, limits, timeout_s) for each in Platform}
+    tried = asyncio.run(_check(artifacts, options or ModelOptions(), bounds))
     return CheckReport(tried, passed_over)
 
 
@@ -115,6 +125,11 @@ def _versions_in(path: Path) -> list[Path]:
     return [child for _, child in sorted(found)]
 
 
+def _limits(platform: Platform, limits: TrialLimits | None, timeout_s: float | None) -> TrialLimits:
+    chosen = limits or LIMITS[platform]
+    return chosen if timeout_s is None else replace(chosen, timeout_s=timeout_s)
+
+
 def _version(path: Path) -> Artifact | None:
     platform = platform_of(path)
     if platform is None:
@@ -133,8 +148,10 @@ def _directories(path: Path) -> list[Path]:
         return []
 
 
-async def _check(artifacts: list[Artifact], options: ModelOptions, limits: TrialLimits) -> tuple[VersionCheck, ...]:
-    return tuple([VersionCheck(one, await _try(one, options, limits)) for one in artifacts])
+async def _check(
+    artifacts: list[Artifact], options: ModelOptions, bounds: Mapping[Platform, TrialLimits]
+) -> tuple[VersionCheck, ...]:
+    return tuple([VersionCheck(one, await _try(one, options, bounds[one.platform])) for one in artifacts])
 
 
 async def _try(artifact: Artifact, options: ModelOptions, limits: TrialLimits) -> TrialReport:

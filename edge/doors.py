@@ -13,13 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edge.config import Config
 from edge.core.callers import Callers
 from edge.core.catalog import Catalog
 from edge.core.control import Controls
-from edge.core.keepsakes import Keepsakes
 from edge.core.predict import Predict
 from edge.core.registry import Registry
 from edge.frontends.admin import Admin
@@ -32,11 +29,10 @@ from edge.frontends.http.site import Site
 from edge.frontends.http.tls import Certificates
 from edge.frontends.http.v1 import V1
 from edge.frontends.http.v2 import V2
-from edge.telemetry.build import Boot, version
+from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from edge.frontends.announce import Announcer
     from edge.frontends.mqtt.front import Mqtt
 
 log = logging.getLogger(__name__)
@@ -48,13 +44,11 @@ HTTP, UDS, ADMIN = "http", "uds", "admin"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server listens. `url` and `host` are empty and `port` is 0 without a TCP port."""
+    """Where the server listens. `url` is empty without a TCP port."""
 
     url: str
     uds: Path | None
     admin: Path | None
-    host: str = ""
-    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +102,11 @@ class Doors:
         )
         for name in self._given.keys() - {HTTP, UDS, ADMIN}:
             log.warning("socket from systemd %.80r: want the name %s, %s or %s; passed over", name, HTTP, UDS, ADMIN)
-        url, host, port = await self._open_tcp(pages, limits)
+        url = await self._open_tcp(pages, limits)
         uds = await self._open_unix(pages, limits)
         if self._config.mqtt.host is not None:
             await self._open_mqtt(url)
-        return Addresses(url, uds, await self._open_admin(limits), host, port)
+        return Addresses(url, uds, await self._open_admin(limits))
 
     async def accept(self) -> None:
         """What waits at the sockets that were given, from now on."""
@@ -147,11 +141,11 @@ class Doors:
             reload=self._behind.reload,
         )
 
-    async def _open_tcp(self, pages: Pages, limits: HttpLimits) -> tuple[str, str, int]:
-        """The URL, its host and its port; "", "" and 0 where there is none."""
+    async def _open_tcp(self, pages: Pages, limits: HttpLimits) -> str:
+        """The URL, or ""."""
         http = self._config.http
         if http.host is None and not self._tcp:
-            return "", "", 0
+            return ""
         if http.tls_cert is not None:
             self.certificates = await asyncio.to_thread(Certificates, http.tls_cert, http.tls_key)
         tls = self.certificates.context if self.certificates else None
@@ -167,7 +161,7 @@ class Doors:
             assert http.host is not None
             host, port = http.host, await listener.listen_tcp(http.host, http.port, tls)
         shown = f"[{host}]" if ":" in host else host
-        return f"{'https' if tls else 'http'}://{shown}:{port}", host, port
+        return f"{'https' if tls else 'http'}://{shown}:{port}"
 
     async def _open_unix(self, pages: Pages, limits: HttpLimits) -> Path | None:
         uds = self._config.http.uds
@@ -261,29 +255,6 @@ def _path(given: socket.socket) -> Path:
     """Of its file; of one in the abstract namespace, its name behind an @."""
     name = given.getsockname()
     return Path("@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else name)
-
-
-def announcer(config: Config, at: Addresses, catalog: Catalog, keepsakes: Keepsakes) -> Announcer | None:
-    """Who tells the local network of the server; None where nobody is to be told."""
-    settings, http = config.advertise, msgspec.structs.replace(config.http, host=at.host or None, port=at.port)
-    if not settings.wanted(http):
-        return None
-    from edge.domain.advert import node_name
-    from edge.frontends.announce import Announcement, Announcer
-
-    said = Announcement(
-        node=settings.node or node_name(socket.gethostname()),
-        host=at.host,
-        port=at.port,
-        release=version(),
-        tls=http.tls_cert is not None,
-        auth="none" if http.token_file is None else "bearer",
-        interfaces=settings.interfaces,
-        addresses=settings.addresses,
-        ipv6=settings.ipv6,
-        http=settings.http,
-    )
-    return Announcer(said, catalog, keepsakes)
 
 
 async def _tokens(file: Path | None) -> list[bytes] | None:

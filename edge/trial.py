@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     from edge.core.trial_job import TrialJob
 
     job = TrialJob.from_json(sys.stdin.buffer.read())
-    _limit_memory(job.max_memory_bytes)
+    if is_here(job):
+        _limit_memory(job.max_memory_bytes)
     # Whatever a library prints on stdout must not mix with the report.
     report_to = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -59,10 +60,14 @@ def attempt(job: TrialJob, backend_place: str = "") -> TrialReport:
     from edge.backends.catalog import backend_at, backend_for
     from edge.core.trial_job import TrialReport
     from edge.domain.errors import LoadError
+    from edge.domain.models import is_gpu
 
     try:
+        if not is_here(job) and not backend_place:
+            return _full(job, _bounded(job))
         backend = backend_at(backend_place) if backend_place else backend_for(job.artifact.platform)
-        if job.options.device != "cpu" and not backend_place:
+        # A GPU is shared by processes, unlike an Edge TPU.
+        if job.options.device != "cpu" and not is_gpu(job.options.device) and not backend_place:
             return _structural(job, backend)
         return _full(job, backend)
     except LoadError as error:
@@ -74,14 +79,18 @@ def _full(job: TrialJob, backend: Backend) -> TrialReport:
     from edge.core.golden import load_golden
     from edge.core.selftest import selftest
     from edge.core.trial_job import TrialReport, describe
+    from edge.domain.ports import Apart
 
     path = job.artifact.file("golden.npz")
     golden = load_golden(path) if path.is_file() else None
     before, start = _memory("VmRSS"), time.perf_counter()
     model = backend.load(job.artifact, job.options)
-    load_s = time.perf_counter() - start
+    load_s, notice = time.perf_counter() - start, model.notice
     test = selftest(model, golden)
-    peak = _memory("VmHWM")
+    peak, grown = _memory("VmHWM"), _memory("VmHWM") - before
+    if isinstance(model, Apart):
+        memory = model.memory()
+        peak, grown = peak + memory.peak_bytes, memory.model_bytes
     return TrialReport(
         test.ok,
         f"self-test: {test.reason}" if test.reason else "",
@@ -90,12 +99,26 @@ def _full(job: TrialJob, backend: Backend) -> TrialReport:
         first_run_s=test.first_run_s,
         runs=test.runs,
         peak_bytes=peak,
-        model_bytes=max(0, peak - before),
+        model_bytes=max(0, grown),
         device=model.device,
-        notice=model.notice,
+        notice=notice,
         non_finite=test.non_finite,
         signatures=describe(model.signatures),
     )
+
+
+def is_here(job: TrialJob) -> bool:
+    """Whether this process runs the model itself, and its limits are the model's."""
+    from edge.domain.models import Platform
+
+    return job.artifact.platform is not Platform.SAVEDMODEL
+
+
+def _bounded(job: TrialJob) -> Backend:
+    """The backend whose worker may take so much memory beside its runtime and what its files ask for. Raises LoadError."""
+    from edge.backends.savedmodel import SavedModelBackend
+
+    return SavedModelBackend(model_bytes=job.max_memory_bytes + SavedModelBackend().memory_bytes(job.artifact))
 
 
 def _structural(job: TrialJob, backend: Backend) -> TrialReport:

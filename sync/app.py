@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sync.agent.asked import Asked
 from sync.agent.board import Board
+from sync.agent.clock import SystemClock
 from sync.agent.delivery import HttpDelivery
 from sync.agent.download import Downloader, DownloadLimits
 from sync.agent.facts import Surroundings, report_of
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
-from sync.agent.limits import UpdateLimits
+from sync.agent.limits import UpdateLimits, nudge_limits, update_limits
 from sync.agent.loop import Agent, LoopLimits
 from sync.agent.mounts import in_memory
 from sync.agent.outbox import Outbox
@@ -29,7 +29,7 @@ from sync.agent.pace import Hours
 from sync.agent.peerfetch import PeerFetch
 from sync.agent.places import Places, Reserve
 from sync.agent.planner import Device, Planner
-from sync.agent.reporter import Reporter
+from sync.agent.reporter import Delivery, Reporter
 from sync.agent.room import free_bytes, memory_bytes, memory_mb
 from sync.agent.server import AdminSocket
 from sync.agent.staging import Staging
@@ -44,26 +44,16 @@ from sync.domain.situation import SeenNeighbours
 from sync.stores.catalog import open_for_device
 from sync.trust.client import TrustClient
 from sync.trust.documents import SignedDocuments
-from sync.trust.floor import FloorFile
+from sync.trust.floor import FloorFile, generation_of
 
 if TYPE_CHECKING:
+    from sync.agent.messaging import Messaging
     from sync.agent.peering import Peering
-
-
-class SystemClock:
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @dataclass(slots=True)
 class Assembled:
-    """`close` ends what holds connections. peering: None where neighbours are off."""
+    """`close` ends what holds connections. peering, messaging: None where neighbours, or MQTT, are off."""
 
     agent: Agent
     journal: JournalFile
@@ -72,11 +62,14 @@ class Assembled:
     server: AdminSocket
     lock: int
     peering: Peering | None = None
+    messaging: Messaging | None = None
 
     async def start(self) -> None:
         """What goes on beside the agent. It fails for nothing that an update does not need."""
         with suppress(ServerAbsent):
             await self.server.health()  # reports say which server it is
+        if self.messaging is not None:
+            self.messaging.start(self.agent)
         if self.peering is not None:
             await self.peering.start()
 
@@ -86,6 +79,8 @@ class Assembled:
         await self.agent.run()
 
     async def close(self) -> None:
+        if self.messaging is not None:
+            await self.messaging.close()
         if self.peering is not None:
             await self.peering.close()
         await self.store.close()
@@ -122,21 +117,26 @@ def assemble(config: Config, *, limits: UpdateLimits | None = None) -> Assembled
     def report() -> Report:
         return report_of(device, journal.value, clock.now(), around())
 
+    asked = Asked(clock, lambda: trust.versions.get("timestamp") or generation_of(floor.load()), nudge_limits(config))
+    messaging = _messaging(config, files, places, clock, journal, asked)
     documents = SignedDocuments(trust)
-    staging = Staging(files, places, fetch, _Patches(documents), _reserve(config))
+    staging = Staging(
+        files, places, fetch, _Patches(documents), Reserve(config.update.min_free_bytes, config.update.min_free_share)
+    )
     agent = Agent(
         documents=documents,
         planner=Planner(device, documents, memory_mb=memory_mb, now=clock.now, local=_local),
         updater=_updater(config, files, places, clock, journal, staging, server, tally, limits),
         staging=staging,
-        reporter=_reporter(config, files, places),
+        reporter=_reporter(config, files, places, messaging),
         journal=lambda: journal.value,
         report=report,
         clock=clock,
-        board=_board(files, places, clock, trust, peering),
+        board=_board(files, places, clock, trust, peering, messaging),
         limits=_loop_limits(config),
+        asked=asked,
     )
-    return Assembled(agent, journal, report, store, server, lock, peering)
+    return Assembled(agent, journal, report, store, server, lock, peering, messaging)
 
 
 def _prepared(config: Config, files: OsFiles) -> tuple[Places, bytes]:
@@ -211,20 +211,40 @@ def _version() -> str:
         return ""
 
 
-def _board(files: OsFiles, places: Places, clock: SystemClock, trust: TrustClient, peering: Peering | None) -> Board:
+def _board(
+    files: OsFiles,
+    places: Places,
+    clock: SystemClock,
+    trust: TrustClient,
+    peering: Peering | None,
+    messaging: Messaging | None,
+) -> Board:
     neighbours = (lambda: SeenNeighbours(peering.known, peering.banned)) if peering is not None else None
-    return Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok), neighbours)
+    broker = (lambda: messaging.broker.seen) if messaging is not None else None
+    return Board(files, places.situation, clock, lambda: (trust.signed_until, trust.clock_ok), neighbours, broker)
 
 
-def _reporter(config: Config, files: OsFiles, places: Places) -> Reporter:
-    told = config.report
+def _reporter(config: Config, files: OsFiles, places: Places, messaging: Messaging | None) -> Reporter:
+    """By HTTP where there is a collector, and then the broker is shown the latest alone; else by the broker."""
+    told, broker = config.report, messaging.broker if messaging is not None else None
     outbox = Outbox(files, places.outbox, told.max_waiting)
-    delivery = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
-    return Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s)
+    by_http = HttpDelivery(told.url, told.token_file, timeout_s=told.timeout_s) if told.url else None
+    show = broker.show if broker is not None and by_http is not None else None
+    delivery: Delivery | None = by_http or broker
+    made = Reporter(outbox, delivery, retry_s=told.retry_s, max_retry_s=told.max_retry_s, show=show)
+    if broker is not None and by_http is None:
+        broker.on_connect = made.again
+    return made
 
 
-def _reserve(config: Config) -> Reserve:
-    return Reserve(config.update.min_free_bytes, config.update.min_free_share)
+def _messaging(
+    config: Config, files: OsFiles, places: Places, clock: SystemClock, journal: JournalFile, asked: Asked
+) -> Messaging | None:
+    if not config.mqtt.host:
+        return None
+    from sync.agent.messaging import Messaging
+
+    return Messaging(config, files, places, clock, lambda: journal.value, asked)
 
 
 def _loop_limits(config: Config) -> LoopLimits:
@@ -232,10 +252,6 @@ def _loop_limits(config: Config) -> LoopLimits:
     return LoopLimits(
         poll_s=poll.every_s, jitter=poll.jitter, max_poll_s=poll.max_s, heartbeat_s=config.report.heartbeat_s
     )
-
-
-def update_limits(config: Config) -> UpdateLimits:
-    return UpdateLimits(**{each.name: getattr(config.update, each.name) for each in fields(UpdateLimits)})
 
 
 def _peering(

@@ -129,6 +129,30 @@ class ReportSection(Section, frozen=True):
     max_waiting: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
 
 
+class MqttSection(Section, frozen=True):
+    """`host`: the broker's; empty for none. `port`: 0 for 1883, and with TLS for 8883. `groups`: that it listens to beside its own and
+    `all`. `commands`: which it obeys. `reply_allow`: filters of topics that answers may go to; empty for those below `_reply`.
+
+    `nudge_every_s`: between two polls that are asked for. `jitter_s`: within which the devices of a group follow.
+    """
+
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    prefix: str = "edge"
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    groups: tuple[Name, ...] = ()
+    commands: Literal["off", "ask", "all"] = "ask"
+    reply_allow: tuple[str, ...] = ()
+    nudge_every_s: Pause = 30.0
+    jitter_s: Seconds = 60.0
+
+
 class Config(Section, frozen=True):
     device: DeviceSection = DeviceSection()
     store: StoreSection = StoreSection()
@@ -137,6 +161,7 @@ class Config(Section, frozen=True):
     network: NetworkSection = NetworkSection()
     update: UpdateSection = UpdateSection()
     report: ReportSection = ReportSection()
+    mqtt: MqttSection = MqttSection()
 
 
 SECTIONS: Mapping[str, type[Section]] = {field.name: field.type for field in msgspec.structs.fields(Config)}

@@ -19,7 +19,7 @@ from edge.backends.runtime import Runtime, runtime
 from edge.backends.tflite_model import MAX_TENSOR_BYTES, RUNTIME_ERRORS, TfliteModel
 from edge.backends.tflite_signatures import Call, calls, largest_activation, max_batch
 from edge.domain.errors import LoadError
-from edge.domain.models import Artifact, ModelOptions
+from edge.domain.models import Artifact, ModelOptions, is_gpu
 from edge.domain.tensors import Signature
 
 MODEL = "model.tflite"
@@ -44,12 +44,14 @@ class TfliteBackend:
     def load(self, artifact: Artifact, options: ModelOptions) -> TfliteModel:
         """Raises LoadError: no such file, not a model, an operator that the runtime lacks, no device and no twin."""
         path = model_file(artifact)
-        wants_tpu = edgetpu.is_edgetpu(options.device)
+        wants_gpu = is_gpu(options.device)
+        wants_tpu = not wants_gpu and edgetpu.is_edgetpu(options.device)
         content = read_content(path)
         model = parse(content, path.name)
         if not model.for_edgetpu:
-            notice = f"{options.device}: {path.name} was not compiled for the Edge TPU; serving it on the CPU"
-            return self._open(path.name, content, model, options, notice=notice if wants_tpu else "")
+            why = "TFLite models run on no GPU here" if wants_gpu else f"{path.name} was not compiled for the Edge TPU"
+            notice = f"{options.device}: {why}; serving it on the CPU" if wants_gpu or wants_tpu else ""
+            return self._open(path.name, content, model, options, notice=notice)
         if not wants_tpu:
             why = f"{path.name} has {EDGETPU_OP}, compiled for the Edge TPU, and the device is {options.device}"
             return self._open_twin(artifact, model, options, why)

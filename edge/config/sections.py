@@ -29,10 +29,11 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Device = Annotated[
     str,
     Meta(
-        pattern=r"^(cpu|edgetpu(:[0-9]+)?|usb:[0-9]+|pci:[0-9]+)$",
-        description="cpu, edgetpu, edgetpu:N, usb:N or pci:N",
+        pattern=r"^(cpu|edgetpu(:[0-9]+)?|usb:[0-9]+|pci:[0-9]+|gpu(:[0-9]+)?)$",
+        description="cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N",
     ),
 ]
+Prefer = Literal["auto", "tflite", "savedmodel"]
 Node = Annotated[
     str,
     Meta(
@@ -142,6 +143,12 @@ class Model(Struct, frozen=True, kw_only=True):
     max_run_s: SomeSeconds = 30.0
     lane: Literal["auto", "inline", "thread"] = "auto"
     cpu_twin: Path | None = None
+    prefer: Prefer = "auto"
+    tags: tuple[str, ...] = ("serve",)
+    inter_op_threads: Count = 0
+    gpu_memory_bytes: Count = 0
+    xla: bool = False
+    mixed_precision: Literal["", "float16", "bfloat16"] = ""
 
     @property
     def version_policy(self) -> VersionPolicy:
@@ -159,6 +166,11 @@ class Model(Struct, frozen=True, kw_only=True):
             max_queue=self.max_queue,
             max_run_s=self.max_run_s,
             cpu_twin=self.cpu_twin,
+            tags=self.tags,
+            inter_op_threads=self.inter_op_threads,
+            gpu_memory_bytes=self.gpu_memory_bytes,
+            xla=self.xla,
+            mixed_precision=self.mixed_precision,
         )
 
 
@@ -166,6 +178,7 @@ class Repository(Struct, frozen=True, kw_only=True):
     """A directory of models: every `path`/<name>/<version>/ is served. None: only what [models] names."""
 
     path: Path | None = None
+    prefer: Prefer = "auto"
 
 
 class Admin(Struct, frozen=True, kw_only=True):
@@ -190,11 +203,11 @@ class Advertise(Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     http: bool = False
 
-    def wanted(self, http: Http) -> bool:
-        """Whether there is anything to announce, and it should be."""
-        if http.host is None or self.enabled is not None:
-            return bool(http.host is not None and self.enabled)
-        return not http.on_loopback or bool(self.interfaces or self.addresses)
+    def wanted(self, *, on_loopback: bool) -> bool:
+        """Whether a server with a TCP port should be announced. on_loopback: only this machine can reach the port."""
+        if self.enabled is not None:
+            return self.enabled
+        return not on_loopback or bool(self.interfaces or self.addresses)
 
 
 class Log(Struct, frozen=True, kw_only=True):

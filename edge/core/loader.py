@@ -6,12 +6,15 @@ leaves nothing behind.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from edge.core.blackbox import Mark
 from edge.core.class_names import read_class_names
 from edge.core.deaths import Deaths
 from edge.core.devices import CPU, Devices
@@ -27,7 +30,7 @@ from edge.core.threads import in_thread, in_thread_or
 from edge.domain.errors import LoadError
 from edge.domain.lifecycle import Event
 from edge.domain.models import Artifact, ModelOptions, Platform
-from edge.domain.ports import Backend, LoadedModel
+from edge.domain.ports import Apart, Backend, LoadedModel
 from edge.domain.requests import ModelInfo, default_signature
 
 log = logging.getLogger(__name__)
@@ -86,7 +89,10 @@ class Loader:
         artifact = slot.artifact
         if blame := self._deaths.blamed(artifact, last_resort=last_resort):
             raise LoadError(blame)
-        slot.options = await self._in_thread("options", own_options, artifact, slot.options)
+        slot.options = replace(
+            await self._in_thread("options", own_options, artifact, slot.options),
+            max_load_s=self._limits.load_timeout_s,
+        )
         backend = self._backend_for(artifact.platform)
         await self._in_thread("memory", self._check_memory, backend, artifact)
         if careful or self._deaths.suspect(artifact):
@@ -130,6 +136,9 @@ class Loader:
             max_queue=slot.options.max_queue,
             max_run_s=slot.options.max_run_s,
         )
+        if isinstance(first, Apart):
+            loop = asyncio.get_running_loop()
+            first.watch(lambda why: _tell(loop, slot, why))
         log.info("%s: ready on %s, %.0f µs a run, %s", slot.id, first.device, report.run_s * 1e6, plan)
 
     async def _open(self, slot: Slot, backend: Backend) -> LoadedModel:
@@ -207,7 +216,8 @@ class Loader:
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         return Instance(
             model,
-            lambda: self._deaths.mark(slot.artifact),
+            # What runs in a process of its own is not what this one would die of.
+            Mark if isinstance(model, Apart) else lambda: self._deaths.mark(slot.artifact),
             on=self._devices.get(model.device),
             revive=lambda why: self._revive(slot, backend, why),
         )
@@ -256,6 +266,12 @@ def _doubt_names(slot: Slot, model: LoadedModel, names: tuple[str, ...]) -> None
     if names and sizes and not sizes & {-1, len(names)}:
         classes = " or ".join(map(str, sorted(sizes)))
         log.warning("%s: labels.txt has %d names, for outputs of %s classes", slot.id, len(names), classes)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, slot: Slot, why: str) -> None:
+    """From any thread; after the loop has gone nobody cares any more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(slot.break_down, why)
 
 
 def _close(model: LoadedModel | None) -> None:

@@ -142,7 +142,7 @@ class Manager:
 
     def _load(self, model: Model, wish: Aspired, version: int) -> None:
         artifact = wish.available[version]
-        slot = Slot(artifact, wish.options, self._meters(artifact.id))
+        slot = Slot(artifact, wish.options, self._meters(artifact.id), lambda slot: self._broke(model, slot))
         slot.advance(Event.LOAD)
         model.slots[version] = slot
         self._loads += 1
@@ -164,11 +164,32 @@ class Manager:
             self._publish()
             self._swapped(monotonic() - start, True)
             self._later(self._limits.settled_s, self._settle, slot)
+            if slot.broken:
+                self._broke(model, slot)
         finally:
             self._loads -= 1
             self._wake.set()
 
+    def _broke(self, model: Model, slot: Slot) -> None:
+        """A version that served has come to its end by itself: another takes over, and it is tried again later."""
+        if slot.state is State.READY:
+            self._give_up(model, slot, slot.broken)
+            self._publish()
+            self._spawn(self._clear_away(slot))
+            self._wake.set()
+
+    async def _clear_away(self, slot: Slot) -> None:
+        await slot.unused()
+        try:
+            await self._loader.take_down(slot)
+        except LoadError as error:
+            log.error("%s: %s", slot.id, error)
+
     def _failed(self, model: Model, slot: Slot, reason: str, took_s: float) -> None:
+        self._give_up(model, slot, reason)
+        self._swapped(took_s, False)
+
+    def _give_up(self, model: Model, slot: Slot, reason: str) -> None:
         slot.advance(Event.FAIL, reason)
         version, fingerprint = slot.id.version, slot.artifact.fingerprint
         last = model.failures.get(version)
@@ -178,7 +199,6 @@ class Manager:
         retries = again <= self._limits.max_load_retries
         when = f"in {wait_s:g} s, or when its files change" if retries else "when its files change, or at a reload"
         log.error("%s: failed (%d): %s; to be tried again %s", slot.id, again, reason, when)
-        self._swapped(took_s, False)
         if retries:
             self._later(wait_s, self._try_again, failure)
         model.forget(self._limits.max_ended)
@@ -194,11 +214,7 @@ class Manager:
         self._spawn(self._drain(model, slot))
 
     async def _drain(self, model: Model, slot: Slot) -> None:
-        await slot.unused()
-        try:
-            await self._loader.take_down(slot)
-        except LoadError as error:
-            log.error("%s: %s", slot.id, error)
+        await self._clear_away(slot)
         slot.advance(Event.DRAINED)
         log.info("%s: unloaded", slot.id)
         model.forget(self._limits.max_ended)

@@ -1,6 +1,7 @@
 """Does a loaded version compute what it should, and how fast?
 
-Rule 1: golden vectors decide where there are any; else every signature must survive zeros.
+Rule 1: golden vectors decide where there are any; else every signature must survive zeros, save one that refuses them as
+no input of its own: what strings should hold, and how large what is free must be, only golden vectors know.
 Rule 2: a report, never an exception: what fails is the version. Rule 3: no clock but the one handed in, and no
 bound on a run: whoever calls this may have to kill it.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.core.golden import Golden
-from edge.domain.errors import EdgeError, LoadError
+from edge.domain.errors import EdgeError, InvalidInput, LoadError
 from edge.domain.ports import DeviceLost, LoadedModel
 from edge.domain.requests import default_signature
 from edge.domain.tensors import Array, DType, Signature, Tensors, TensorSpec, show_shape
@@ -60,7 +61,7 @@ def selftest(
     try:
         if golden is None:
             for signature in model.signatures.values():
-                test.measure(signature, [zeros(signature)])
+                test.survive(signature)
         else:
             test.check(default_signature(model.signatures), golden)
     except _Failed as error:
@@ -74,7 +75,15 @@ def warm_up(model: LoadedModel) -> None:
         try:
             model.run(signature.name, zeros(signature))
         except (EdgeError, DeviceLost) as error:
-            raise LoadError(f"signature {signature.name} fails: {error}") from None
+            if not (guessed(signature) and isinstance(error, InvalidInput)):
+                raise LoadError(f"signature {signature.name} fails: {error}") from None
+
+
+def guessed(signature: Signature) -> bool:
+    """Whether its zeros may be no input that it could have: texts, and sizes beside the batch's that are free."""
+    return any(
+        spec.dtype is DType.STRING or spec.shape is None or -1 in spec.shape[1:] for spec in signature.inputs.values()
+    )
 
 
 def breather() -> Callable[[float], None]:
@@ -104,6 +113,10 @@ def _zero(spec: TensorSpec) -> Array:
     return np.full(shape, b"", object) if spec.dtype is DType.STRING else np.zeros(shape, spec.dtype.numpy)
 
 
+class _Refused(_Failed):
+    """The model says that this is no input for it."""
+
+
 class _Test:
     """Runs, and remembers times and what was not finite."""
 
@@ -115,6 +128,14 @@ class _Test:
     def report(self, reason: str, golden: Golden | None) -> SelfTestReport:
         runs = golden.runs if golden else 0
         return SelfTestReport(not reason, reason, self.run_s, self.first_run_s, runs, tuple(self.non_finite))
+
+    def survive(self, signature: Signature) -> None:
+        """Zeros. Raises _Failed."""
+        try:
+            self.measure(signature, [zeros(signature)])
+        except _Refused:
+            if not guessed(signature):
+                raise
 
     def measure(self, signature: Signature, inputs: list[dict[str, Array]]) -> list[Tensors]:
         """Each input once, then warm runs over them all in turn; the outputs of the first round."""
@@ -141,6 +162,8 @@ class _Test:
         start = self.clock()
         try:
             outputs = self.model.run(signature.name, inputs)
+        except InvalidInput as error:
+            raise _Refused(f"signature {signature.name} fails: {error}") from None
         except (EdgeError, DeviceLost) as error:
             raise _Failed(f"signature {signature.name} fails: {error}") from None
         took = self.clock() - start

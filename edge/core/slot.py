@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.core.lanes import Lanes
@@ -32,13 +33,22 @@ class Call:
 
 
 class Slot:
-    """`info`, `options` and `lanes` are there once it is READY."""
+    """`info`, `options` and `lanes` are there once it is READY. `broken`: why it will never answer again, if so; `on_broken`
+    is told."""
 
-    def __init__(self, artifact: Artifact, options: ModelOptions, meter: Meter) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        options: ModelOptions,
+        meter: Meter,
+        on_broken: Callable[[Slot], None] = lambda slot: None,
+    ) -> None:
         self.artifact, self.options, self.meter = artifact, options, meter
         self.state = State.NEW
         self.reason = ""
         self.since = time.time()
+        self.broken = ""
+        self._on_broken = on_broken
         self.info: ModelInfo | None = None
         self.lanes: Lanes | None = None
         self._users = 0
@@ -53,6 +63,11 @@ class Slot:
         self.state = step(self.state, event)
         self.reason = reason
         self.since = time.time()
+
+    def break_down(self, why: str) -> None:
+        """Its code runs elsewhere, and has come to an end there."""
+        self.broken = why
+        self._on_broken(self)
 
     def __enter__(self) -> Slot:
         self._users += 1

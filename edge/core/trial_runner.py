@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import which
 
@@ -43,6 +44,7 @@ async def run_trial(
     for that, and then another the rest, at nice 19.
     """
     limits = limits or TrialLimits()
+    options = replace(options, max_load_s=limits.timeout_s)
     job = TrialJob(artifact, options, limits.max_memory_bytes).to_json().encode()
     for manner, share in ("idle", IDLE_SHARE), ("nice", 1 - IDLE_SHARE):
         try:

@@ -19,7 +19,6 @@ MAX_TXT_BYTES = 200
 """Of what is announced: each string is a byte for its length, the key, `=`, the value."""
 MAX_READ_BYTES = 1300
 """Of what is read: more does not come in one packet of Ethernet."""
-MAX_NODE_BYTES = 63
 HASH_DIGITS = 8
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _RELEASE = re.compile(r"[0-9A-Za-z.+-]{1,32}", re.ASCII)
@@ -111,9 +110,3 @@ def models_hash(ready: Iterable[tuple[str, int]]) -> str:
     """Names and versions, in any order → HASH_DIGITS of hex, equal for equal sets."""
     text = "\n".join(f"{name}/{version}" for name, version in sorted(ready))
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-
-
-def node_name(hostname: str) -> str:
-    """The nearest name that a node may have: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`."""
-    near = re.sub(r"[^a-z0-9-]+", "-", hostname.partition(".")[0].lower())
-    return near.strip("-")[:MAX_NODE_BYTES].strip("-") or "edge"

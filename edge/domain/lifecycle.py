@@ -2,7 +2,7 @@
 
 Rule 1: every transition is a row. Rule 2: `step` is the only writer. Rule 3: nothing here awaits.
 
-    NEW → LOADING → TESTING → READY → DRAINING → UNLOADED, or FAILED from LOADING and TESTING
+    NEW → LOADING → TESTING → READY → DRAINING → UNLOADED, or FAILED from LOADING, TESTING and READY
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.LOADING, Event.FAIL): State.FAILED,
     (State.TESTING, Event.PASSED): State.READY,
     (State.TESTING, Event.FAIL): State.FAILED,
+    (State.READY, Event.FAIL): State.FAILED,
     (State.READY, Event.RETIRE): State.DRAINING,
     (State.DRAINING, Event.DRAINED): State.UNLOADED,
 }

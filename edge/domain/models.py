@@ -67,12 +67,16 @@ class ImageOptions:
 class ModelOptions:
     """How one model is loaded and run; from the configuration, overridden by the version's `model.toml`.
 
-    device: `cpu`, `edgetpu`, `edgetpu:N`, `usb:N` or `pci:N`. instances: interpreters that may run at
+    device: `cpu`, `edgetpu`, `edgetpu:N`, `usb:N`, `pci:N`, `gpu` or `gpu:N`. instances: interpreters that may run at
     once, 0 to choose from the cores. num_threads: threads within one run. lane: where runs happen,
     `auto` to choose from the measured run time. max_queue: requests waiting, beyond those that run.
     max_run_s: a run longer than this fails its request and takes its lane out of service.
     max_batch: rows that one run may take, 0 for as many as the model can.
     cpu_twin: a CPU build of the same model, used when the device is missing or lost.
+
+    Of SavedModels only: tags name the graph; inter_op_threads run operators side by side, 0 for TensorFlow's choice;
+    gpu_memory_bytes is the most that it may take of a GPU, 0 for as much as it grows to; xla compiles what it can;
+    mixed_precision computes in fewer bits where TensorFlow thinks that it may. max_load_s: what its worker may take to load it.
     """
 
     device: str = "cpu"
@@ -84,6 +88,12 @@ class ModelOptions:
     max_run_s: float = 30.0
     max_batch: int = 0
     cpu_twin: Path | None = None
+    tags: tuple[str, ...] = ("serve",)
+    inter_op_threads: int = 0
+    gpu_memory_bytes: int = 0
+    xla: bool = False
+    mixed_precision: Literal["", "float16", "bfloat16"] = ""
+    max_load_s: float = 60.0
     image: ImageOptions = field(default_factory=ImageOptions)
 
 
@@ -102,6 +112,12 @@ class Artifact:
     def file(self, name: str) -> Path:
         """A file beside the model, such as `labels.txt`; it need not be there."""
         return (self.path if self.path.is_dir() else self.path.parent) / name
+
+
+def is_gpu(device: str) -> bool:
+    """`gpu` and `gpu:N`."""
+    kind, _, number = device.partition(":")
+    return kind == "gpu" and (device == kind or (number.isascii() and number.isdecimal()))
 
 
 class Swap(Enum):

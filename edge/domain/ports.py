@@ -5,9 +5,9 @@ Rule: a port promises its errors. An implementation lets nothing else out.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge.domain.lifecycle import State
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec
@@ -47,6 +47,28 @@ class LoadedModel(Protocol):
     def close(self) -> None:
         """Give the memory back. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A model that computes in a process of its own, which may end before the server does; it is started again by itself."""
+
+    def watch(self, broken: Callable[[str], None]) -> None:
+        """`broken(why)` is called, in any thread, when it has ended too often to be started again."""
+        ...
+
+    def memory(self) -> Memory:
+        """Of that process."""
+        ...
+
+
+class Memory(Protocol):
+    """Resident bytes: the most there ever were, and how many of them the model brought."""
+
+    @property
+    def peak_bytes(self) -> int: ...
+    @property
+    def model_bytes(self) -> int: ...
 
 
 class DeviceLost(Exception):

@@ -15,6 +15,7 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from edge.domain.advert import HTTP_SERVICE, SERVICE, Advert, models_hash, to_tx
 from edge.domain.interfaces import NOWHERE, Interface, Places, places
 from edge.domain.lifecycle import State
 from edge.domain.ports import Catalog, Keepsakes, ModelStatus
+from edge.mqtt.topics import node_name
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
@@ -38,11 +40,12 @@ TELL_S = 30.0
 """One registration, or one change of it; names that are taken are tried with suffixes for as long."""
 CLOSE_S = 1.0
 ID_KEY = "advertised-id"
+MACHINE_ID = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """host: the address that the server listens on. interfaces, addresses: as in [advertise]. http: whether generic
+    """node: its name, "" for one after the host; host: the address that the server listens on. interfaces, addresses: as in [advertise]. http: whether generic
     browsers of services are told of the page, too. mqtt: the prefix of the server's topics, empty for none."""
 
     node: str
@@ -91,9 +94,8 @@ class Announcer:
         try:
             await self._until_ready()
             self._id = await asyncio.to_thread(own_id, self._keepsakes)
-            self._said = replace(
-                self._said, host=await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
-            )
+            host = await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
+            self._said = replace(self._said, host=host, node=self._said.node or await asyncio.to_thread(own_name))
             while True:
                 await self._keep_up()
                 await asyncio.sleep(UPDATE_S)
@@ -221,6 +223,17 @@ def own_id(keepsakes: Keepsakes) -> str:
     made = str(uuid.uuid4())
     keepsakes.keep(ID_KEY, made.encode())
     return made
+
+
+def own_name() -> str:
+    """The name that the server has on MQTT, too. Looks at the disk."""
+    import socket
+
+    try:
+        machine = MACHINE_ID.read_text()
+    except (OSError, ValueError):
+        machine = ""
+    return node_name(socket.gethostname(), machine)
 
 
 def own_interfaces() -> list[Interface]:

@@ -144,7 +144,12 @@ async def in_thread(work: Callable[[], Opened]) -> Opened:
             _close(result)
 
     threading.Thread(target=body, name="mqtt-connect", daemon=True).start()
-    return await done
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if done.done() and not done.cancelled() and done.exception() is None:  # it came as nobody waited any more
+            _close(done.result())
+        raise
 
 
 def _close(result: Opened | None) -> None:

@@ -133,6 +133,12 @@ class Link:
         data = payload.encode() if isinstance(payload, str) else payload
         return self._sender.publish(Outgoing(topic, data, qos, retain, properties, droppable))
 
+    def deliver(self, topic: str, payload: bytes, ended: Callable[[str, bool], None]) -> bool:
+        """As `publish`, with QoS 1 and retained. `ended` is told "" once the broker has it, or why it does not take it, and
+        whether it never will; and nothing where a newer one took its place. It may not raise.
+        """
+        return self._sender.publish(Outgoing(topic, payload, 1, True, ended=ended))
+
     def ack(self, message: Message) -> None:
         """It has been dealt with. QoS 0 needs none; more than one does no harm."""
         if isinstance(message.handle, Pending):

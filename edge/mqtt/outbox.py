@@ -9,15 +9,20 @@ broker bounds them, and they end with their connection.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from edge.mqtt.message import NO_PROPERTIES, Properties
 
 
+def _nobody(why: str, for_ever: bool) -> None:
+    """Is told how a publication ended."""
+
+
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """`tries`: how many connections it was sent on already."""
+    """`tries`: how many connections it was sent on already. `ended` is told "" once the broker has it, or why it does not take it,
+    and whether it never will; it may not raise."""
 
     topic: str
     payload: bytes
@@ -26,6 +31,7 @@ class Outgoing:
     properties: Properties = NO_PROPERTIES
     droppable: bool = False
     tries: int = 0
+    ended: Callable[[str, bool], None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)

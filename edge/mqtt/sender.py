@@ -67,6 +67,7 @@ class Sender:
             return
         if refused:
             log.warning("MQTT: the broker did not take what was published to %s: %s", item.topic, refused)
+        item.ended(refused, False)
         self._quiet.set()
         if len(self._outbox) and not self._pump_is_due:  # later: paho still counts the one that it tells of
             self._pump_is_due = True
@@ -113,10 +114,13 @@ class Sender:
         except ValueError as error:
             self._outbox.dropped += 1
             log.error("MQTT: what was to be published to %s cannot be: %s", item.topic, error)
+            item.ended(str(error), True)
             return
         self.sent += 1
         if mid:
             self._unacknowledged[mid] = item
+        else:
+            item.ended("", False)
 
     def _worth_another_try(self) -> list[Outgoing]:
         again = []
@@ -127,4 +131,5 @@ class Sender:
             else:
                 self._outbox.dropped += 1
                 log.error("MQTT: gave up publishing to %s: %d connections ended over it", item.topic, item.tries)
+                item.ended(f"{item.tries} connections ended over it", True)
         return again

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.config import Config, Model
+from edge.domain.models import Platform
 from edge.domain.ports import Keepsakes, Source
 from edge.sources.directory import DirectorySource, Wish
 from edge.sources.file import FileSource
@@ -14,16 +16,23 @@ from edge.sources.watch import Changes
 REPOSITORY = "/"
 
 
-def sources_of(config: Config, changes: Changes, keepsakes: Keepsakes) -> dict[str, Source]:
-    """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file."""
+Preferred = Callable[[str], tuple[Platform, ...]]
+
+
+def sources_of(config: Config, changes: Changes, keepsakes: Keepsakes, preferred: Preferred) -> dict[str, Source]:
+    """By model name; the repository under a name that no model can have. Blocks for a moment: it looks what is a file.
+
+    preferred: the order of platforms that a key `prefer` stands for.
+    """
     sources: dict[str, Source] = {
-        name: _source(name, model, changes, keepsakes) for name, model in config.models.items()
+        name: _source(name, model, changes, keepsakes, preferred(model.prefer)) for name, model in config.models.items()
     }
     if config.repository.path is not None:
+        prefer = preferred(config.repository.prefer)
         sources[REPOSITORY] = RepositorySource(
             config.repository.path,
             changes,
-            lambda name, path: DirectorySource(Wish(name, path), changes, keepsakes=keepsakes),
+            lambda name, path: DirectorySource(Wish(name, path, prefer=prefer), changes, keepsakes=keepsakes),
             skip=frozenset(config.models),
         )
     return sources
@@ -52,7 +61,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() or (path.suffix == ".tflite" and not path.is_dir())
 
 
-def _source(name: str, model: Model, changes: Changes, keepsakes: Keepsakes) -> Source:
+def _source(name: str, model: Model, changes: Changes, keepsakes: Keepsakes, prefer: tuple[Platform, ...]) -> Source:
     if _is_file(model.path):
         return FileSource(name, model.path, changes, swap=model.swap, options=model.options)
     return DirectorySource(
@@ -63,6 +72,7 @@ def _source(name: str, model: Model, changes: Changes, keepsakes: Keepsakes) -> 
             labels=dict(model.labels),
             swap=model.swap,
             options=model.options,
+            prefer=prefer,
         ),
         changes,
         keepsakes=keepsakes,

@@ -19,6 +19,7 @@ from sync.domain.ports import Clock, Files
 from sync.domain.situation import (
     MAX_SITUATION_BYTES,
     Process,
+    SeenBroker,
     SeenNeighbours,
     Situation,
     Trouble,
@@ -40,7 +41,7 @@ KERNELS_BOOT = Path("/proc/sys/kernel/random/boot_id")
 class Board:
     """signed: when the first of the signatures ends, in seconds since the epoch, and whether the clock is believed.
 
-    neighbours: how many there are; None where nobody looks for them.
+    neighbours: how many there are; None where nobody looks for them. broker: of MQTT; None where there is none.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Board:
         clock: Clock,
         signed: Callable[[], tuple[float, bool]],
         neighbours: Callable[[], SeenNeighbours] | None = None,
+        broker: Callable[[], SeenBroker] | None = None,
     ) -> None:
         self._files, self._path, self._clock, self._signed = files, path, clock, signed
-        self._neighbours = neighbours
+        self._neighbours, self._broker = neighbours, broker
         self._lock = asyncio.Lock()
         self.value = Situation(process=this_process())
 
@@ -81,14 +83,16 @@ class Board:
         await self._put(msgspec.structs.replace(self.value, acts_at={**self.value.acts_at, model: at}))
 
     async def follow(self) -> None:
-        """Neighbours come and go by themselves: for ever, or not at all where nobody looks for them."""
-        while self._neighbours is not None:
+        """Neighbours and the broker come and go by themselves: for ever, or not at all where nobody looks for them."""
+        while self._neighbours is not None or self._broker is not None:
             await self._clock.sleep(FOLLOW_S)
             await self._put(self.value)
 
     async def _put(self, situation: Situation) -> None:
         if self._neighbours is not None:
             situation = msgspec.structs.replace(situation, neighbours=self._neighbours())
+        if self._broker is not None:
+            situation = msgspec.structs.replace(situation, broker=self._broker())
         if situation == self.value:
             return
         self.value = msgspec.structs.replace(situation, written_at=self._clock.now())

@@ -44,7 +44,7 @@ class Bringing:
         self._keeper = Keeper(stage, clock, limits.keep_s)
 
     async def idle(self, model: str, state: ModelState) -> float:
-        target = self._moves.targets.get(model)
+        target = self._moves.target(model)
         if target is not None and (kept := update.unwished(state, target.wished)) is not state:
             await self._moves.write(model, state := kept)
         if target is None or (state.active is not None and target.release.release == state.active.release):
@@ -64,7 +64,7 @@ class Bringing:
     async def staging(self, model: str, state: ModelState) -> float:
         release = state.candidate
         assert release is not None
-        target = self._moves.targets.get(model)
+        target = self._moves.target(model)
         if self._moves.no_longer_wanted(model, release):
             await self._moves.move(model, update.abandoned(state, self._clock.now()))
             return 0.0

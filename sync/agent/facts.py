@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sync.agent.planner import Device
-from sync.domain.journal import Journal, ModelState
+from sync.domain.journal import Held, Journal, ModelState
 from sync.domain.report import ModelReport, Report, Transfer
 
 
@@ -30,7 +30,7 @@ def report_of(device: Device, journal: Journal, now: float, around: Surroundings
         group=device.group,
         seq=journal.report_seq,
         ts=now,
-        models={name: _model(state) for name, state in journal.models.items()},
+        models={name: _model(state, journal.holds.get(name)) for name, state in journal.models.items()},
         clock_ok=around.clock_ok,
         meta=around.meta or {},
         last=around.last,
@@ -41,7 +41,7 @@ def report_of(device: Device, journal: Journal, now: float, around: Surroundings
     )
 
 
-def _model(state: ModelState) -> ModelReport:
+def _model(state: ModelState, held: Held | None) -> ModelReport:
     def version(of: object) -> int | None:
         return getattr(of, "version", None)
 
@@ -55,4 +55,5 @@ def _model(state: ModelState) -> ModelReport:
         reason=state.reason,
         detail=state.detail,
         tries=state.tries,
+        held=version(held),
     )

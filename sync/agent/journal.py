@@ -19,6 +19,7 @@ from sync.domain.errors import DiskError, DocumentError
 from sync.domain.journal import (
     MAX_JOURNAL_BYTES,
     FileRef,
+    Held,
     Installed,
     Journal,
     ModelState,
@@ -72,16 +73,26 @@ class JournalFile:
     def write(self, models: Mapping[str, ModelState], *, reports: int = 0) -> Journal:
         """Durably; `reports`: how many report numbers are taken with it. Raises DiskError, and nothing has changed."""
         with self._writing:
-            return self._replace(models, self.value.report_seq + reports, clean=False)
+            return self._replace(models, self.value.holds, self.value.report_seq + reports, clean=False)
+
+    def hold(self, model: str, held: Held | None) -> Journal:
+        """Durably; None for no hold any more. A report number is taken with it. Raises DiskError, and nothing has changed."""
+        with self._writing:
+            holds = {name: each for name, each in self.value.holds.items() if name != model}
+            if held is not None:
+                holds[model] = held
+            return self._replace(self.value.models, holds, self.value.report_seq + 1, clean=False)
 
     def end(self) -> None:
         """This process has ended as it was asked to, says the journal. Raises DiskError."""
         with self._writing:  # a write whose caller was cancelled may still be under way
-            self._replace(self.value.models, self.value.report_seq, clean=True)
+            self._replace(self.value.models, self.value.holds, self.value.report_seq, clean=True)
 
-    def _replace(self, models: Mapping[str, ModelState], report_seq: int, *, clean: bool) -> Journal:
+    def _replace(
+        self, models: Mapping[str, ModelState], holds: Mapping[str, Held], report_seq: int, *, clean: bool
+    ) -> Journal:
         old = self.value
-        journal = Journal(old.format, old.generation + 1, report_seq, clean, models)
+        journal = Journal(old.format, old.generation + 1, report_seq, clean, models, holds)
         replace_durably(self._files, self._path, encode_journal(journal))
         self.value = journal
         return journal

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from sync.agent.nudges import NudgeLimits
+from sync.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +27,13 @@ class UpdateLimits:
     unready_timeout_s: float = 900.0
     keep_s: float = 86400.0
     deadline_s: float = 0.0
+
+
+def update_limits(config: Config) -> UpdateLimits:
+    return UpdateLimits(**{each.name: getattr(config.update, each.name) for each in fields(UpdateLimits)})
+
+
+def nudge_limits(config: Config) -> NudgeLimits:
+    """Polls that bring nothing are asked for about as rarely as they are made anyway."""
+    every_s = config.mqtt.nudge_every_s
+    return NudgeLimits(every_s=every_s, jitter_s=config.mqtt.jitter_s, max_every_s=max(config.poll.every_s, every_s))

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from sync.agent.asked import Asked
 from sync.agent.board import Board
 from sync.agent.planner import Documents, Planner
 from sync.agent.polls import PollLimits, Polls
@@ -21,12 +23,13 @@ from sync.agent.reporter import Reporter
 from sync.agent.staging import Staging
 from sync.agent.updater import Updater
 from sync.agent.words import advice, plain
-from sync.domain.errors import DiskError, NoRollout, SyncError
-from sync.domain.journal import Installed, Journal, ModelState, Phase
+from sync.domain.errors import DiskError, NoRollout, OperatorError, SyncError
+from sync.domain.journal import Held, Installed, Journal, ModelState, Phase
 from sync.domain.ports import Clock
 from sync.domain.report import Report
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,12 @@ class Agent:
         board: Board | None = None,
         limits: LoopLimits | None = None,
         chance: random.Random | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._documents, self._planner, self._updater = documents, planner, updater
         self._staging, self._reporter, self._journal, self._facts = staging, reporter, journal, report
         self._clock, self._limits, self._board = clock, limits or LoopLimits(), board
+        self._asked = asked or Asked(clock)
         self._polls = Polls(self._limits, chance or random.Random())
         self._news: dict[str, asyncio.Event] = {}
         self._refused = Refusals()
@@ -139,6 +144,40 @@ class Agent:
         await self._tell_if(self._refused.planned(plan.refused))
         return True
 
+    async def report_now(self) -> None:
+        """Put a report into the outbox, though nothing has happened."""
+        await self._reporter.put(self._report())
+
+    async def pin(self, model: str, version: int | None = None) -> Held:
+        """As `Updater.pin`, for a model that is known here. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.pin(self._known(model), version))
+
+    async def roll_back(self, model: str) -> Held:
+        """As `Updater.roll_back`. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.roll_back(self._known(model)))
+
+    async def unpin(self, model: str) -> bool:
+        """As `Updater.unpin`. Raises OperatorError, DiskError."""
+        return await self._changed(model, lambda: self._updater.unpin(self._known(model)))
+
+    def _known(self, model: str) -> str:
+        journal = self._journal()
+        if model not in journal.models and model not in journal.holds:
+            raise OperatorError(
+                f"want a model that is here, {', '.join(sorted(journal.models)) or 'of none'}, got {model}"
+            )
+        return model
+
+    async def _changed(self, model: str, change: Callable[[], Awaitable[T]]) -> T:
+        """What is held has changed: it is acted upon, and reported."""
+        before = self._journal().holds
+        done = await change()
+        if self._journal().holds != before:
+            if model in self._news:
+                self._news[model].set()
+            await self.report_now()
+        return done
+
     def _report(self) -> Report:
         return self._refused.on(self._facts())
 
@@ -147,22 +186,44 @@ class Agent:
             await self._reporter.put(self._report())
 
     async def _poll_for_ever(self, group: asyncio.TaskGroup) -> None:
-        await self._sleep(self._polls.first_s(serves=self._serves()))
+        at = self._clock.monotonic() + self._polls.first_s(serves=self._serves())
         while True:
-            ok = await self.poll()
+            asked = await self._until(at)
+            ok = await self.poll() or isinstance(self.problem, NoRollout)  # of a new group, which waits for its first
             for model in self._updater.targets:
                 self._watch(group, model)
                 self._news[model].set()
-            if ok or isinstance(self.problem, NoRollout):  # of a new group, which waits for its first
-                await self._sleep(self._polls.good_s())
+            now, after_s = self._clock.monotonic(), self.problem.retry_after_s if self.problem is not None else 0.0
+            if ok:
+                at = now + self._polls.good_s()
+            elif asked:  # whoever asks makes the ordinary polls no rarer
+                at = max(at, now + after_s)
             else:
-                after_s = self.problem.retry_after_s if self.problem is not None else 0.0
-                await self._sleep(self._polls.failed_s(after_s))
+                at = now + self._polls.failed_s(after_s)
+            self._asked.polled(ok=ok, asked=asked, retry_after_s=after_s)
 
-    async def _sleep(self, seconds: float) -> None:
-        if self._board is not None:
-            await self._board.polls_in(seconds)
-        await self._clock.sleep(seconds)
+    async def _until(self, ordinary_at: float) -> bool:
+        """Until the next poll; whether it is one that was asked for."""
+        while True:
+            self._asked.news.clear()
+            asked_at = self._asked.at
+            at = ordinary_at if asked_at is None else min(ordinary_at, asked_at)
+            wait_s = max(at - self._clock.monotonic(), 0.0)
+            if self._board is not None:
+                await self._board.polls_in(wait_s)
+            if await self._slept(wait_s, self._asked.news):
+                return at != ordinary_at
+
+    async def _slept(self, seconds: float, news: asyncio.Event) -> bool:
+        """Whether so long has passed; else there was news first."""
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        heard = asyncio.ensure_future(news.wait())
+        try:
+            await asyncio.wait((sleep, heard), return_when=asyncio.FIRST_COMPLETED)
+            return sleep.done()
+        finally:
+            sleep.cancel()
+            heard.cancel()
 
     def _watch(self, group: asyncio.TaskGroup, model: str) -> None:
         if model not in self._news:
@@ -177,11 +238,7 @@ class Agent:
             if self._board is not None:
                 await self._board.acts_in(model, wait_s)
             if wait_s > 0:
-                sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
-                heard = asyncio.ensure_future(news.wait())
-                await asyncio.wait((sleep, heard), return_when=asyncio.FIRST_COMPLETED)
-                sleep.cancel()
-                heard.cancel()
+                await self._slept(wait_s, news)
 
     async def _advance(self, model: str) -> float:
         before = self._updater.state(model)

@@ -19,7 +19,8 @@ from sync.agent.limits import UpdateLimits
 from sync.agent.witness import Witness
 from sync.domain import update
 from sync.domain.errors import Reason, SyncError
-from sync.domain.journal import Installed, ModelState, aspired
+from sync.domain.holds import aimed
+from sync.domain.journal import Held, Installed, ModelState, aspired
 from sync.domain.ports import Clock, Files
 from sync.domain.update import Target
 
@@ -29,7 +30,7 @@ Changed = Callable[[str, ModelState], None]
 
 
 class Moves:
-    """`targets`: where each model should go, as of the last poll. changed: called after every transition.
+    """`targets`: where the documents want each model, as of the last poll. changed: called after every transition.
 
     Methods that write raise DiskError.
     """
@@ -56,9 +57,21 @@ class Moves:
         return self._journal.value.models.get(model, ModelState())
 
     def no_longer_wanted(self, model: str, release: Installed) -> bool:
-        """Only a document says so; before the first poll, and for a model that none names, all goes on."""
-        target = self.targets.get(model)
+        """Only a document says so, or a hold; before the first poll, and for a model that none names, all goes on."""
+        target = self.target(model)
         return target is not None and target.release.release != release.release
+
+    def target(self, model: str) -> Target | None:
+        """Where it goes: where the documents say, or where it is held."""
+        return aimed(self.state(model), self.held(model), self.targets.get(model), self._clock.now())
+
+    def held(self, model: str) -> Held | None:
+        return self._journal.value.holds.get(model)
+
+    async def hold_at(self, model: str, held: Held | None) -> None:
+        """None for no hold any more."""
+        async with self._lock:
+            await asyncio.to_thread(self._journal.hold, model, held)
 
     def witness(self, model: str) -> Witness:
         return self._witnesses.setdefault(model, Witness())

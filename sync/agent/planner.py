@@ -109,6 +109,7 @@ class Planner:
             if not runs_it and not may_begin(candidate, local := self._local()):
                 text = f"{model}@{candidate.version} may begin at {candidate.window.partition('-')[0]}"
                 raise Deferred(text, opens_in_s(candidate.window, local))
+        recalled = document.candidate if document is not None else None
         manifest, digest = await self._documents.release(model, wish.version)
         swap = document.swap if document is not None else "beside"
         release = accept(
@@ -130,4 +131,5 @@ class Planner:
             min_rate_Bps=rollout.min_rate_Bps,
             min_counter=manifest.min_counter,
             urgent=candidate is not None and is_overdue(candidate, self._local()),
+            recalled=recalled.version if recalled is not None and recalled.state == "rolling_back" else None,
         )

@@ -30,7 +30,7 @@ class Delivery(Protocol):
 
 class Reporter:
     """retry_s, doubled up to max_retry_s: the longest pauses after a delivery that failed, in seconds; the collector may ask
-    for longer ones."""
+    for longer ones. show: is given each report too, whatever becomes of it."""
 
     def __init__(
         self,
@@ -41,26 +41,46 @@ class Reporter:
         max_retry_s: float = 3600.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: random.Random | None = None,
+        show: Callable[[bytes], None] | None = None,
     ) -> None:
-        self._outbox, self._delivery, self._sleep = outbox, delivery, sleep
+        self._outbox, self._delivery, self._sleep, self._show = outbox, delivery, sleep, show
         self._retries = Backoff(retry_s, max_retry_s, chance or random.Random())
         self._retry_after_s = 0.0
         self._news = asyncio.Event()
+        self._again = asyncio.Event()
 
     async def put(self, report: Report) -> None:
+        data = encode_report(report) if self._delivery is not None or self._show is not None else b""
         if self._delivery is not None:
-            await asyncio.to_thread(self._outbox.put, report.seq, encode_report(report))
+            await asyncio.to_thread(self._outbox.put, report.seq, data)
             self._news.set()
+        if self._show is not None:
+            self._show(data)
+
+    def again(self) -> None:
+        """Whoever takes reports is back: what waits is brought now."""
+        self._again.set()
 
     async def run(self) -> None:
         """Deliver, oldest first, until cancelled."""
         while True:
             self._news.clear()
+            self._again.clear()
             if await self.flush():
                 self._retries.over()
                 await self._news.wait()
             else:
-                await self._sleep(self._retries.failed_s(self._retry_after_s))
+                await self._pause(self._retries.failed_s(self._retry_after_s))
+
+    async def _pause(self, seconds: float) -> None:
+        """So long, or until somebody is back."""
+        sleep = asyncio.ensure_future(self._sleep(seconds))
+        again = asyncio.ensure_future(self._again.wait())
+        try:
+            await asyncio.wait((sleep, again), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            again.cancel()
 
     async def flush(self) -> bool:
         """Whether the outbox is empty now."""

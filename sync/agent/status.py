@@ -9,61 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import msgspec
-
-from sync.agent.around import of_neighbours, of_reports
-from sync.agent.outbox import RefusedReports
+from sync.agent.around import of_broker, of_hold, of_neighbours, of_reports, of_rollout
+from sync.agent.here import bytes_of
+from sync.agent.told import ModelTold, Told
 from sync.agent.view import View
 from sync.agent.witness import version_of
 from sync.agent.words import advice, amount, because, lasting, moment, words_of
 from sync.domain.errors import Reason
 from sync.domain.journal import ModelState, Phase
 from sync.domain.ports import ServerHealth
-from sync.domain.situation import SeenNeighbours, Situation, Trouble
+from sync.domain.situation import Situation
 from sync.domain.update import MAX_TRIES
-
-
-class ModelTold(msgspec.Struct, frozen=True):
-    """`runs`, `wanted`: versions. `serving`: the state of `runs` in the server.
-
-    `now`, `last`, `why`, `next`: sentences, "" for none.
-    """
-
-    runs: int | None
-    serving: str
-    wanted: int | None
-    rollout: str
-    phase: str
-    outcome: str
-    reason: str
-    detail: str
-    tries: int
-    now: str
-    last: str
-    why: str
-    next: str
-
-
-class Told(msgspec.Struct, frozen=True):
-    """`running`: whether the agent's process is there. Times: seconds since the epoch, 0 for not known."""
-
-    running: bool
-    agent: str
-    polled_at: float
-    next_poll_at: float
-    signed_until: float
-    problem: Trouble | None
-    waiting_reports: int
-    refused_reports: RefusedReports
-    peers: str
-    neighbours: SeenNeighbours | None
-    server: str
-    models: Mapping[str, ModelTold]
 
 
 def tell(view: View) -> Told:
     situation = view.situation or Situation()
-    names = {*view.journal.models, *situation.wanted, *situation.refused}
+    names = {*view.journal.models, *situation.wanted, *situation.refused, *view.journal.holds}
     return Told(
         running=view.running,
         agent=_agent(view, situation),
@@ -76,19 +37,23 @@ def tell(view: View) -> Told:
         peers=view.peers,
         neighbours=situation.neighbours if view.running and view.peers != "off" else None,
         server=f"answers (edge {view.server.version})" if isinstance(view.server, ServerHealth) else view.server,
+        broker=situation.broker if view.running else None,
         models={name: _model(name, view, situation) for name in sorted(names)},
     )
 
 
 def as_text(told: Told) -> str:
     lines = [f"agent   {told.agent}", f"server  {told.server}", of_neighbours(told.peers, told.neighbours)]
+    lines += of_broker(told.broker)
     lines += of_reports(told.waiting_reports, told.refused_reports)
     for name, model in told.models.items():
         runs = f"version {model.runs}, {model.serving}" if model.runs is not None else "nothing"
         unknown = "nothing" if told.polled_at else "not known yet"
         wanted = f"version {model.wanted}" if model.wanted is not None else unknown
-        lines += [name, f"  runs    {runs}", f"  wanted  {wanted}" + _of_rollout(model.rollout)]
-        lines += [f"  {key:7} {text}" for key in ("now", "last", "why", "next") if (text := getattr(model, key))]
+        lines += [name, f"  runs    {runs}", f"  wanted  {wanted}" + of_rollout(model.rollout)]
+        lines += [
+            f"  {key:7} {text}" for key in ("hold", "now", "last", "why", "next") if (text := getattr(model, key))
+        ]
     if not told.models:
         lines.append("no model is installed, and none is wanted")
     return "\n".join(lines)
@@ -112,10 +77,6 @@ def _agent(view: View, situation: Situation) -> str:
     if situation.next_poll_at > view.now:
         text += f", and asks again at {_at(view, situation.next_poll_at)}"
     return text
-
-
-def _of_rollout(rollout: str) -> str:
-    return {"": "", "pin": ", by a pin"}.get(rollout, f", by the rollout {rollout}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +108,8 @@ def _model(name: str, view: View, situation: Situation) -> ModelTold:
         last=_last(state, view) if state.phase is Phase.IDLE else "",
         why=said.why,
         next=said.next if view.running else "nothing until the agent is started; then it goes on from here",
+        held=held.version if (held := view.journal.holds.get(name)) is not None else None,
+        hold=of_hold(held, wanted, _at(view, held.at)) if held is not None else "",
     )
 
 
@@ -174,6 +137,14 @@ def _idle(name: str, state: ModelState, view: View, situation: Situation) -> _Sa
         return _Said("nothing that it is wished to run can be taken", polls, why)
     if state.active is not None and state.active.version == wanted.version:
         return _Said("it runs what is wanted" + (" as long as it may not go on" if why else ""), polls, why)
+    held = view.journal.holds.get(name)
+    if (
+        held is not None
+        and state.active is not None
+        and held.version == state.active.version
+        and wanted.rollout != "pin"
+    ):
+        return _Said(f"it is held, and version {wanted.version} waits", f"it stays; {polls}", why)
     begins_at = situation.acts_at.get(name, 0.0)
     if begins_at > view.now:
         turn = "the devices of a rollout begin one after the other, and its turn has not come"
@@ -184,7 +155,7 @@ def _idle(name: str, state: ModelState, view: View, situation: Situation) -> _Sa
 def _staging(name: str, state: ModelState, view: View, situation: Situation) -> _Said:
     release = state.candidate
     assert release is not None
-    total = sum({file.digest: file.size for file in release.files}.values())
+    total = bytes_of(release)
     here = min(view.here.get(name, 0), total)
     now = f"the files of version {release.version} are fetched: {amount(here)} of {amount(total)} are here"
     then = "the server tries the version, and swaps it in when it passes"

@@ -16,14 +16,14 @@ from sync.agent.journal import JournalFile
 from sync.agent.limits import UpdateLimits
 from sync.agent.moves import Changed, Moves
 from sync.agent.watching import Watching
-from sync.domain import update
-from sync.domain.journal import ModelState, Phase
+from sync.domain import holds, update
+from sync.domain.journal import Held, ModelState, Phase
 from sync.domain.ports import Clock, Files, ModelServer
 from sync.domain.update import Target
 
 
 class Updater:
-    """`advance` does the next thing for one model. `targets`: where each model should go, as of the last poll.
+    """`advance` does the next thing for one model. `targets`: where the documents want each model, as of the last poll.
 
     `changed(model, state)` is called after every transition.
     """
@@ -42,7 +42,7 @@ class Updater:
         chance: random.Random | None = None,
     ) -> None:
         limits, chance = limits or UpdateLimits(), chance or random.Random()
-        self._journal = journal
+        self._journal, self._clock = journal, clock
         self._moves = Moves(
             journal=journal,
             files=files,
@@ -72,6 +72,28 @@ class Updater:
 
     def state(self, model: str) -> ModelState:
         return self._moves.state(model)
+
+    async def pin(self, model: str, version: int | None = None) -> Held:
+        """Stay at what runs, or at `version` where that is here. Raises OperatorError, DiskError."""
+        moves = self._moves
+        held = holds.pin(moves.state(model), version, moves.targets.get(model), self._clock.now())
+        await moves.hold_at(model, held)
+        return held
+
+    async def roll_back(self, model: str) -> Held:
+        """Go back to the version before, and stay there. Raises OperatorError, DiskError."""
+        moves, before = self._moves, self._moves.held(model)
+        held = holds.rollback(moves.state(model), before, moves.targets.get(model), self._clock.now())
+        if held is not before:
+            await moves.hold_at(model, held)
+        return held
+
+    async def unpin(self, model: str) -> bool:
+        """Go with the documents again; whether it was held. Raises DiskError."""
+        was = self._moves.held(model) is not None
+        if was:
+            await self._moves.hold_at(model, None)
+        return was
 
     async def recover(self) -> None:
         """After a start: what a crash cut short counts as a try, and the server is told again. Raises DiskError."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,12 +13,14 @@ import msgspec
 
 from sync.agent.status import as_text, tell
 from sync.agent.supervised import standing, supervised
+from sync.agent.told import Told
 from sync.agent.words import lasting
 from sync.cli.configured import configured, load
-from sync.cli.output import say
+from sync.cli.output import print_json, say
 from sync.cli.root import exit_code, wait
+from sync.config import Config
 from sync.doctor.look import look
-from sync.domain.errors import OperatorError
+from sync.domain.errors import OperatorError, SyncError
 
 ONCE_WITHIN_S = 3600.0
 
@@ -31,6 +33,10 @@ def agent() -> None:
 def _log(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("tuf").setLevel(logging.WARNING)  # it lists every signature that it tries
+
+
+def _as_json(config: Config, told: Told) -> dict[str, object]:
+    return {"device": config.device.id, "group": config.device.group, **msgspec.to_builtins(told)}
 
 
 @agent.command()
@@ -66,25 +72,28 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> 
 @agent.command()
 @configured
 @click.option("--within", type=float, default=ONCE_WITHIN_S, show_default=True, help="Seconds, at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch-s", hidden=True)
-def once(config: Path | None, settings: tuple[str, ...], within: float, watch_s: str | None) -> int:
+def once(config: Path | None, settings: tuple[str, ...], within: float, as_json: bool, watch_s: str | None) -> int:
     """Poll once, and follow what begins to its end."""
     _log("INFO")
     loaded = load(config, settings, watch_s)
 
-    async def work() -> int:
+    async def work() -> tuple[bool, SyncError | None]:
         from sync.app import assemble
 
         assembled = await asyncio.to_thread(assemble, loaded)
         try:
             await assembled.start()
-            if await assembled.agent.once(within_s=within):
-                return 0
-            return exit_code(problem) if (problem := assembled.agent.problem) is not None else 1
+            return await assembled.agent.once(within_s=within), assembled.agent.problem
         finally:
             await assembled.close()
 
-    return wait(work())
+    done, problem = wait(work())
+    if as_json:
+        view = replace(wait(look(loaded)), running=False)  # this process is at its end
+        print_json({"done": done, **_as_json(loaded, tell(view))})
+    return 0 if done else exit_code(problem) if problem is not None else 1
 
 
 @agent.command()
@@ -95,11 +104,7 @@ def status(config: Path | None, settings: tuple[str, ...], as_json: bool) -> Non
     loaded = load(config, settings)
     told = tell(wait(look(loaded)))
     if as_json:
-        print(
-            json.dumps(
-                {"device": loaded.device.id, "group": loaded.device.group, **msgspec.to_builtins(told)}, indent=2
-            )
-        )
+        print_json(_as_json(loaded, told))
     else:
         say(f"device  {loaded.device.id}, of the group {loaded.device.group}")
         for line in as_text(told).split("\n"):
@@ -134,7 +139,7 @@ def doctor(config: Path | None, settings: tuple[str, ...], quiet: bool, as_json:
             }
             for each in findings
         ]
-        print(json.dumps({"well": not counts["fail"], **counts, "checks": rows}, indent=2))
+        print_json({"well": not counts["fail"], **counts, "checks": rows})
     else:
         for each in [each for each in findings if not quiet or each.level is not Level.OK]:
             for line in f"{each.level.value:5} {each.check:14} {each.text}".split("\n"):

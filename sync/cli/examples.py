@@ -51,6 +51,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "rollout rollback": ("edge-sync rollout rollback detector --group line-3",),
     "rollout pin": ("edge-sync rollout pin camera-7 detector 16 --group line-3",),
     "rollout unpin": ("edge-sync rollout unpin camera-7 detector --group line-3",),
+    "rollout nudge": (
+        "edge-sync rollout nudge --group line-3 --mqtt-host broker.example",
+        "edge-sync rollout nudge --device camera-7 --mqtt-host broker.example --mqtt-ca-file ca.pem",
+    ),
     "agent": (
         "edge-sync agent run --config /etc/edge/edge-sync.toml        for as long as the device is on",
         "edge-sync agent status --config /etc/edge/edge-sync.toml     what it is doing, in plain words",
@@ -59,7 +63,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edge-sync agent run --config /etc/edge/edge-sync.toml",
         "edge-sync agent run --config agent.toml --set poll.every_s=60",
     ),
-    "agent once": ("edge-sync agent once --config agent.toml --within 600",),
+    "agent once": (
+        "edge-sync agent once --config agent.toml --within 600",
+        "edge-sync agent once --config agent.toml --json     what came of it, as `agent status --json` has it",
+    ),
     "agent status": ("edge-sync agent status --config agent.toml", "edge-sync agent status --config agent.toml --json"),
     "agent doctor": ("edge-sync agent doctor --config agent.toml",),
     "config": (
@@ -90,6 +97,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "collect": (
         "edge-sync collect --listen 127.0.0.1:8700 --dir /srv/reports     behind a proxy that speaks TLS",
         "edge-sync collect --listen 0.0.0.0:8700 --dir /srv/reports --token-file /etc/edge/report-token",
+        "edge-sync collect --mqtt-host broker.example --dir /srv/reports     what devices tell a broker",
     ),
 }
 

@@ -31,8 +31,10 @@ def _model_name(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.option("--name", required=True, callback=_model_name, help="The model's.")
 @click.option("--version", type=click.IntRange(min=0), required=True)
 @click.option("--variant", default="cpu", show_default=True, help="Of several builds of one version, this one.")
-@click.option("--accel", multiple=True, default=("cpu",), show_default=True, help="What a device must have for it.")
-@click.option("--priority", default=10, show_default=True, help="Of the variants that fit, the highest is taken.")
+@click.option("--accel", multiple=True, help="What a device must have for it.  [default: a variant's name, or cpu]")
+@click.option(
+    "--priority", type=int, help="Of the variants that fit, the highest is taken.  [default: 10; gpu 20, edgetpu 30]"
+)
 @click.option("--min-counter", type=int, help="Devices run nothing below this from now on.")
 @click.option("--breaking", is_flag=True, help="Its inputs and outputs are meant to differ from the last version's.")
 @click.option("--private", is_flag=True, help="Devices must not share its files with their neighbours.")
@@ -48,7 +50,7 @@ def publish(
     version: int,
     variant: str,
     accel: tuple[str, ...],
-    priority: int,
+    priority: int | None,
     min_counter: int | None,
     breaking: bool,
     private: bool,

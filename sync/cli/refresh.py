@@ -81,7 +81,7 @@ class _Lines:
 
 
 async def _run(work: Callable[[], Awaitable[Renewed]], every_s: float, listener: Listener) -> None:
-    from sync.app import SystemClock
+    from sync.agent.clock import SystemClock
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     task = asyncio.ensure_future(keep_renewed(work, every_s=every_s, clock=SystemClock(), stop=stop, listener=listener))

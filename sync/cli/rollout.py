@@ -13,6 +13,7 @@ import click
 
 from sync.agent.files import OsFiles
 from sync.cli.completion import model_names
+from sync.cli.nudge import nudge
 from sync.cli.options import json_option, operator, ring
 from sync.cli.output import print_json, quietly, say
 from sync.cli.root import wait
@@ -93,6 +94,9 @@ def p99_ratio(text: str) -> float:
 async def _want_released(repository: Repository, model: str, version: int) -> None:
     if await repository.document("releases", manifest_name(model, version)) is None:
         raise Missing(f"{model}@{version}: is not released")
+
+
+rollout.add_command(nudge)
 
 
 @rollout.command()

@@ -39,6 +39,7 @@ def words(document: Rollout, found: Standing | None, silent_s: float, pins: Pinn
             told = ", ".join(f"{'nothing' if version is None else version}: {count}" for version, count in runs)
             lines.append(f"  running {told}" + (f"; pinned: {standing.pinned}" if standing.pinned else ""))
         lines += _unable(standing.unable, "cannot take its pin") if standing is not None else ()
+        lines += _holding(standing.holding) if standing is not None else ()
     return lines + list(_pins(pins))
 
 
@@ -49,6 +50,14 @@ def _pins(pins: Pinned) -> Iterator[str]:
     yield from (f"  {each}" for each in told[:MAX_SHOWN])
     if (more := len(told) - MAX_SHOWN) > 0:
         yield f"  and {more} more"
+
+
+def _holding(devices: Mapping[str, int]) -> Iterator[str]:
+    """Devices that go nowhere, for a command told them so."""
+    for device in sorted(devices)[:MAX_SHOWN]:
+        yield f"  held    {device}: version {devices[device]}, by a command beside the store"
+    if (more := len(devices) - MAX_SHOWN) > 0:
+        yield f"    and {more} more"
 
 
 def _candidate(model: ModelRollout) -> str:
@@ -124,6 +133,7 @@ def as_json(document: Rollout, found: Standing | None, pins: Pinned | None = Non
                 "stable": _course_as_json(one.stable),
                 "pinned": one.pinned,
                 "unable": [each._asdict() for each in one.unable],
+                "held": dict(sorted(one.holding.items())),
                 "running": {"none" if version is None else str(version): n for version, n in one.running.items()},
             }
             for name, one in found.models.items()

@@ -20,6 +20,7 @@ from sync.agent.view import View
 from sync.agent.words import amount, lasting
 from sync.config import Config
 from sync.doctor.access import check_access
+from sync.doctor.broker import check_broker
 from sync.doctor.crash import check_crash
 from sync.doctor.disk import check_floor, check_journal, check_outbox, check_places, check_room
 from sync.doctor.finding import Finding, Level, fail, ok, warn
@@ -30,6 +31,8 @@ from sync.domain.errors import DiskError, DocumentError, OperatorError
 from sync.domain.journal import Journal
 from sync.domain.ports import ServerHealth
 from sync.domain.rollout import opens_in_s
+
+SECRETS = frozenset({"store.token_file", "report.token_file", "mqtt.password_file", "mqtt.key_file"})
 
 
 async def examine(config: Config, *, now: Callable[[], float] = time.time) -> list[Finding]:
@@ -75,6 +78,7 @@ def _all(
     findings += [*check_journal(config, broken or journal or Journal()), floor, check_outbox(config)]
     local = datetime.fromtimestamp(now).astimezone()
     findings += [_agent(config, view), check_network(config, local), check_peers(config)]
+    findings.append(check_broker(config, view))
     findings += check_crash(config, journal) if journal is not None else ()
     return findings
 
@@ -93,6 +97,10 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         "store.token_file": config.store.token_file,
         "report.token_file": config.report.token_file,
         "store.ca_file": config.store.ca_file,
+        "mqtt.password_file": config.mqtt.password_file,
+        "mqtt.ca_file": config.mqtt.ca_file,
+        "mqtt.cert_file": config.mqtt.cert_file,
+        "mqtt.key_file": config.mqtt.key_file,
     }
     for key, name in files.items():
         if not name:
@@ -106,8 +114,9 @@ def check_configuration(config: Config) -> Iterator[Finding]:
                 "configuration", OperatorError(f"{key}: {name}: {error.strerror}"), "let the agent's user read it"
             )
         else:
-            if key.endswith("token_file") and found.st_mode & (stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH):
-                yield warn("configuration", f"{key}: {name}: others may read or change the token", "chmod 0600")
+            if key in SECRETS and found.st_mode & (stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH):
+                what = "token" if key.endswith("token_file") else "secret"
+                yield warn("configuration", f"{key}: {name}: others may read or change the {what}", "chmod 0600")
     if not bad:
         yield ok(
             "configuration", f"device {device.id} of the group {device.group}, with {', '.join(device.accelerators)}"

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from sync.agent.board import is_running, read_situation
 from sync.agent.files import OsFiles
+from sync.agent.here import bytes_here
 from sync.agent.journal import JournalFile
 from sync.agent.outbox import Outbox
 from sync.agent.places import Places
 from sync.agent.server import AdminSocket
 from sync.agent.view import View
 from sync.config import Config
-from sync.domain.digests import hex_of
-from sync.domain.errors import DiskError, ServerAbsent
-from sync.domain.journal import Installed, Journal
+from sync.domain.errors import ServerAbsent
+from sync.domain.journal import Journal
 from sync.domain.ports import Files, ServerHealth
 
 SERVER_TIMEOUT_S = 5.0
@@ -57,17 +57,3 @@ def _look(files: Files, places: Places, server: ServerHealth | str, peers: str) 
         refused_reports=outbox.refused(),
         peers=peers,
     )
-
-
-def bytes_here(files: Files, places: Places, release: Installed) -> int:
-    """Of a release's files, each counted once. Raises DiskError."""
-    here = 0
-    try:
-        for digest, size in {file.digest: file.size for file in release.files}.items():
-            found = files.size(places.blob(digest))
-            if found is None:
-                found = files.size(places.tmp / f"{hex_of(digest)}.part") or 0
-            here += min(found, size)
-    except OSError as error:
-        raise DiskError(f"{places.state_dir}: cannot be read: {error.strerror}") from None
-    return here

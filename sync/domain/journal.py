@@ -65,13 +65,14 @@ class FileRef(msgspec.Struct, frozen=True):
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """A version whose blobs are here. `release`: the manifest's digest."""
+    """A version whose blobs are here. `release`: the manifest's digest; `counter`: its release counter, 0 where that is not known."""
 
     version: int
     release: Digest
     variant: str
     files: tuple[FileRef, ...]
     share: bool = False
+    counter: int = 0
 
 
 class Bad(msgspec.Struct, frozen=True):
@@ -142,14 +143,28 @@ class ModelState(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A version that this device was asked to stay at, by somebody who signs nothing. `by`: "pin", or "rollback" for one that it was
+    asked to go back to. `at`: seconds since the epoch."""
+
+    version: int
+    release: Digest
+    by: Literal["pin", "rollback"]
+    at: float = 0.0
+
+
 class Journal(msgspec.Struct, frozen=True):
-    """`generation` grows with every write; `report_seq` with every report. `clean`: the agent ended as it was asked to."""
+    """`generation` grows with every write; `report_seq` with every report. `clean`: the agent ended as it was asked to.
+
+    `holds`: by model.
+    """
 
     format: str = FORMAT
     generation: int = 0
     report_seq: int = 0
     clean: bool = False
     models: Mapping[str, ModelState] = {}
+    holds: Mapping[str, Held] = {}
 
 
 def step(phase: Phase, event: Step) -> Phase:
@@ -186,6 +201,8 @@ def parse_journal(data: bytes) -> Journal:
             raise ValueError(f"format: want {FORMAT!r}, got {journal.format[:40]!r}")
         for name, state in journal.models.items():
             _check_model(name, state)
+        for name in journal.holds:
+            _check_name("holds", name)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"journal: {error}") from None
     return journal
@@ -193,11 +210,15 @@ def parse_journal(data: bytes) -> Journal:
 
 def _check_model(name: str, state: ModelState) -> None:
     """What no table leads to is no journal of ours, or not one of this program's. Raises ValueError."""
-    if not is_model_name(name):
-        raise ValueError(f"models: want names of models, got {name[:80]!r}")
+    _check_name("models", name)
     needed = {Phase.STAGING: state.candidate, Phase.SWAPPING: state.candidate, Phase.PROBATION: state.active}
     if needed.get(state.phase, state) is None:
         raise ValueError(f"{name}: want a version that is in {state.phase.value}, got none")
+
+
+def _check_name(key: str, name: str) -> None:
+    if not is_model_name(name):
+        raise ValueError(f"{key}: want names of models, got {name[:80]!r}")
 
 
 def encode_journal(journal: Journal) -> bytes:

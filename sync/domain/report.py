@@ -31,6 +31,7 @@ class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """`outcome`: "committed", "committed_idle" (without traffic to judge by), "failed", "rolled_back", or "" while under way.
 
     `reason`: one of `sync.domain.errors.Reason`, or "". `refused`: the best wish that it does not follow; None for none.
+    `held`: the version that it was asked beside the device to stay at; None for none.
     """
 
     active: int | None = None
@@ -43,6 +44,7 @@ class ModelReport(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     tries: int = 0
     refused: Refusal | None = None
+    held: int | None = None
 
 
 class Transfer(msgspec.Struct, frozen=True):

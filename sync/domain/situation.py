@@ -45,12 +45,21 @@ class SeenNeighbours(msgspec.Struct, frozen=True):
     banned: int = 0
 
 
+class SeenBroker(msgspec.Struct, frozen=True):
+    """The MQTT broker at `where`. `garbage`: messages that made no sense, or were not for this device to obey; `why`: of the last."""
+
+    where: str
+    connected: bool = False
+    garbage: int = 0
+    why: str = ""
+
+
 class Situation(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch, 0 for never or not known.
 
     `problem`: why the last poll failed. `signed_until`: when the first of the signatures ends that the last good poll took.
     `wanted`: by model, as of the last good poll; `refused`: why a wish is not followed. `acts_at`: when the agent looks at a
-    model again; 0 while it is at work on it. `neighbours`: None where nobody looks for them.
+    model again; 0 while it is at work on it. `neighbours`: None where nobody looks for them; `broker`: where there is none.
     """
 
     format: str = FORMAT
@@ -65,6 +74,7 @@ class Situation(msgspec.Struct, frozen=True):
     refused: Mapping[str, Trouble] = {}
     acts_at: Mapping[str, float] = {}
     neighbours: SeenNeighbours | None = None
+    broker: SeenBroker | None = None
 
 
 def parse_situation(data: bytes) -> Situation:

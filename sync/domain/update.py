@@ -39,7 +39,7 @@ class Target(NamedTuple):
     """A release that this device should go to, and how. `seq`: of the rollout document. `urgent`: no window holds it back.
 
     `wished`: the rollouts of all that the device is wished to follow, also of what it cannot or may not yet; None where that is
-    not known.
+    not known. `recalled`: the version that the whole group is to leave; None for none.
     """
 
     release: Installed
@@ -51,6 +51,7 @@ class Target(NamedTuple):
     min_counter: int = 0
     urgent: bool = False
     wished: frozenset[str] | None = None
+    recalled: int | None = None
 
 
 def accept(
@@ -83,7 +84,7 @@ def accept(
             raise Unsuitable(f"{what}: is here with other contents; a version never changes")
     variant = choose_variant(manifest, accelerators, memory_mb)
     files = tuple(FileRef(file.path, file.digest, file.size) for file in variant.files)
-    return Installed(wish.version, digest, variant.id, files, manifest.share)
+    return Installed(wish.version, digest, variant.id, files, manifest.share, manifest.release_counter)
 
 
 def known_bad(state: ModelState, digest: Digest, wish: Wish, now: float) -> Bad | None:

@@ -117,29 +117,37 @@ class Collector:
             return _no(413, f"want at most {self._limits.max_report_bytes} bytes")
         except DocumentError as error:
             return _no(400, error.message)
-        if wait_s := self._too_often(report.device):
+        if wait_s := self.too_often(report.device):
             return _no(429, "too often, or too many new devices", _after(wait_s))
-        return await self._keep(report)
+        try:
+            return web.json_response({"new": await self.keep(report)})
+        except DiskError as error:
+            log.error("%s", error.message)
+            return _no(503, "the report cannot be kept now", _after(self._limits.disk_retry_s))
 
-    def _too_often(self, device: str) -> float:
-        """Seconds to wait; 0 to go on."""
+    def knows(self, device: str) -> bool:
+        return device in self._known
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many devices as there may be."""
+        return len(self._known) >= self._limits.max_devices
+
+    def too_often(self, device: str) -> float:
+        """Seconds to wait; 0 to go on, of which there is one less then."""
         if device in self._known:
             return self._often.wait_s(device, self._monotonic())
-        if len(self._known) >= self._limits.max_devices:
+        if self.full:
             log.error("%d devices are known, which is the most: no new one is taken", len(self._known))
             return self._limits.disk_retry_s
         return self._new.wait_s("", self._monotonic())
 
-    async def _keep(self, report: Report) -> web.Response:
-        lock = self._locks.setdefault(pin_bin(report.device), asyncio.Lock())
-        try:
-            async with lock:
-                new = await asyncio.to_thread(self._reports.take, report, self._now())
-        except DiskError as error:
-            log.error("%s", error.message)
-            return _no(503, "the report cannot be kept now", _after(self._limits.disk_retry_s))
+    async def keep(self, report: Report) -> bool:
+        """Whether it is new. The disk has it when this returns. Raises DiskError."""
+        async with self._locks.setdefault(pin_bin(report.device), asyncio.Lock()):
+            new = await asyncio.to_thread(self._reports.take, report, self._now())
         self._known.add(report.device)
-        return web.json_response({"new": new})
+        return new
 
 
 @asynccontextmanager

@@ -46,18 +46,21 @@ log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 600.0
 TFLITE = "application/vnd.edge.tflite"
+PRIORITIES = {"cpu": 10, "gpu": 20, "cuda": 20, "edgetpu": 30}
+"""Of variants that are called as what they run on. Such a one asks for just that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is published. `accelerators`: what a device must have for this variant. `min_counter`: None to keep the last."""
+    """What is published. `accelerators`: what a device must have for this variant; empty, and `priority` None, for what its name
+    says (PRIORITIES), else a CPU. `min_counter`: None to keep the last."""
 
     model: str
     version: int
     directory: Path
     variant: str = "cpu"
-    accelerators: Sequence[str] = ("cpu",)
-    priority: int = 10
+    accelerators: Sequence[str] = ()
+    priority: int | None = None
     ram_mb: int = 0
     min_counter: int | None = None
     breaking: bool = False
@@ -172,14 +175,16 @@ async def _manifest(
     mine = await repository.read("releases", manifest_name(wanted.model, wanted.version))
     before = await earlier(repository, wanted.model, wanted.version)
     signature = signature_of(report)
-    if before and not wanted.breaking and before[0].signature != signature:
+    there = parse_manifest(mine) if mine is not None else None
+    # A further build of a version is held against the version itself.
+    other = there or next(iter(before), None)
+    if other is not None and not wanted.breaking and not fits(signature, other.signature):
         raise OperatorError(
-            f"{wanted.model}: its inputs and outputs are not those of version {before[0].version}: "
-            f"want {_in_words(before[0].signature)}, got {_in_words(signature)}; `--breaking` says that this is meant"
+            f"{wanted.model}: its inputs and outputs are not those of version {other.version}: "
+            f"want {_in_words(other.signature)}, got {_in_words(signature)}; `--breaking` says that this is meant"
         )
-    variant = _variant(wanted, report, contents)
-    if mine is not None:
-        there = parse_manifest(mine)
+    variant = described_variant(wanted, report, contents)
+    if there is not None:
         if any(each.id == variant.id for each in there.variants):
             raise OperatorError(
                 f"{wanted.model}@{wanted.version}: has a variant {variant.id} already; a version never changes"
@@ -188,12 +193,13 @@ async def _manifest(
     return _described(wanted, variant, signature, [*before, *withdrawn.below(wanted.version)]), before
 
 
-def _variant(wanted: Wanted, report: Mapping[str, Any], contents: Mapping[str, bytes]) -> Variant:
+def described_variant(wanted: Wanted, report: Mapping[str, Any], contents: Mapping[str, bytes]) -> Variant:
+    """One build, as the manifest has it. report: what `edge check` says; contents: files by path."""
     return Variant(
         wanted.variant,
         tuple(_file(path, data) for path, data in contents.items()),
-        {"accel": tuple(wanted.accelerators)},
-        wanted.priority,
+        {"accel": tuple(wanted.accelerators) or ((wanted.variant if wanted.variant in PRIORITIES else "cpu"),)},
+        PRIORITIES.get(wanted.variant, PRIORITIES["cpu"]) if wanted.priority is None else wanted.priority,
         wanted.ram_mb or -(-int(report["peak_bytes"]) >> 20),
     )
 
@@ -236,6 +242,24 @@ def signature_of(report: Mapping[str, Any]) -> SignatureDoc:
         )
 
     return SignatureDoc(tensors("inputs"), tensors("outputs"))
+
+
+def fits(one: SignatureDoc, other: SignatureDoc) -> bool:
+    """The same names and types; the same sizes too, where neither build leaves one free: of one version, a TFLite model takes a
+    row where a SavedModel takes a batch."""
+
+    def fit(mine: Sequence[TensorDoc], theirs: Sequence[TensorDoc]) -> bool:
+        return [(each.name, each.dtype) for each in mine] == [(each.name, each.dtype) for each in theirs] and all(
+            _shapes_fit(a.shape, b.shape) for a, b in zip(mine, theirs, strict=True)
+        )
+
+    return fit(one.inputs, other.inputs) and fit(one.outputs, other.outputs)
+
+
+def _shapes_fit(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
+    if one is None or other is None:
+        return True
+    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))
 
 
 def _in_words(signature: SignatureDoc) -> str:

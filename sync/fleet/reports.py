@@ -124,7 +124,7 @@ def _check_names(report: Report) -> None:
 def _checked_model(name: str, model: ModelReport) -> ModelReport:
     if not is_model_name(name):
         raise ValueError(f"models: want names of models, got {name[:40]!r}")
-    for key in ("active", "previous", "candidate", "tries"):
+    for key in ("active", "previous", "candidate", "tries", "held"):
         _within(f"{name}.{key}", getattr(model, key) or 0, MAX_VERSION)
     for key in ("phase", "outcome", "reason"):
         if not _CODE.match(text := getattr(model, key)):

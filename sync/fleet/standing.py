@@ -80,7 +80,7 @@ class Course:
 @dataclass(slots=True)
 class ModelStanding:
     """`candidate`, `stable`: None where the document names none. `pinned`: devices that go their own way; `unable`: those that
-    cannot take what they are pinned to.
+    cannot take what they are pinned to. `holding`: devices that were told beside the store to stay at a version.
 
     `running`: devices by the version that they run, None for none.
     """
@@ -89,6 +89,7 @@ class ModelStanding:
     stable: Course | None = None
     pinned: int = 0
     unable: list[Unable] = field(default_factory=list)
+    holding: dict[str, int] = field(default_factory=dict)
     running: Counter[int | None] = field(default_factory=Counter)
 
 
@@ -131,6 +132,8 @@ class _Count:
                 self._found.unable.append(Unable(log.device, refused.reason, refused.detail))
             if report.rollout == "pin":
                 self._found.pinned += 1
+            elif report.held is not None:
+                self._found.holding[log.device] = report.held
             elif (course := self._course(log.device, report)) is not None:
                 self._take(course, log, report)
         for course in (self._found.candidate, self._found.stable):

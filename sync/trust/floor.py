@@ -61,6 +61,12 @@ class Floor(msgspec.Struct, frozen=True):
     families: Mapping[str, Family] = {}
 
 
+def generation_of(floor: Floor) -> int:
+    """The number of the newest timestamp that was seen; 0 for none."""
+    family = floor.families.get(TIMESTAMP)
+    return family.versions.get(TIMESTAMP, 0) if family is not None else 0
+
+
 def check(floor: Floor, seen: Floor) -> None:
     """Raises TrustError (TRUST_ROLLBACK) for a role whose version was higher before."""
     if floor.provisioned == seen.provisioned and seen.root < floor.root:

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sync.agent.clock import SystemClock
 from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
 from sync.agent.places import Places
-from sync.app import SystemClock
 from sync.domain.layout import deltas_name, manifest_name, rollout_name
 from sync.domain.ports import ReadStore
 from sync.fleet.keys import KeyRing

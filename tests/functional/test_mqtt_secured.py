@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -10,14 +12,7 @@ from paho.mqtt.client import Client
 
 from tests.functional.asked import Asker, on_broker, until_ready
 from tests.functional.broker import running_broker
-from tests.functional.linked import (
-    IN_TIME_S,
-    VERSIONS,
-    in_thread,
-    running,
-    settings,
-    until,
-)
+from tests.functional.linked import IN_TIME_S, VERSIONS, in_thread, packet, running, scripted, settings, until
 from tests.functional.zoo import half
 
 
@@ -124,6 +119,23 @@ async def test_tls_brings_all_that_was_decrypted_at_once(
             subject.link.publish("in", bytes(1_000_000), qos=1)
             came = [(await subject.message()).payload for _ in range(301)]
             assert came == [*(str(number).encode() for number in range(300)), bytes(1_000_000)]
+
+
+async def test_packets_that_come_in_one_record_of_tls_are_all_read_at_once(openssl: str, tmp_path: Path) -> None:
+    """No one says that they are there: the socket itself has nothing more."""
+    certificate, key = certificates(openssl, tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x03\x00\x00\x00" + b"\x30\x05\x00\x01a\x00b" * 200)
+        await reader.read()
+
+    async with scripted(at_once, context) as port, running(settings(port, tls=True, ca_file=certificate)) as subject:
+        async with asyncio.timeout(IN_TIME_S):
+            for _ in range(200):
+                assert (await subject.messages.get()).payload == b"b"
 
 
 async def test_a_broker_with_a_certificate_of_nobody_is_not_spoken_to(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sync.agent.clock import SystemClock
 from sync.agent.download import Downloader
 from sync.agent.fetch import BlobFetch
 from sync.agent.files import OsFiles
 from sync.agent.places import Places
 from sync.agent.staging import Staging
-from sync.app import SystemClock
 from sync.domain.deltas import Patch, parse_deltas
 from sync.domain.digests import digest_of
 from sync.domain.journal import FileRef, Installed

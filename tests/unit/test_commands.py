@@ -28,7 +28,6 @@ NO_DATA = {
     "edge models load": "does something",
     "edge models unload": "does something",
     "edge-sync agent run": "runs until it is told to stop, and logs",
-    "edge-sync agent once": "logs",
     "edge-sync completion": "prints a script",
 }
 """The only commands without --json, and why."""

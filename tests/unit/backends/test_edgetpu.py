@@ -46,7 +46,7 @@ def test_devices_are_named_as_the_library_names_them(device: str, options: dict[
     assert delegate_options(device) == options
 
 
-@pytest.mark.parametrize("device", ["gpu", "usb:", "usb:x", "edgetpu:1:2", "CPU", "", "usb:٣"])
+@pytest.mark.parametrize("device", ["gpu:", "usb:", "usb:x", "edgetpu:1:2", "CPU", "", "usb:٣"])
 def test_a_device_of_no_known_kind_fails_its_version(put: Put, device: str) -> None:
     with pytest.raises(LoadError, match="device: want cpu, edgetpu, edgetpu:N, usb:N or pci:N, got"):
         TfliteBackend().load(put(models.scaling(2.0)), ModelOptions(device=device))

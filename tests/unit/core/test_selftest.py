@@ -11,7 +11,7 @@ import pytest
 
 from edge.core.golden import Golden, load_golden
 from edge.core.selftest import MAX_PAUSE_S, MIN_PAUSE_S, SelfTestReport, breather, selftest, zeros
-from edge.domain.errors import InferenceFailed
+from edge.domain.errors import InferenceFailed, InvalidInput
 from edge.domain.models import Artifact, ModelId, ModelOptions, Platform
 from edge.domain.ports import DeviceLost
 from edge.domain.tensors import DType, Signature, Tensors, TensorSpec
@@ -116,6 +116,23 @@ def test_without_golden_vectors_every_signature_must_survive_zeros() -> None:
     assert report.runs == 0
     assert ("a", [0.0]) in seen
     assert ("b", [0.0]) in seen
+
+
+@pytest.mark.parametrize(
+    ("spec", "passes"),
+    [
+        (TensorSpec("x", DType.STRING, (-1,)), True),
+        (TensorSpec("x", DType.FLOAT32, (-1, -1, 3)), True),
+        (TensorSpec("x", DType.FLOAT32, None), True),
+        (TensorSpec("x", DType.FLOAT32, (-1, 3)), False),
+    ],
+)
+def test_zeros_may_be_refused_where_nobody_knows_what_an_input_should_be(spec: TensorSpec, passes: bool) -> None:
+    signature = Signature("serving_default", {"x": spec}, {"y": spec})
+    backend = FakeBackend(signature=signature, errors={1: InvalidInput("want a picture")})
+    assert selftest(loaded(backend, 1)).ok is passes
+    backend.errors = {1: InferenceFailed("it crashed")}
+    assert not selftest(loaded(backend, 1)).ok
 
 
 def test_zeros_have_the_signatures_types_and_shapes() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +11,10 @@ from edge.domain.advert import (
     Advert,
     from_txt,
     models_hash,
-    node_name,
     to_txt,
     txt_bytes,
 )
 
-NODE = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ID = "03bd0056-4c65-48e4-86c0-9ff8a092d637"
 FULL = Advert(
     ID, "0.1.0", tls=True, auth="bearer", devices=("cpu", "edgetpu"), models=3, models_hash="1cce94ee", mqtt="edge"
@@ -111,17 +107,3 @@ def test_the_hash_follows_the_set_and_nothing_else() -> None:
     assert one == models_hash([("b", 2), ("a", 1)])
     assert len({one, models_hash([("a", 1)]), models_hash([("a", 1), ("b", 3)]), models_hash([])}) == 4
     assert len(one) == 8
-
-
-@pytest.mark.parametrize(
-    ("hostname", "name"),
-    [("Raspberry_Pi.local", "raspberry-pi"), ("--", "edge"), ("", "edge"), ("x" * 80, "x" * 63), ("büro-7", "b-ro-7")],
-)
-def test_every_host_has_a_name_that_a_node_may_have(hostname: str, name: str) -> None:
-    assert node_name(hostname) == name
-    assert NODE.fullmatch(name)
-
-
-@given(st.text(max_size=100))
-def test_a_nodes_name_is_in_form_whatever_the_host_is_called(hostname: str) -> None:
-    assert NODE.fullmatch(node_name(hostname))

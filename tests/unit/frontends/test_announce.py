@@ -155,6 +155,14 @@ async def test_a_name_that_is_taken_gets_a_number(network: Network, mark: str) -
             assert network.seen[f"{mark}-2.{SERVICE}"].server != network.seen[f"{mark}.{SERVICE}"].server
 
 
+async def test_a_server_without_a_name_is_called_after_the_host(
+    network: Network, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: f"{mark}.example")
+    async with announced(said_as(""), Here()):
+        await until(lambda: f"{mark}.{SERVICE}" in network.seen)
+
+
 async def test_addresses_are_followed(network: Network, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce, "UPDATE_S", 1.2)  # caches keep what is younger than a second: RFC 6762, 10.2
     there = [Interface("lo", "127.0.0.1"), Interface("lo", "127.0.0.3")]

@@ -9,11 +9,10 @@ import pytest
 
 from sync.agent.delivery import TIMEOUT_S
 from sync.agent.download import DownloadLimits
-from sync.agent.limits import UpdateLimits
+from sync.agent.limits import UpdateLimits, update_limits
 from sync.agent.loop import LoopLimits
 from sync.agent.outbox import MAX_OUTBOX
 from sync.agent.places import Reserve
-from sync.app import update_limits
 from sync.config import Config, load_config, plain, resolve
 from sync.domain.errors import OperatorError
 
@@ -46,7 +45,7 @@ def test_all_that_is_wrong_is_told_at_once_with_who_set_it_and_what_was_wanted(t
     assert raised.value.message.splitlines() == [
         "configuration:",
         f"  {file}:2: device.gruop: no such key; did you mean device.group?",
-        f"  {file}:3: polls: no such section; there are device, store, paths, poll, network, update, report",
+        f"  {file}:3: polls: no such section; there are device, store, paths, poll, network, update, report, mqtt",
         f"  {file}:5: network.peers: want one of off, use, use_and_share, got 'of'",
         "  EDGE_SYNC_POLL__EVERY_S: poll.every_s: want float, got 'sixty'",
         "  --set store.xyz: store.xyz: no such key; there are url, root, token_file, ca_file",

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from sync.agent.around import of_broker
 from sync.agent.board import Board, is_running, read_situation, this_process
 from sync.agent.files import OsFiles
 from sync.domain.errors import Unreachable, Unsuitable
 from sync.domain.rollout import Probation, Wish
-from sync.domain.situation import Process, SeenNeighbours, Wanted, parse_situation
+from sync.domain.situation import Process, SeenBroker, SeenNeighbours, Wanted, parse_situation
 from sync.domain.update import Target
 from tests.unit.sync.agent.world import Disk, Time, release
+from tests.waiting import until
 
 PATH = Path("/state/situation.json")
 TARGET = Target(release(17), Wish(17, "r-1"), 7, Probation(), "beside")
@@ -106,3 +108,21 @@ async def test_where_nobody_looks_for_neighbours_nothing_is_followed() -> None:
     await b.follow()
     await b.polls_in(900)
     assert b.value.neighbours is None
+
+
+async def test_what_becomes_of_the_broker_is_told_without_a_poll() -> None:
+    disk, time = Disk(), Time()
+    now = [SeenBroker("broker:1883")]
+    b = Board(disk, PATH, time, lambda: (0.0, True), broker=lambda: now[0])
+    await b.polls_in(900)
+    following = asyncio.ensure_future(b.follow())
+    now[0] = SeenBroker("broker:1883", connected=True, garbage=1, why="P: no nudge")
+    await until(lambda: b.value.broker == now[0])
+    following.cancel()
+    found = read_situation(disk, PATH)
+    assert found is not None
+    assert found.broker == now[0]
+    assert list(of_broker(found.broker)) == [
+        "mqtt    connected to broker:1883; 1 message was ignored, the last: P: no nudge"
+    ]
+    assert list(of_broker(None)) == []

@@ -11,7 +11,7 @@ import pytest
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.polls import PollLimits
-from sync.domain.errors import Reason
+from sync.domain.errors import OperatorError, Reason
 from sync.domain.journal import ModelState, Phase
 from tests.unit.sync.agent.test_clocks import Clocked, Rtc
 from tests.waiting import until
@@ -140,3 +140,15 @@ async def test_the_log_says_why_an_update_waits_and_what_to_do(
     assert [each for each in said if each.startswith("m: the store does not have what it should (")]
     assert said[0].endswith("; ask the operator to run `edge-sync verify` on the store")
     assert len(said) == len(set(said)), "and says it once"
+
+
+async def test_a_hold_is_acted_upon_at_once_and_reported(device: Clocked) -> None:
+    assert await device.agent.once(within_s=7200)
+    before = device.journal.value.report_seq
+    assert (await device.agent.pin("m")).version == 16
+    assert device.journal.value.report_seq == before + 1
+    assert device.report().models["m"].held == 16
+    await device.agent.unpin("m")
+    assert device.report().models["m"].held is None
+    with pytest.raises(OperatorError, match="want a model that is here, m, got x"):
+        await device.agent.pin("x")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC
 from itertools import product
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import msgspec
 import pytest
 
 from sync.agent.around import PEERS
 from sync.agent.outbox import RefusedReports
-from sync.agent.status import PHASES, ModelTold, as_text, tell
+from sync.agent.status import PHASES, as_text, tell
+from sync.agent.told import ModelTold
 from sync.agent.view import View
 from sync.agent.words import REASONS, because, lasting, moment, words_of
 from sync.config import NetworkSection
 from sync.domain.errors import Reason
-from sync.domain.journal import Bad, Journal, ModelState, Phase, Watched
+from sync.domain.journal import Bad, Held, Journal, ModelState, Phase, Watched
 from sync.domain.ports import ModelHealth, ServerHealth, VersionHealth
 from sync.domain.situation import SeenNeighbours, Situation, Trouble, Wanted
 from tests.unit.sync.agent.world import release
@@ -208,3 +210,17 @@ def test_what_is_wanted_is_said_only_where_it_is_known() -> None:
         assert said in as_text(tell(View(Journal(models={"m": state}), NOW, situation, running=True, zone=UTC)))
     view = View(Journal(), NOW, Situation(next_poll_at=NOW + 60), running=True, zone=UTC)
     assert f"has not asked the store yet, which it does at {moment(NOW + 60, NOW, UTC)}" in tell(view).agent
+
+
+@pytest.mark.parametrize(("by", "said"), [("pin", "told to stay at"), ("rollback", "taken back to")])
+def test_who_holds_a_model_and_how_it_is_let_go_of_is_said(by: Literal["pin", "rollback"], said: str) -> None:
+    holds = {"m": Held(16, release(16).release, by, NOW - 3600)}
+    view = View(Journal(models={"m": state_in(Phase.IDLE)}, holds=holds), NOW, POLLED, running=True, server=READY)
+    model = tell(view).models["m"]
+    assert model.held == 16
+    assert said in model.hold
+    assert "by the command unpin" in model.hold
+    assert model.now == "it is held, and version 17 waits"
+    assert model.hold in as_text(tell(view))
+    pinned = replace(view, situation=msgspec.structs.replace(POLLED, wanted={"m": Wanted(17, "pin")}))
+    assert tell(pinned).models["m"].hold.endswith("the operator's pin goes before that")

@@ -13,12 +13,12 @@ import pytest
 
 from edge.domain.layout import ASPIRED_FILE
 from sync.agent.board import read_situation
+from sync.agent.clock import SystemClock
 from sync.agent.download import Downloader
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
 from sync.agent.outbox import Outbox
 from sync.agent.places import Places
-from sync.app import SystemClock
 from sync.domain.digests import digest_of, hex_of
 from sync.domain.errors import DiskError, DocumentError
 from sync.domain.journal import Journal, ModelState, Phase, encode_journal, parse_journal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.sync.cli.edge_sync import Said, edge_sync
 from tests.unit.sync.fleet.shop import Shop
 
 
-def once(tmp_path: Path, **keys: object) -> Said:
+def once(tmp_path: Path, *flags: str, **keys: object) -> Said:
     device = {
         "device.group": "line-3",
         "paths.state_dir": tmp_path / "device/state",
@@ -23,7 +24,7 @@ def once(tmp_path: Path, **keys: object) -> Said:
     }
     given = {**device, **{key.replace("__", "."): value for key, value in keys.items()}}
     settings = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
-    return edge_sync("agent", "once", "--within", "0", *settings)
+    return edge_sync("agent", "once", "--within", "0", *flags, *settings)
 
 
 @pytest.mark.usefixtures("shop")
@@ -49,6 +50,19 @@ def test_another_stores_root_is_5_and_it_is_said_what_to_compare(
     (line,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert line.endswith("; compare this device's root document with the operator's, by its digest")
     assert "keyid" not in caplog.text, "which signatures were tried helps nobody"
+
+
+@pytest.mark.usefixtures("shop")
+def test_what_came_of_a_poll_is_one_document_as_that_of_status_also_where_it_failed(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    begun = once(tmp_path, "--json", device__id="cam-1")
+    told = json.loads(begun.out)
+    assert (begun.code, told["done"], told["problem"], told["running"]) == (1, False, None, False)
+    assert (told["group"], told["models"]["detector"]["wanted"]) == ("line-3", 1)
+    away = once(tmp_path, "--json", store__url=f"http://127.0.0.1:{unused_tcp_port}/")
+    told = json.loads(away.out)
+    assert (away.code, told["done"], told["problem"]["reason"]) == (4, False, "net_unreachable")
 
 
 class Idle:

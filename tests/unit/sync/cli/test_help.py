@@ -55,3 +55,14 @@ def test_an_example_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_examples_are_of_commands_that_there_are() -> None:
     assert EXAMPLES.keys() == COMMANDS.keys()
+
+
+WITHOUT_JSON = {"agent run", "completion"}
+"""Whose only words are its log, and what prints a program for a shell."""
+
+
+def test_every_command_that_prints_can_print_json() -> None:
+    leaves = {path: command for path, command in COMMANDS.items() if not isinstance(command, click.Group)}
+    have = {path for path, command in leaves.items() if any("--json" in each.opts for each in command.params)}
+    assert have == leaves.keys() - WITHOUT_JSON
+    assert len(have) > 15

@@ -25,7 +25,7 @@ from tests.unit.sync.doctor.device import GROUP, Device, device
 
 CHECKS = {
     "configuration", "root", "store", "rollout", "clock", "disk", "places", "access", "socket", "server", "told", "journal",
-    "floor", "outbox", "agent", "network", "peers", "crash",
+    "floor", "outbox", "agent", "network", "peers", "mqtt", "crash",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from sync.app import assemble
 from sync.config import load_config
 from sync.doctor import disk
 from sync.doctor.access import ENTER, READ, WRITE, Who, check_access, kept_from, may
+from sync.doctor.broker import check_broker
 from sync.doctor.crash import AFTER, after_a_crash
 from sync.doctor.disk import check_places, check_room
 from sync.doctor.examine import check_network
@@ -26,6 +27,7 @@ from sync.doctor.finding import Level
 from sync.doctor.store import check_clock
 from sync.domain.errors import OperatorError, Reason, TrustError, Unreachable
 from sync.domain.journal import Journal, ModelState, Phase, Watched
+from sync.domain.situation import SeenBroker, Situation
 from tests.unit.sync.agent.test_status import state_in
 from tests.unit.sync.agent.world import release
 
@@ -246,3 +248,30 @@ def test_an_agent_in_memory_wants_it_to_be_said(tmp_path: Path) -> None:
     assert not (memory / "edge-none").exists()
     said = check_places(load_config(None, {}, {**flags, "paths.ephemeral": "true"}))
     assert (said.level, "with the power go the models" in said.text) == (Level.WARN, True)
+
+
+def seen(**fields: object) -> View:
+    broker = SeenBroker("broker:1883", **fields)  # type: ignore[arg-type]
+    return View(Journal(), 0.0, Situation(broker=broker), running=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "view", "level", "text"),
+    [
+        ({"mqtt.host": ""}, None, Level.OK, "off"),
+        ({}, None, Level.OK, "which the agent connects to when it runs"),
+        ({}, View(Journal(), 0.0, None), Level.OK, "which the agent connects to when it runs"),
+        ({}, seen(), Level.WARN, "broker:8883: the agent is not connected"),
+        ({}, seen(connected=True), Level.OK, "the agent is connected"),
+        ({}, seen(connected=True, garbage=3, why="x: \x1b"), Level.OK, "3 messages were ignored, the last: x: �"),
+        ({"device.id": "Cam 7"[:3]}, None, Level.WARN, "want a node's name of at most 63 letters"),
+        ({"mqtt.prefix": "a//b"}, None, Level.WARN, "want a prefix such as edge"),
+        ({"mqtt.key_file": "k.pem"}, None, Level.WARN, "a key_file wants a cert_file"),
+    ],
+)
+def test_what_keeps_the_agent_from_its_broker_is_said_and_fails_nothing(
+    settings: dict[str, str], view: View | None, level: Level, text: str
+) -> None:
+    given = {"device.id": "cam-7", "mqtt.host": "broker", "mqtt.tls": "true", **settings}
+    found = check_broker(load_config(None, {}, given), view)
+    assert (found.level, text in found.text) == (level, True), found.text

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.cli.standing import as_json, words
 from sync.domain.errors import Reason
 from sync.domain.journal import Installed, ModelState
 from sync.domain.report import ModelReport, Refusal, Report
@@ -254,3 +255,15 @@ def test_whatever_devices_say_each_counts_once(logs: Any, state: State, percent:
         assert sum(course.failed.values()) == course.where[Where.FAILED]
         assert sum(course.refused.values()) == len(course.unable) <= course.where[Where.NOT_BEGUN]
         assert len(course.stragglers) <= course.devices
+
+
+def test_a_device_that_is_held_is_named_and_is_no_straggler() -> None:
+    rollout = document()
+    found = counted(rollout, device("cam-1", NOW - DAY, active=1, held=1), device("cam-2", **COMMITTED))
+    model = found.models["detector"]
+    assert model.holding == {"cam-1": 1}
+    assert model.candidate is not None
+    assert (model.candidate.devices, model.candidate.stragglers) == (1, [])
+    told = words(rollout, found, HOUR, {})
+    assert "  held    cam-1: version 1, by a command beside the store" in told
+    assert as_json(rollout, found)["models"]["detector"]["held"] == {"cam-1": 1}  # type: ignore[index]
