@@ -92,11 +92,11 @@ refuses something, with 3 where the server has no such model.""",
 def ping(section: Mqtt, node: str | None, model: str, count: int, timeout_s: float, quiet: bool, as_json: bool) -> None:
     from edge.cli.mqtt_ping import Trouble
     from edge.cli.mqtt_ping import ping as measure
-    from edge.frontends.mqtt.opening import own_name
+    from edge.config.node import own_node_name
     from edge.mqtt.topics import MODEL, Tree
 
     try:
-        tree = Tree(section.prefix, node or section.node or own_name())
+        tree = Tree(section.prefix, node or section.node or own_node_name())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if model and MODEL.fullmatch(model) is None:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edge.domain.node import NODE
 from edge.mqtt.message import Message
 from edge.mqtt.probe import Probe
-from edge.mqtt.topics import MODEL, NODE, PREFIX, PROTOCOL
+from edge.mqtt.topics import MODEL, PREFIX, PROTOCOL
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_WORD_CHARS = 200

@@ -5,16 +5,16 @@ Rule: `judge` is pure; `check_broker` asks, through `measure`, which a test may 
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
 
+from edge.config.node import own_node_name
 from edge.config.sections import Mqtt
 from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.round_trips import Trips, measure, own_client_id
 from edge.mqtt.connection import Lost, Refused
 from edge.mqtt.settings import LinkSettings
-from edge.mqtt.topics import Tree, node_name
+from edge.mqtt.topics import Tree
 
 NAGLE_S = 0.035
 """By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux."""
@@ -43,7 +43,7 @@ def check_broker(section: Mqtt, measured: Measure = measure) -> Finding:
             session_expiry_s=0,
             connect_s=CONNECT_S,
         )
-        tree = Tree(section.prefix, section.node or node_name(socket.gethostname()))
+        tree = Tree(section.prefix, section.node or own_node_name())
         return judge(where, measured(settings, f"{tree.base}/doctor"))
     except Exception as error:
         found = _why(where, error)

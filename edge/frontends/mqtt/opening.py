@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from edge.config import Config
+from edge.config.node import own_node_name
 from edge.config.sections import Mqtt as Section
 from edge.domain.ports import Control, Predictor
 from edge.frontends.http.admission import Admission
@@ -18,7 +17,7 @@ from edge.frontends.mqtt.front import Mqtt, WatchedCatalog
 from edge.frontends.mqtt.home_assistant import Node
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.settings import LinkSettings, Will
-from edge.mqtt.topics import Tree, node_name
+from edge.mqtt.topics import Tree
 from edge.telemetry.build import Boot
 from edge.telemetry.logs import set_level
 from edge.telemetry.metrics import Metrics, MqttCounts
@@ -27,7 +26,6 @@ from edge.wire.stats import stats
 PACKET_OVERHEAD_BYTES = 4096
 """For topic and properties, beside the payload."""
 MAX_QUEUED = 1000
-MACHINE_ID = Path("/etc/machine-id")
 
 
 async def open_mqtt(
@@ -44,7 +42,7 @@ async def open_mqtt(
 ) -> Mqtt:
     """Where `mqtt.host` is set. Raises ValueError for settings that cannot be."""
     section, server = config.mqtt, config.server
-    node = section.node or await asyncio.to_thread(own_name)
+    node = section.node or await asyncio.to_thread(own_node_name)
     tree = Tree(section.prefix, node)
     metrics.mqtt = counts = MqttCounts()
     front = Mqtt(
@@ -114,12 +112,3 @@ def link_settings(section: Section, client_id: str, will: Will | None) -> LinkSe
         will=will,
         max_queued=MAX_QUEUED,
     )
-
-
-def own_name() -> str:
-    """After the host. Looks at the disk."""
-    try:
-        machine = MACHINE_ID.read_text()
-    except (OSError, ValueError):
-        machine = ""
-    return node_name(socket.gethostname(), machine)
