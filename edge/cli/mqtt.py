@@ -174,10 +174,10 @@ async def _watch(settings: LinkSettings, prefix: str, node: str, for_s: float | 
 
 def _settings(section: Mqtt, name: str, timeout_s: float) -> LinkSettings:
     """A client of one's own, whose name no other has. Raises UsageError."""
-    from edge.frontends.mqtt.opening import link_settings
+    from edge.frontends.mqtt.link_settings import link_settings
 
     try:
-        settings = link_settings(section, f"{name}-{os.urandom(6).hex()}", None)
+        settings = link_settings(section, f"{name}-{os.urandom(6).hex()}")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return replace(settings, connect_s=timeout_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.mqtt.settings import LinkSettings
+from edge.mqtt.settings import LinkSettings, port_of
 from edge.mqtt.topics import Tree
 from sync.agent.asked import Asked
 from sync.agent.broker import ALL, MAX_PACKET_BYTES, Broker
@@ -81,7 +81,7 @@ def settings_of(told: MqttSection, client_id: str, *, max_packet_bytes: int = MA
     try:
         return LinkSettings(
             host=told.host,
-            port=told.port or (8883 if tls else 1883),
+            port=port_of(told.port, tls=tls),
             client_id=client_id,
             protocol=told.protocol,
             username=told.username,

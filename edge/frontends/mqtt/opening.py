@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from edge.config import Config
 from edge.config.node import own_node_name
-from edge.config.sections import Mqtt as Section
 from edge.domain.ports import Control, Predictor
 from edge.frontends.http.admission import Admission
 from edge.frontends.mqtt.announcing import OFFLINE
@@ -16,16 +15,13 @@ from edge.frontends.mqtt.commands import Deeds
 from edge.frontends.mqtt.front import Mqtt, WatchedCatalog
 from edge.frontends.mqtt.home_assistant import Node
 from edge.frontends.mqtt.limits import MqttLimits
-from edge.mqtt.settings import LinkSettings, Will
+from edge.frontends.mqtt.link_settings import link_settings
+from edge.mqtt.settings import Will
 from edge.mqtt.topics import Tree
 from edge.telemetry.build import Boot
 from edge.telemetry.logs import set_level
 from edge.telemetry.metrics import Metrics, MqttCounts
 from edge.wire.stats import stats
-
-PACKET_OVERHEAD_BYTES = 4096
-"""For topic and properties, beside the payload."""
-MAX_QUEUED = 1000
 
 
 async def open_mqtt(
@@ -90,25 +86,3 @@ async def open_mqtt(
         dropped=counts.drop,
     )
     return front
-
-
-def link_settings(section: Section, client_id: str, will: Will | None) -> LinkSettings:
-    """Raises ValueError."""
-    return LinkSettings(
-        host=section.host or "",
-        port=section.port or (8883 if section.tls else 1883),
-        client_id=client_id,
-        protocol=section.protocol,
-        username=section.username,
-        password_file=section.password_file,
-        tls=section.tls,
-        ca_file=section.ca_file,
-        cert_file=section.cert_file,
-        key_file=section.key_file,
-        keepalive_s=section.keepalive_s,
-        session_expiry_s=section.session_expiry_s,
-        receive_maximum=section.max_inflight,
-        max_packet_bytes=section.max_payload_bytes + PACKET_OVERHEAD_BYTES,
-        will=will,
-        max_queued=MAX_QUEUED,
-    )
