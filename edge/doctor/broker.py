@@ -28,7 +28,7 @@ Measure = Callable[[LinkSettings, str], Trips]
 def check_broker(section: Mqtt, measured: Measure = measure) -> Finding:
     where = f"{section.host}:{port_of(section.port, tls=section.tls)}"
     try:
-        settings = replace(link_settings(section, own_client_id()), session_expiry_s=0, connect_s=CONNECT_S)
+        settings = replace(link_settings(section, own_client_id()), connect_s=CONNECT_S)
         tree = Tree(section.prefix, section.node or own_node_name())
         return judge(where, measured(settings, f"{tree.base}/doctor"))
     except Exception as error:
