@@ -93,13 +93,14 @@ def ping(section: Mqtt, node: str | None, model: str, count: int, timeout_s: flo
     from edge.cli.mqtt_ping import Trouble
     from edge.cli.mqtt_ping import ping as measure
     from edge.config.node import own_node_name
-    from edge.mqtt.topics import MODEL, Tree
+    from edge.domain.layout import is_model_name
+    from edge.mqtt.topics import Tree
 
     try:
         tree = Tree(section.prefix, node or section.node or own_node_name())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    if model and MODEL.fullmatch(model) is None:
+    if model and not is_model_name(model):
         raise click.UsageError(f"--model: want the name of a model, got {model!r}")
     settings = _settings(section, "edge-ping", timeout_s)
     try:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edge.domain.layout import is_model_name
 from edge.domain.node import NODE
 from edge.mqtt.message import Message
 from edge.mqtt.probe import Probe
-from edge.mqtt.topics import MODEL, PREFIX, PROTOCOL
+from edge.mqtt.topics import PREFIX, PROTOCOL
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_WORD_CHARS = 200
@@ -54,7 +55,7 @@ def change_of(prefix: str, message: Message) -> Change | None:
     levels = message.topic.removeprefix(f"{prefix}/{PROTOCOL}/").split("/")
     if NODE.fullmatch(levels[0]) is None or len(message.payload) > MAX_PAYLOAD_BYTES:
         return None
-    if len(levels) == 3 and levels[1] == "models" and MODEL.fullmatch(levels[2]):
+    if len(levels) == 3 and levels[1] == "models" and is_model_name(levels[2]):
         return Change(levels[0], "model", _json(message.payload), levels[2])
     if levels[1:] == ["info"]:
         return Change(levels[0], "info", _json(message.payload))

@@ -15,11 +15,10 @@ from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.round_trips import Trips, measure, own_client_id
 from edge.frontends.mqtt.link_settings import link_settings
 from edge.mqtt.connection import Lost, Refused
+from edge.mqtt.probe import NAGLE_S
 from edge.mqtt.settings import LinkSettings, port_of
 from edge.mqtt.topics import Tree
 
-NAGLE_S = 0.035
-"""By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux."""
 CONNECT_S = 5.0
 
 Measure = Callable[[LinkSettings, str], Trips]

@@ -21,6 +21,8 @@ from edge.mqtt.subscriptions import Wish
 T = TypeVar("T")
 
 NOBODY = "No matching subscribers"
+NAGLE_S = 0.035
+"""By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux, and each side may wait for one."""
 MAX_WAITING = 10_000
 """Messages that came and were not asked for; of more, the oldest go."""
 

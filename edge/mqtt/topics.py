@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge.domain.layout import is_model_name, version_of
 from edge.domain.node import NODE
 
 PROTOCOL = "v1"
 MAX_REPLY_TOPIC_BYTES = 256
-MAX_VERSION = 2**63 - 1
+MAX_CORRELATION_BYTES = 64
+EVERYONE = "all"
+"""The group that every node and every device is in."""
 
-MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 COMMAND = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){0,3}", re.ASCII)
@@ -145,7 +147,7 @@ def _told(levels: Sequence[str], group: str | None) -> Command | Desired | None:
 
 def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
     """{model}[/versions/{version}][/req/{client}/{id}]"""
-    if not levels or MODEL.fullmatch(levels[0]) is None:
+    if not levels or not is_model_name(levels[0]):
         return None
     rest, version, reply = list(levels[1:]), None, None
     if len(rest) >= 2 and rest[0] == "versions":
@@ -157,14 +159,6 @@ def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
         reply = Reply(rest[1], rest[2])
         rest = []
     return Infer(levels[0], version, reply, pool) if not rest else None
-
-
-def version_of(text: str) -> int | None:
-    """The number of a version, or None for what is none."""
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
-        return None
-    number = int(text)
-    return number if 0 < number <= MAX_VERSION else None
 
 
 def matches(filter: str, topic: str) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.mqtt.settings import LinkSettings, port_of
-from edge.mqtt.topics import Tree
+from edge.mqtt.topics import EVERYONE, Tree
 from sync.agent.asked import Asked
-from sync.agent.broker import ALL, MAX_PACKET_BYTES, Broker
+from sync.agent.broker import MAX_PACKET_BYTES, Broker
 from sync.agent.limits import nudge_limits
 from sync.agent.orders import Device, Orders
 from sync.agent.places import Places
@@ -42,7 +42,7 @@ class Messaging:
         self.broker = Broker(
             settings_of(told, f"edge-sync-{device.id}"),
             tree_of(told, device.id),
-            (ALL, device.group, *told.groups),
+            (EVERYONE, device.group, *told.groups),
             asked,
             clock,
             listens=told.commands != "off",

@@ -14,10 +14,7 @@ from edge.frontends.mqtt.commands import Commands, Deeds
 from edge.frontends.mqtt.home_assistant import STATUS_TOPIC, HomeAssistant, Node
 from edge.frontends.mqtt.telling import Events, Told, tell_stats
 from edge.mqtt.message import Message
-from edge.mqtt.topics import Command
-
-EVERYONE = "all"
-"""The group that every node is in."""
+from edge.mqtt.topics import EVERYONE, Command
 
 
 class Link(Protocol):

@@ -26,12 +26,12 @@ from edge.domain.requests import PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.eager import start
 from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
-from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
+from edge.frontends.mqtt.limits import MqttLimits
 from edge.frontends.mqtt.reading import HEADER_LENGTH, Form, Read, error_words, form_of, read
 from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
 from edge.mqtt.link import Link
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
-from edge.mqtt.topics import Infer, Tree
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Infer, Tree
 from edge.wire.reply import JSON
 
 log = logging.getLogger(__name__)
