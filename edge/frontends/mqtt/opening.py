@@ -9,13 +9,13 @@ from edge.config import Config
 from edge.config.node import own_node_name
 from edge.domain.ports import Control, Predictor
 from edge.frontends.http.admission import Admission
-from edge.frontends.mqtt.announcing import OFFLINE
 from edge.frontends.mqtt.around import Around, AroundOptions, Known
 from edge.frontends.mqtt.commands import Deeds
 from edge.frontends.mqtt.front import Mqtt, WatchedCatalog
 from edge.frontends.mqtt.home_assistant import Node
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.frontends.mqtt.link_settings import link_settings
+from edge.frontends.mqtt.presence import OFFLINE
 from edge.mqtt.settings import Will
 from edge.mqtt.topics import Tree
 from edge.telemetry.build import Boot

@@ -56,7 +56,7 @@ class Watched(Protocol):
         ...
 
 
-class Announcer:
+class Presence:
     def __init__(self, *, link: Link, tree: Tree, limits: MqttLimits, catalog: Watched, boot: Boot, url: str) -> None:
         self._link, self._tree, self._limits = link, tree, limits
         self._catalog, self._boot, self._url = catalog, boot, url

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edge.config import load_config
-from edge.frontends.announce import Announcement
-from edge.frontends.announcing import announcer
+from edge.frontends.announce.announcer import Announcement
+from edge.frontends.announce.opening import announcer
 from edge.telemetry.build import version
-from tests.unit.frontends.test_announce import Here, Kept
+from tests.unit.frontends.announce.test_announcer import Here, Kept
 
 
 def told(url: str, **flags: object) -> Announcement | None:
