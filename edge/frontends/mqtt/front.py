@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 from edge.domain.ports import Catalog, Predictor
 from edge.frontends.http.admission import Admission
+from edge.frontends.mqtt.answers import Answered
 from edge.frontends.mqtt.asking import Dropped
-from edge.frontends.mqtt.inference import Answered, Inference
+from edge.frontends.mqtt.inference import Inference
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.frontends.mqtt.presence import Presence, Watched
 from edge.mqtt.link import Link
