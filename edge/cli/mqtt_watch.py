@@ -20,6 +20,8 @@ from edge.mqtt.topics import PREFIX, PROTOCOL
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_WORD_CHARS = 200
+LOOK_S = 3600.0
+"""A wait for the next message; without an end, it begins again."""
 MAX_KNOWN = 10_000
 """What is compared with what was said before; of more, the oldest are forgotten."""
 
@@ -74,7 +76,7 @@ async def watch(
     last: dict[tuple[str, str, str], Any] = {}
     while True:
         try:
-            message = await probe.next(3600.0 if end is None else end - time.monotonic())
+            message = await probe.next(LOOK_S if end is None else end - time.monotonic())
         except TimeoutError:
             if end is not None:
                 return

@@ -27,6 +27,8 @@ from edge.mqtt.subscriptions import Subscriptions, Wish
 
 log = logging.getLogger(__name__)
 
+MAX_TOPIC_BYTES = 65535
+
 
 class Link:
     """`received` counts messages that came. `on_message` is given each message, on the loop; `on_connect` is called after each connection, when what was
@@ -129,7 +131,7 @@ class Link:
 
         Raises ValueError for a topic that nobody may publish to.
         """
-        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > 65535:
+        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > MAX_TOPIC_BYTES:
             raise ValueError(f"want a topic without wildcards, got {topic!r}")
         data = payload.encode() if isinstance(payload, str) else payload
         return self._sender.publish(Outgoing(topic, data, qos, retain, properties, droppable))

@@ -23,6 +23,7 @@ T = TypeVar("T")
 NOBODY = "No matching subscribers"
 NAGLE_S = 0.035
 """By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux, and each side may wait for one."""
+LEAVE_S = 1.0
 MAX_WAITING = 10_000
 """Messages that came and were not asked for; of more, the oldest go."""
 
@@ -84,7 +85,7 @@ class Probe:
         return await self._until(self.messages.get(), timeout_s)
 
     async def close(self) -> None:
-        await self._connection.leave(1.0)
+        await self._connection.leave(LEAVE_S)
 
     def _made(self, version: str) -> Connection:
         self._connection = _Connection(self._settings, version, self)

@@ -85,7 +85,9 @@ def form_of(payload: bytes, properties: Properties) -> Form:
     if media_type == OCTETS:
         named = properties.first("inputs") is not None or properties.first("datatype") is not None
         return Form("named" if named else "raw", media_type, 0)
-    raise UnsupportedMedia(f"Content Type: want {JSON}, {OCTETS}, image/jpeg or image/png, got {media_type[:80]!r}")
+    raise UnsupportedMedia(
+        f"Content Type: want one of {', '.join((JSON, OCTETS, *PICTURES.values()))}, got {media_type[:80]!r}"
+    )
 
 
 def _sniffed(payload: bytes) -> str:
