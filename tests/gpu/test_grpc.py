@@ -162,8 +162,8 @@ AS_BYTES = {
     ("ExampleListWithContext", "examples"),
     ("ExampleListWithContext", "context"),
     ("ReloadConfigRequest", "config"),
-    ("InputsEntry", "value"),
-    ("OutputsEntry", "value"),
+    ("PredictRequest.InputsEntry", "value"),
+    ("PredictResponse.OutputsEntry", "value"),
 }
 """Messages, and packed numbers, that are left as the bytes that they are."""
 
@@ -196,7 +196,7 @@ def compare_wire(ours: Any, theirs: Any) -> None:
         where = f"{ours.full_name}.{field.name}"
         assert other is not None, where
         assert (field.name, field.is_repeated) == (other.name, other.is_repeated), where
-        if (ours.name, field.name) in AS_BYTES:
+        if (ours.full_name.removeprefix(f"{ours.file.package}."), field.name) in AS_BYTES:
             packed = other.type in (other.TYPE_FLOAT, other.TYPE_DOUBLE)
             assert field.type == field.TYPE_BYTES, where
             assert packed or other.type == other.TYPE_MESSAGE, where
