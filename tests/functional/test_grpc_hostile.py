@@ -158,6 +158,18 @@ def test_what_inflates_beyond_the_bound_is_told_so_and_costs_no_memory(both: tup
     assert psutil.Process(both[0].process.pid).memory_info().rss - before < 40 << 20
 
 
+def test_messages_that_are_refused_are_let_go_of_at_once(both: tuple[Running, int], channel: Any) -> None:
+    process = psutil.Process(both[0].process.pid)
+    wrong = tensor(1, (7,), tensor_content=bytes(MAX_BYTES - 100))
+    failure(channel, "Predict", predict_request("half", x=wrong))
+    before = process.memory_info().rss
+    most = 0
+    for _ in range(60):
+        assert failure(channel, "Predict", predict_request("half", x=wrong))[0] == "INVALID_ARGUMENT"
+        most = max(most, process.memory_info().rss - before)
+    assert most < 15 * MAX_BYTES
+
+
 def test_a_deadline_that_is_over_ends_a_call_and_the_model_serves_on(channel: Any) -> None:
     start = time.monotonic()
     code, _ = failure(channel, "Predict", predict_request("loop", x=FOR_LONG * 4), timeout=0.1)

@@ -46,8 +46,10 @@ class Call:
         self._claimed += self._calls.claim(max(0, size - self._claimed))
 
     def release(self) -> None:
+        """gRPC keeps the frames of a call that was aborted until the garbage collector comes: without the message, then."""
         self._calls.claim(-self._claimed)
         self._claimed = 0
+        self.body = b""
 
 
 Work = Callable[[Call], Awaitable[bytes]]
@@ -102,15 +104,14 @@ class Calls:
         # Of a stream of messages, so that it is for us to say when the one that comes is read.
         return grpc.stream_unary_rpc_method_handler(handle)
 
-    def stream(self, work: Callable[[bytes, Any], Awaitable[None]], words: Words, *, open_to_all: bool = False) -> Any:
-        """A method that answers as long as it likes, beginning with a first message; `work(first, context)` reads on."""
+    def stream(self, work: Callable[[Any], Awaitable[None]], words: Words, *, open_to_all: bool = False) -> Any:
+        """A method that reads and answers as long as it likes; `work` is given gRPC's context."""
 
         async def handle(_: object, context: Any) -> None:
             try:
                 self._check_token(context, open_to_all)
                 with self._place():
-                    deadline = self._loop.time() + self.limits.message_timeout_s
-                    await work(await self._message(context, deadline), context)
+                    await work(context)
                     return
             except EdgeError as error:
                 failure = self.failed(error, None, words)
@@ -120,11 +121,14 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    async def following(self, first: bytes, context: Any) -> AsyncIterator[Call]:
-        """The messages of a stream, one at a time, each with a deadline of its own. Raises NotReady when the server goes."""
-        body = first
+    async def first(self, context: Any) -> bytes:
+        """A stream's first message. Raises DeadlineExceeded, InvalidInput."""
+        return await self._message(context, self._loop.time() + self.limits.message_timeout_s)
+
+    async def messages(self, context: Any) -> AsyncIterator[Call]:
+        """A stream's messages, one at a time, each with a deadline of its own. Raises NotReady when the server goes."""
+        call = Call(self, await self.first(context), self._deadline(context, of_stream=True))
         while True:
-            call = Call(self, body, self._deadline(context, of_stream=True))
             try:
                 yield call
             finally:
@@ -134,11 +138,12 @@ class Calls:
                 await asyncio.wait((read, self.closing), return_when=asyncio.FIRST_COMPLETED)
                 if not read.done():
                     raise NotReady("the server is going down")
-                body = read.result()
+                if read.result() is grpc.aio.EOF:
+                    return
+                call = Call(self, read.result(), self._deadline(context, of_stream=True))
             finally:
                 read.cancel()
-            if body is grpc.aio.EOF:
-                return
+                del read
 
     def failed(self, error: EdgeError, call: Call | None, words: Words) -> Failure:
         if call is None or not call.reached or isinstance(error, NotFound | UnknownLabel):

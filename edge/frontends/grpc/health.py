@@ -45,9 +45,9 @@ class Health:
             raise NotFound(ModelSpec(service), model_known=False)
         return _said(status)
 
-    async def _watch(self, first: bytes, context: Any) -> None:
+    async def _watch(self, context: Any) -> None:
         """Says the state, and says it again whenever it is another."""
-        service = parse("grpc.health.v1.HealthCheckRequest", first).service
+        service = parse("grpc.health.v1.HealthCheckRequest", await self._calls.first(context)).service
         told = ""
         while True:
             changed = asyncio.ensure_future(self._catalog.changed())

@@ -56,8 +56,8 @@ class Inference:
     async def _infer(self, call: Call) -> bytes:
         return about.to_bytes(await self._answer(call))
 
-    async def _stream(self, first: bytes, context: Any) -> None:
-        async for call in self._calls.following(first, context):
+    async def _stream(self, context: Any) -> None:
+        async for call in self._calls.messages(context):
             try:
                 with self._calls.admission:
                     call.claim(len(call.body))
