@@ -283,25 +283,6 @@ def test_what_is_no_http_2_is_hung_up_on(both: tuple[Running, int], channel: Any
                 pass
 
 
-def test_many_clients_at_once_all_get_their_own_answers(both: tuple[Running, int]) -> None:
-    wrong: list[Any] = []
-
-    def ask(number: int) -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{both[1]}", options=[("grpc.use_local_subchannel_pool", 1)]) as own:
-            for turn in range(25):
-                x = ROWS + number * 100 + turn
-                got = outputs(call(own, "Predict", predict_request("half", x=x)))["y"]
-                if not np.array_equal(got, x / 2):
-                    wrong.append((number, turn))
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert wrong == []
-
-
 def test_the_log_has_no_traceback_after_all_that(both: tuple[Running, int]) -> None:
     log = both[0].log.read_text()
     assert "Traceback" not in log
