@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from edge.config import ConfigError
-from edge.config.tfserving.files import Refused
+from edge.config.tfserving.files import Refused, invalid
 from edge.config.tfserving.flags import FLAGS, Given, parse_flags, usage
 from edge.tfserving_cli.settle import Settled, settle
 from edge.tfserving_cli.standin import Standin
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (Refused, ConfigError) as error:
         if isinstance(error, Refused) and error.detail:
             _say(error.detail)
-        _print(f"Failed to start server. Error: {error}\n")
+        why = error if isinstance(error, Refused) else invalid("; ".join(error.problems))
+        _print(f"Failed to start server. Error: {why}\n")
         raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

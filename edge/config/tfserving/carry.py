@@ -42,13 +42,13 @@ class Carried:
 
 
 def read_files(given: Given) -> dict[str, dict[str, Any]]:
-    """What the files that flags name say, by flag. Blocks. Raises Refused."""
+    """What the files that flags name say, by flag. Blocks. Raises Refused, also for flags that contradict each other."""
+    _check_together(given)
     return {name: read_message(Path(given.text(name)), kind) for name, kind in FILES.items() if given.text(name)}
 
 
 def carry(given: Given, files: Mapping[str, Mapping[str, Any]], *, grpc: bool, tensorflow: bool) -> Carried:
     """grpc, tensorflow: whether they can be had where the server will run. Raises Refused."""
-    _check_together(given)
     done = Carried(
         notes=[f"--{name}: {FLAGS[name].instead}" for name, value in given.values.items() if FLAGS[name].dropped(value)]
     )
