@@ -27,12 +27,14 @@ SECRETS = "tfserving"
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`notes`: what could not be carried. `warnings`: what is allowed and probably not meant."""
+    """`notes`: what could not be carried. `warnings`: what is allowed and probably not meant. `grpc`: where it listens, in
+    TensorFlow Serving's words."""
 
     config: Config
     models: tuple[ModelEntry, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    grpc: tuple[str, ...] = ()
 
 
 def settle(given: Given, env: Mapping[str, str]) -> Settled:
@@ -45,7 +47,9 @@ def settle(given: Given, env: Mapping[str, str]) -> Settled:
     resolved = resolve(None, env, settings)
     if missing := missing_files(resolved.config, resolved.origins):
         raise ConfigError(missing)
-    return Settled(resolved.config, tuple(carried.models), tuple(carried.notes), resolved.warnings)
+    grpc = [f"0.0.0.0:{settings['grpc.port']}"] if "grpc.port" in settings else []
+    grpc += [f"UNIX socket {settings['grpc.uds']}"] if "grpc.uds" in settings else []
+    return Settled(resolved.config, tuple(carried.models), tuple(carried.notes), resolved.warnings, tuple(grpc))
 
 
 def has_grpc() -> bool:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.config import Config, ConfigError
-from edge.config.tfserving.files import MAX_FILE_BYTES, Refused
+from edge.config.tfserving.files import MAX_FILE_BYTES, Refused, invalid, read_message
 from edge.config.tfserving.flags import Given
+from edge.config.tfserving.messages import MODELS
 from edge.config.tfserving.models import check_labels, check_platforms, entries
 from edge.files import open_regular
 from edge.tfserving_cli.settle import Settled, settle
@@ -36,15 +37,13 @@ class Standin:
         self._file = Path(given.text("model_config_file")) if given.text("model_config_file") else None
         self._platforms = {model.name: model.platform for model in settled.models}
         self._seen = fingerprint(self._file)
+        self._grpc = settled.grpc
         self._again = False
 
     def opened(self, at: Addresses) -> None:
         """The lines that scripts wait for."""
-        given = self._given
-        if getattr(at, "grpc", "") and given.number("port"):
-            log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", given.number("port"))
-        if getattr(at, "grpc", "") and given.text("grpc_socket_path"):
-            log.info("Running gRPC ModelServer at UNIX socket %s ...", given.text("grpc_socket_path"))
+        for line in self._grpc:
+            log.info("Running gRPC ModelServer at %s ...", line)
         if at.url:
             log.info("Exporting HTTP/REST API at:localhost:%s ...", at.url.rpartition(":")[2])
             log.info("Entering the event loop ...")
@@ -63,10 +62,10 @@ class Standin:
         """Raises Refused."""
         if self._file is None:
             return
-        from edge.config.tfserving.files import read_message
-        from edge.config.tfserving.messages import MODELS
-
-        check_platforms(entries(read_message(self._file, MODELS)), self._platforms)
+        config = read_message(self._file, MODELS)
+        if not config:
+            raise invalid("Taking no action for empty config.")
+        check_platforms(entries(config), self._platforms)
 
     def judge(self, old: Config, new: Config, available: Mapping[str, Collection[int]]) -> None:
         self._again = False

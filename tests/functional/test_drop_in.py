@@ -133,6 +133,7 @@ def test_a_config_that_changes_under_clients_loses_no_request(models: Path, tmp_
         assert predict(server, "third") == 3.0
         assert predict(server, "double") == "Servable not found for request: Latest(double)"
         for wrong, words in (
+            ("# a file that is being written", "Taking no action for empty config."),
             ("garbage", "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:8: Message type"),
             ("#" * (MAX_FILE_BYTES + 1), f"want at most {MAX_FILE_BYTES} bytes"),
             (entry(models, "half") * 2, "Illegal to list model half multiple times in config list"),

@@ -28,6 +28,7 @@ FILES: Mapping[str, Message] = {
     "ssl_config_file": SSL,
 }
 METRICS_PATH = "/monitoring/prometheus/metrics"
+APIS = ("/v1/", "/v2")
 
 
 @dataclass(slots=True)
@@ -166,7 +167,10 @@ def _monitoring(files: Mapping[str, Mapping[str, Any]], done: Carried) -> None:
     prometheus = files.get("monitoring_config_file", {}).get("prometheus_config", {})
     if prometheus.get("enable"):
         done.settings["http.tfserving_metrics"] = True
-        if (path := prometheus.get("path", "")) and path != METRICS_PATH:
+        path = prometheus.get("path", "") or METRICS_PATH
+        if path.lower().startswith(APIS):
+            done.notes.append(f"monitoring_config_file: {path} is the API's; metrics are at {METRICS_PATH}")
+        elif path != METRICS_PATH:
             done.settings["http.tfserving_metrics_path"] = path
 
 

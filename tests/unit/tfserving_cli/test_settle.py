@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from edge.config import ConfigError
 from edge.config.tfserving.carry import Carried
 from edge.config.tfserving.flags import parse_flags
+from edge.tfserving_cli import main
 from edge.tfserving_cli import settle as module
 from edge.tfserving_cli.settle import settle
 
@@ -29,6 +31,11 @@ def test_the_environment_beats_what_is_done_unasked_and_a_flag_beats_both(env: d
 
 def test_who_can_be_reached_from_elsewhere_is_warned(env: dict[str, str]) -> None:
     assert "can be reached from other machines" in " ".join(settle(parse_flags(FLAGS), env).warnings)
+
+
+def test_the_command_is_installed_beside_edge() -> None:
+    (script,) = entry_points(group="console_scripts", name="tensorflow_model_server")
+    assert script.load() is main
 
 
 def test_no_toml_file_is_read(env: dict[str, str], tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ def test_the_path_of_metrics_is_honoured(text: str, settings: dict[str, Any]) ->
     assert {key: value for key, value in done.settings.items() if "metrics" in key} == settings
 
 
+def test_a_path_of_metrics_that_is_the_apis_is_said_not_to_be_honoured() -> None:
+    text = "prometheus_config { enable: true path: '/V1/x' }"
+    done = carried(f"{MODEL} --rest_api_port=1 --port=0", monitoring_config=(text, MONITORING))
+    assert "http.tfserving_metrics_path" not in done.settings
+    assert done.notes == ["monitoring_config_file: /V1/x is the API's; metrics are at /monitoring/prometheus/metrics"]
+
+
 def test_requests_that_should_be_logged_are_said_not_to_be() -> None:
     text = 'model_config_list { config { name: "a" base_path: "/m" model_platform: "tensorflow" logging_config {} } }'
     done = carried("--rest_api_port=1 --port=0", model_config=(text, MODELS))
