@@ -131,8 +131,10 @@ def _per_model(given: Given, files: Mapping[str, Mapping[str, Any]], done: Carri
         settings, notes = batching(files["batching_parameters_file"], keys.fields("models"))
         found |= settings
         done.notes += notes
-    elif given.on("enable_batching") and "max_batch_size" not in keys.fields("models"):
-        done.notes.append("--enable_batching: requests run as they come")
+    elif "max_batch_size" not in keys.fields("models"):
+        done.notes += ["--enable_batching: requests run as they come"] if given.on("enable_batching") else []
+    elif given.values.get("enable_batching") is False:
+        found["max_batch_size"] = 1
     return found
 
 

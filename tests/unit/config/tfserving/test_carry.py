@@ -152,6 +152,16 @@ def test_batching_parameters_are_keys_of_models_where_there_are_some() -> None:
     }
 
 
+@pytest.mark.parametrize(("flag", "size"), [("", None), ("--enable_batching", None), ("--noenable_batching", 1)])
+def test_requests_share_runs_unless_a_flag_forbids_it(
+    flag: str, size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "fields", lambda section: BATCHES)
+    done = carried(f"{MODEL} --rest_api_port=1 --port=0 {flag}")
+    assert done.settings.get("models.default.max_batch_size") == size
+    assert done.notes == []
+
+
 def test_what_is_run_at_once_is_what_counts_where_large_batches_are_split() -> None:
     text = "max_batch_size { value: 64 } max_execution_batch_size { value: 16 } %s"
     assert batches(text % "enable_large_batch_splitting { value: true }")[0] == {"max_batch_size": 16}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.config.tfserving.files import MAX_FILE_BYTES, Refused, parse_message, read_message
 from edge.config.tfserving.messages import MODELS
@@ -118,3 +123,34 @@ def test_a_file_that_is_not_there_or_too_large_or_no_file_is_refused(tmp_path: P
         read_message(tmp_path / "huge", MODELS)
     with pytest.raises(Refused, match="FAILED_PRECONDITION"):
         read_message(tmp_path, MODELS)
+
+
+WORDS = (
+    "model_config_list", "config", "name", "base_path", "model_platform", "model_version_policy", "latest", "all", "specific",
+    "versions", "num_versions", "version_labels", "key", "value", "logging_config", "custom_model_config", "model_type",
+    "{", "}", "<", ">", "[", "]", ":", ",", ";", "-", "'a'", '"/m"', "'tensorflow'", "1", "99999999999999999999", "0x1", "1e9",
+    "true", "TENSORFLOW", "#\n", "\\", "\0", "'", "é", "\t",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join))
+def test_whatever_words_a_file_has_it_is_models_or_refused(text: str) -> None:
+    models: list[ModelEntry] = []
+    with suppress(ValueError, Refused):
+        models = entries(parse_message(text.encode(), MODELS))
+    assert all(model.base_path.startswith("/") for model in models)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from(WORDS),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)))  # fmt: skip
+def test_whatever_json_a_file_has_it_is_models_or_refused(tree: object) -> None:
+    models: list[ModelEntry] = []
+    with suppress(ValueError, Refused):
+        models = entries(parse_message(json.dumps({"model_config_list": {"config": [tree]}}).encode(), MODELS))
+    assert all(model.base_path.startswith("/") for model in models)
+
+
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Refused, match="FAILED_PRECONDITION"):
+        read_message(tmp_path / "pipe", MODELS)
