@@ -153,6 +153,10 @@ def test_a_config_that_changes_under_clients_loses_no_request(models: Path, tmp_
             said(server, words)
             labelled.more()
             assert states(server, "third") == {"1": "AVAILABLE"}, "what serves is left as it is"
+        kept = file.rename(tmp_path / "kept")
+        said(server, f"{file}; No such file or directory")
+        labelled.more()
+        kept.rename(file)
         put(models, "half", 9, 9.0)
         until_blocking(lambda: labelled.answers[9.0])
         until_blocking(lambda: not states(server, "third"), lambda: states(server, "third"))
@@ -162,6 +166,25 @@ def test_a_config_that_changes_under_clients_loses_no_request(models: Path, tmp_
             client.join(10)
             assert client.failures == []
         assert labelled.answers.keys() == {0.5, 0.25, 9.0}
+
+
+def test_a_policy_that_goes_back_to_an_older_version_loses_no_request(models: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "models.config", entry(models, "half"))
+    flags = (f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1")
+    with standing_in(tmp_path, *flags) as server:
+        client = Asking(server.port, "/v1/models/half:predict", HALF)
+        client.start()
+        client.more()
+        write(file, entry(models, "half", "model_version_policy { specific { versions: 1 } }"))
+        until_blocking(lambda: client.answers[0.5], lambda: client.failures[:3])
+        until_blocking(lambda: states(server, "half") == {"2": "END", "1": "AVAILABLE"}, lambda: states(server, "half"))
+        write(file, entry(models, "half", "model_version_policy { latest { num_versions: 2 } }"))
+        until_blocking(lambda: states(server, "half") == {"2": "AVAILABLE", "1": "AVAILABLE"})
+        client.more()
+        client.over.set()
+        client.join(10)
+        assert client.failures == []
+        assert predict(server, "half") == 0.25
 
 
 def test_a_label_that_is_new_may_wait_for_its_version_where_that_is_allowed(models: Path, tmp_path: Path) -> None:
