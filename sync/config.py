@@ -133,7 +133,7 @@ class MqttSection(Section, frozen=True):
     """`host`: the broker's; empty for none. `port`: 0 for 1883, and with TLS for 8883. `groups`: that it listens to beside its own and
     `all`. `commands`: which it obeys. `reply_allow`: filters of topics that answers may go to; empty for those below `_reply`.
 
-    `nudge_every_s`: between two polls that are asked for. `jitter_s`: within which the devices of a group follow.
+    `nudge_every_s`: between two polls that are asked for. `fleet_jitter_s`: within which the devices of a group follow.
     """
 
     host: str = ""
@@ -150,7 +150,7 @@ class MqttSection(Section, frozen=True):
     commands: Literal["off", "ask", "all"] = "ask"
     reply_allow: tuple[str, ...] = ()
     nudge_every_s: Pause = 30.0
-    jitter_s: Seconds = 60.0
+    fleet_jitter_s: Seconds = 60.0
 
 
 class Config(Section, frozen=True):

@@ -2,19 +2,20 @@
 
 Rule 1: a client is used for one connection only, so nothing of an old one can come back. Rule 2: once the socket is there
 (`edge.mqtt.connecting`), everything happens on the loop. Rule 3: paho's callbacks hold its locks, so they only note what
-happened; nothing that they call may raise, as paho would then see the same packet again.
+happened; nothing that they call may raise, as paho would then see the same packet again. Rule 4: once a socket has failed,
+uvloop tells so once and never again, whatever is still to be read: what tells of readiness is not relied upon.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.mqtt.connecting import connect, in_thread, make_client
-from edge.mqtt.message import Message, properties_of
+from edge.mqtt.message import Message, Packed
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import MAX_PACKET_BYTES, LinkSettings
 from edge.mqtt.subscriptions import Wish
@@ -82,6 +83,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._fd = -1
         self._socket: Any = None
+        self._poll = select.poll()
         self._answered: asyncio.Future[Grant | Refused] = self._loop.create_future()
         self._tick: asyncio.TimerHandle | None = None
         self._farewell = False
@@ -93,6 +95,7 @@ class Connection:
         async with asyncio.timeout(self._settings.connect_s):
             self._client, self._socket = await in_thread(self._connect)
             self._fd = self._socket.fileno()
+            self._poll.register(self._fd, select.POLLIN)
             self._loop.add_reader(self._fd, self._readable)
             if self._client.want_write():
                 self._loop.add_writer(self._fd, self._write)
@@ -110,7 +113,7 @@ class Connection:
         if size > grant.max_packet_bytes:
             raise ValueError(f"{size} bytes, and the broker takes {grant.max_packet_bytes}")
         qos = min(item.qos, grant.max_qos)
-        properties: Any = _Packed(packed) if packed else None
+        properties: Any = Packed(packed) if packed else None
         info = self._client.publish(item.topic, item.payload, qos, item.retain and grant.retain, properties)
         return int(info.mid) if qos else 0
 
@@ -160,7 +163,7 @@ class Connection:
 
     def _connect(self) -> tuple[Client, Any]:
         """In the thread. Raises what `connect` does."""
-        client = make_client(self._settings, self.version)
+        client = make_client(self._settings, self.version, self._events.came)
         self._listen(client)
         return client, connect(client, self._settings, self.version)
 
@@ -170,7 +173,6 @@ class Connection:
         client.on_socket_close = self._closing
         client.on_connect = self._on_connack
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_publish = self._on_published
         client.on_subscribe = self._on_suback
         client.on_unsubscribe = self._on_unsuback
@@ -178,14 +180,19 @@ class Connection:
     # On the loop.
 
     def _readable(self) -> None:
-        """Whole packets, one a turn; with TLS also those that lie decrypted already, for no one will say that they do."""
+        """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN."""
         for _ in range(PACKETS_A_TURN):
             if self._fd < 0:
                 return
             self._guarded(self._client.loop_read)
-            if self._fd < 0 or not self._settings.tls or not self._socket.pending():
+            if not self._more:
                 return
         self._loop.call_soon(self._readable)
+
+    @property
+    def _more(self) -> bool:
+        """Whether there is something to read, be it an error or the end."""
+        return self._fd >= 0 and ((self._settings.tls and self._socket.pending() > 0) or bool(self._poll.poll(0)))
 
     def _write(self) -> None:
         if self._fd >= 0:
@@ -196,6 +203,8 @@ class Connection:
     def _on_tick(self) -> None:
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
         self._guarded(self._client.loop_misc)
+        if self._more:
+            self._readable()
 
     def _guarded(self, work: Callable[[], Any]) -> None:
         """paho notices most of what a broker may not send; whatever else comes out of it ends the connection, too."""
@@ -210,8 +219,12 @@ class Connection:
     # paho's callbacks.
 
     def _want_write(self, _client: object, _data: object, _socket: object) -> None:
-        if self._fd >= 0:  # else this is the thread that connects, and `open` looks after it
+        if self._fd < 0:  # this is the thread that connects, and `open` looks after it
+            return
+        try:
             self._loop.add_writer(self._fd, self._write)
+        except (RuntimeError, OSError):  # the socket has failed, as a reader would have noticed in a moment
+            self._loop.call_soon(self.end, Lost("the broker has closed it without a word", silent=True))
 
     def _want_no_write(self, _client: object, _data: object, _socket: object) -> None:
         if self._fd >= 0:
@@ -245,22 +258,6 @@ class Connection:
         self.ended.set_result(lost)
         self._loop.call_soon(self.end, self.ended.result())
 
-    def _on_message(self, _client: object, _data: object, came: Any) -> None:
-        try:
-            topic = came.topic
-        except UnicodeDecodeError:
-            topic = ""  # nobody's
-        message = Message(
-            topic=topic,
-            payload=bytes(came.payload),
-            qos=came.qos,
-            retain=bool(came.retain),
-            dup=bool(came.dup),
-            properties=properties_of(came.properties),
-            received_at=monotonic(),
-        )
-        self._events.came(message, came.mid)
-
     def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
         self._events.delivered(mid, str(reason) if reason.is_failure else "")
 
@@ -269,18 +266,6 @@ class Connection:
 
     def _on_unsuback(self, _client: object, _data: object, mid: int, _reasons: Any, _properties: Any) -> None:
         self._events.unsubscribed(mid)
-
-
-class _Packed:
-    """Properties that are packed already: all that paho asks of a publication's."""
-
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def pack(self) -> bytes:
-        return self._packed
 
 
 def _grant(session_present: bool, properties: Any) -> Grant:

@@ -57,6 +57,18 @@ class Properties:
 NO_PROPERTIES = Properties()
 
 
+class Packed:
+    """Properties that are packed already: all that paho asks of a publication's."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def pack(self) -> bytes:
+        return self._packed
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One that came. `received_at`: time.monotonic(). `handle`: what `Link.ack` knows it by."""
@@ -91,19 +103,3 @@ def variable_length(number: int) -> bytes:
         out.append(digit | 0x80 if number else digit)
         if not number:
             return bytes(out)
-
-
-def properties_of(came: Any) -> Properties:
-    """What paho unpacked, or None where there was nothing (3.1.1)."""
-    if came is None:
-        return NO_PROPERTIES
-    there = vars(came)
-    user = there.get("UserProperty") or ()
-    return Properties(
-        response_topic=there.get("ResponseTopic"),
-        correlation=there.get("CorrelationData"),
-        expiry_s=there.get("MessageExpiryInterval"),
-        content_type=there.get("ContentType"),
-        user=tuple((key, value) for key, value in user[:MAX_USER_PROPERTIES]),
-        text=there.get("PayloadFormatIndicator") == 1,
-    )

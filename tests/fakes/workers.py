@@ -79,7 +79,9 @@ class Program:
             self._kept = x
         if x[0] == KEPT:
             return {"y": self._kept}
-        return {"y": x * np.float32(2)}
+        if x[0] == LIE:
+            return {"z": x}
+        return {"y": x.astype(np.float64) if x[0] == MISTAKE else x * np.float32(2)}
 
 
 def _behave(job: Mapping[str, Any], key: str) -> None:
@@ -119,7 +121,7 @@ def _garble() -> None:
     _hang()
 
 
-CRASH, HANG, EXIT, GARBLE, REFUSE, FULL, BREAK, BUG, KEEP, KEPT, KILL = (float(-n) for n in range(1, 12))
+CRASH, HANG, EXIT, GARBLE, REFUSE, FULL, BREAK, BUG, KEEP, KEPT, KILL, LIE, MISTAKE = (float(-n) for n in range(1, 14))
 _WORDS: Mapping[float, Callable[[], None]] = {
     CRASH: _crash,
     HANG: _hang,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -13,6 +14,7 @@ from edge.mqtt.backoff import Backoff
 from edge.mqtt.link import Link
 from tests.functional.broker import free_port
 from tests.functional.linked import (
+    IN_TIME_S,
     Halved,
     packet,
     running,
@@ -156,3 +158,41 @@ async def test_a_subscription_that_the_broker_refuses_is_logged(caplog: pytest.L
         subject.link.subscribe("forbidden")
         await until(lambda: "does not let subject subscribe to forbidden: Not authorized" in caplog.text)
         assert subject.link.connected
+
+
+def test_a_connection_that_is_reset_behind_what_was_sent_is_noticed_at_once() -> None:
+    """On uvloop, which tells once that a socket has failed, and never that there is still something to read from it."""
+    uvloop = pytest.importorskip("uvloop")
+    may_go, gone = threading.Event(), threading.Event()
+    connections: list[int] = []
+
+    def broker(listening: socket.socket) -> None:
+        while len(connections) < 2:
+            opened, _ = listening.accept()
+            with opened:
+                opened.recv(1000)
+                opened.sendall(b"\x20\x03\x00\x00\x00")
+                connections.append(1)
+                if len(connections) == 1:
+                    may_go.wait(IN_TIME_S)
+                    opened.sendall(b"\x30\x05\x00\x01a\x00b" * 5)
+                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.set()
+
+    async def scenario(port: int) -> int:
+        async with running(settings(port)) as subject:
+            may_go.set()
+            gone.wait(IN_TIME_S)  # nobody else may run until all of it is there
+            await until(lambda: len(connections) == 2)
+            assert subject.link.publish("a", b"", qos=1)
+            return subject.messages.qsize()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=broker, args=(listening,))
+        thread.start()
+        try:
+            assert uvloop.run(scenario(listening.getsockname()[1])) == 5
+        finally:
+            while thread.is_alive():  # let it accept for the last time
+                socket.create_connection(listening.getsockname()).close()
+                thread.join(0.1)

@@ -6,6 +6,7 @@ ones are copied out of it. Rule 2: an arena is used again when nobody looks at i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 
@@ -45,7 +46,7 @@ class Caller:
         except OSError:
             raise NotBegun from None
         self._spare: list[Arena] = []
-        self._forget: list[int] = []
+        self._forget: deque[int] = deque()
         self._made = 0
         self._lent: set[int] = set()
         self._closed = False
@@ -79,7 +80,8 @@ class Caller:
             places, end = pack(arena, inputs)
         except OSError:
             raise Overloaded("not enough memory for the inputs") from None
-        forget, self._forget = tuple(self._forget), []
+        # One by one: more may be given back in other threads meanwhile.
+        forget = tuple(self._forget.popleft() for _ in range(len(self._forget)))
         run = Run(signature, arena.number, arena.size, places, end, forget)
         try:
             self._line.say(run, () if arena.shared else [arena.file])

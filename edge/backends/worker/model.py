@@ -102,7 +102,12 @@ class Keeper:
     def _keep(self) -> None:
         deaths = 0
         while not self._over.is_set():
-            why, served_s = self._one_life()
+            try:
+                why, served_s = self._one_life()
+            except Exception:  # a bug here: without a thread nobody would ever start a worker again
+                log.exception("%s: its worker was kept in a way that it never should be", self.name)
+                why, served_s = "was given up; the log has it", 0.0
+                self._give_up()
             if self._loaded is None:
                 self._refused = why
                 self._opened.set()
@@ -144,6 +149,12 @@ class Keeper:
         self._ended.set()
         return why, monotonic() - began
 
+    def _give_up(self) -> None:
+        with self._lock:
+            self._live, process = None, self._process
+        if process is not None:
+            process.kill("was given up")  # and dies with this thread, at the latest
+
     def _break(self, why: str) -> None:
         log.error("%s: %s", self.name, why)
         with self._lock:
@@ -181,7 +192,9 @@ class WorkerModel:
             raise InferenceFailed("the model was unloaded")
         process = self._keeper.process()
         try:
-            return self._call(process).run(signature, inputs, self._limits.run_s)
+            outputs = self._call(process).run(signature, inputs, self._limits.run_s)
+            _check(self.signatures[signature], outputs)
+            return outputs
         except Full as error:
             raise InvalidInput(str(error)) from None
         except NotBegun:
@@ -226,6 +239,15 @@ class WorkerModel:
             return self._keeper.process().memory()
         except NotReady:
             return WorkerMemory(0, 0)
+
+
+def _check(signature: Signature, outputs: Tensors) -> None:
+    """Raises Garbage for outputs that are not the signature's."""
+    if outputs.keys() != signature.outputs.keys():
+        raise Garbage(f"want outputs {', '.join(signature.outputs)}, got {', '.join(outputs)}")
+    for name, spec in signature.outputs.items():
+        if outputs[name].dtype != spec.dtype.numpy:
+            raise Garbage(f"{name}: want {spec}, got {outputs[name].dtype}")
 
 
 def _differs(was: Loaded, now: Loaded) -> str:

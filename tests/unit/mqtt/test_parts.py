@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties as PahoProperties
 
 from edge.mqtt.acks import Acks
 from edge.mqtt.backoff import MAX_S, Backoff, Rivalry
-from edge.mqtt.message import Properties, properties_of
+from edge.mqtt.message import Properties
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Subscriptions, Wish
@@ -238,7 +238,15 @@ def test_properties_are_packed_as_the_specification_has_them(properties: Propert
     packed = properties.pack()
     unpacked, length = make(PacketTypes.PUBLISH).unpack(packed)
     assert length == len(packed)
-    assert properties_of(unpacked) == properties
+    said = vars(unpacked)
+    assert properties == Properties(
+        response_topic=said.get("ResponseTopic"),
+        correlation=said.get("CorrelationData"),
+        expiry_s=said.get("MessageExpiryInterval"),
+        content_type=said.get("ContentType"),
+        user=tuple(said.get("UserProperty", ())),
+        text=said.get("PayloadFormatIndicator") == 1,
+    )
 
 
 def test_a_property_that_is_too_long_is_refused() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from edge.backends.worker.caller import COPY_BYTES, MAX_LENT
+from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
@@ -116,6 +116,21 @@ def test_memory_that_nobody_looks_at_is_used_again(opened: Open) -> None:
     assert len(os.listdir("/proc/self/fd")) <= files + 4
 
 
+def test_what_one_large_run_took_is_given_back_on_both_sides(opened: Open) -> None:
+    model = opened()
+    run(model, 1.0)
+    worker, ours = psutil.Process(pid(model)), len(os.listdir("/proc/self/fd"))
+    theirs = worker.num_fds()
+    for _ in range(3):
+        out = model.run("serving_default", number(1.0, KEEP_BYTES // 4))
+        assert out["y"][-1] == 2.0
+        del out
+        gc.collect()
+        run(model, 1.0)
+    assert worker.num_fds() <= theirs + 1
+    assert len(os.listdir("/proc/self/fd")) <= ours + 1
+
+
 @pytest.mark.parametrize(("keeps", "tells"), [(True, workers.KEEP), (False, 5.0)])
 def test_who_keeps_inputs_has_them_to_itself(opened: Open, keeps: bool, tells: float) -> None:
     model = opened(keeps_inputs=keeps)
@@ -148,6 +163,8 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
         (workers.EXIT, "its worker ended with status 3: the last words"),
         (workers.KILL, r"its worker was killed \(SIGKILL\): most likely"),
         (workers.GARBLE, "said what makes no sense"),
+        (workers.LIE, "said what makes no sense: want outputs y, got z"),
+        (workers.MISTAKE, r"said what makes no sense: y: want float32 \[\?\], got float64"),
         (workers.BREAK, "CUDA_ERROR_ILLEGAL_ADDRESS"),
     ],
 )
@@ -239,6 +256,28 @@ def test_the_memory_of_a_model_is_told_without_that_of_its_runtime(opened: Open)
     assert small.model_bytes < 16 * 2**20
     assert 40 * 2**20 < large.model_bytes < 72 * 2**20
     assert large.peak_bytes > large.model_bytes
+
+
+def test_a_bug_in_keeping_a_worker_is_an_end_of_it_like_any_other() -> None:
+    made: list[int] = []
+
+    class Odd(WorkerProcess):
+        def wait(self) -> str:
+            made.append(self.pid)
+            why = super().wait()
+            if len(made) == 1:
+                raise ZeroDivisionError("a bug")
+            return why
+
+    limits = WorkerLimits(load_s=20.0)
+    keeper = Keeper("m@1", lambda: Odd("tests.fakes.workers:prepare", {}, limits=limits), AT_ONCE)
+    model = WorkerModel(keeper, keeper.open(), limits)
+    try:
+        with pytest.raises(InferenceFailed):
+            run(model, workers.CRASH)
+        until_blocking(lambda: len(made) == 2 and served_again(model))
+    finally:
+        model.close()
 
 
 def test_instances_share_a_worker_and_run_side_by_side(opened: Open) -> None:
