@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 
 from edge.config.tfserving.files import MAX_FILE_BYTES
+from edge.tfserving_cli.settle import has_grpc
 from tests import tflite_models
-from tests.functional.drop_in import Asking, command, environment, said, standing_in, started
+from tests.functional.drop_in import Asking, command, environment, free_port, said, standing_in, started
 from tests.functional.server import Running, serving
+from tests.functional.test_tls import Authority
 from tests.waiting import until_blocking
 
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 HALF = b'{"instances": [1.0]}'
 
 
@@ -289,3 +292,33 @@ def test_what_import_config_prints_is_served_as_the_files_were(models: Path, tmp
 def edge(tmp_path: Path, *words: object) -> subprocess.CompletedProcess[str]:
     full = [command()[0], "-m", "edge", *map(str, words)]
     return subprocess.run(full, capture_output=True, text=True, check=False, timeout=30, env=environment(tmp_path))
+
+
+@pytest.mark.skipif(not has_grpc(), reason="no gRPC here: the extra grpc is not installed")
+def test_grpc_has_the_keys_that_stand_in_the_file_and_asks_clients_for_theirs(
+    models: Path, tmp_path: Path, authority: Authority
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    certificate, key = authority.issue("drop-in")
+    ssl = tmp_path / "ssl.config"
+    parts = {"server_key": key, "server_cert": certificate, "custom_ca": authority.ca}
+    ssl.write_text("".join(f'{part}: "{file.read_text()}"\n' for part, file in parts.items()) + "client_verify: true\n")
+    port = free_port()
+    flags = (f"--port={port}", "--rest_api_port=0", f"--model_base_path={models / 'half'}", f"--ssl_config_file={ssl}")
+    with started(tmp_path, *flags, more={"EDGE_GRPC__HOST": "127.0.0.1"}) as server:
+        said(server, f"Running gRPC ModelServer at 0.0.0.0:{port} ...")
+        trusted = authority.ca.read_bytes()
+        mine = {"private_key": key.read_bytes(), "certificate_chain": certificate.read_bytes()}
+        with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted, **mine)) as channel:
+            answer = channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=10)
+        assert b"\x08\x02\x10\x1e" in answer, "version 2 is in state 30, which is AVAILABLE"
+        with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted)) as channel:
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=10)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "Exporting HTTP" not in server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def authority(openssl: str, tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(openssl, tmp_path_factory.mktemp("authority"))
