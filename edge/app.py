@@ -39,7 +39,7 @@ from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
 from edge.doors import Addresses, Behind, Doors
-from edge.frontends.announcing import announcer
+from edge.frontends.announce.opening import announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes

@@ -12,7 +12,18 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from edge.mqtt.message import MAX_USER_PROPERTIES, NO_PROPERTIES, Message, Properties
+from edge.mqtt.message import (
+    CONTENT_TYPE,
+    CORRELATION,
+    EXPIRY,
+    MAX_USER_PROPERTIES,
+    NO_PROPERTIES,
+    PAYLOAD_FORMAT,
+    RESPONSE_TOPIC,
+    USER,
+    Message,
+    Properties,
+)
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -20,8 +31,7 @@ if TYPE_CHECKING:
 Took = Callable[[Message, int], None]
 """Is given a message and its packet identifier, which is 0 with QoS 0."""
 
-_PAYLOAD_FORMAT, _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION = 1, 2, 3, 8, 9
-_SUBSCRIPTION, _TOPIC_ALIAS, _USER = 11, 35, 38
+_SUBSCRIPTION, _TOPIC_ALIAS = 11, 35
 _MAX_LENGTH_BYTES = 4
 
 
@@ -91,7 +101,7 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
         kind = body[at]
         if kind in found:
             raise Malformed(f"property {kind}: want it once")
-        if kind == _USER:
+        if kind == USER:
             key, at = _sized(body, at + 1, end)
             value, at = _sized(body, at, end)
             user.append((_text(key), _text(value)))
@@ -103,12 +113,12 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
         raise Malformed("want properties that end where they say")
     return (
         Properties(
-            response_topic=found.get(_RESPONSE_TOPIC),
-            correlation=found.get(_CORRELATION),
-            expiry_s=found.get(_EXPIRY),
-            content_type=found.get(_CONTENT_TYPE),
+            response_topic=found.get(RESPONSE_TOPIC),
+            correlation=found.get(CORRELATION),
+            expiry_s=found.get(EXPIRY),
+            content_type=found.get(CONTENT_TYPE),
             user=tuple(user[:MAX_USER_PROPERTIES]),
-            text=found.get(_PAYLOAD_FORMAT) == 1,
+            text=found.get(PAYLOAD_FORMAT) == 1,
         ),
         end,
     )
@@ -116,12 +126,12 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
 
 def _value(kind: int, body: bytes, at: int, end: int) -> tuple[Any, int]:
     """Of a property that may be there once, and where it ends."""
-    if kind in (_RESPONSE_TOPIC, _CONTENT_TYPE):
+    if kind in (RESPONSE_TOPIC, CONTENT_TYPE):
         text, at = _sized(body, at, end)
         return _text(text), at
-    if kind == _CORRELATION:
+    if kind == CORRELATION:
         return _sized(body, at, end)
-    size = {_PAYLOAD_FORMAT: 1, _EXPIRY: 4, _TOPIC_ALIAS: 2}.get(kind)
+    size = {PAYLOAD_FORMAT: 1, EXPIRY: 4, _TOPIC_ALIAS: 2}.get(kind)
     if size is None:
         raise Malformed(f"property {kind}: no such property of a publication")
     if at + size > end:

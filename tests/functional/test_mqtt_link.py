@@ -14,15 +14,8 @@ from edge.mqtt.link import Link
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.settings import Will
 from tests.functional.broker import Broker, Peer, running_broker
-from tests.functional.linked import (
-    IN_TIME_S,
-    VERSIONS,
-    Halved,
-    in_thread,
-    running,
-    settings,
-    until,
-)
+from tests.functional.linked import IN_TIME_S, VERSIONS, Halved, in_thread, running, settings
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -13,15 +13,8 @@ import pytest
 from edge.mqtt.backoff import Backoff
 from edge.mqtt.link import Link
 from tests.functional.broker import free_port
-from tests.functional.linked import (
-    IN_TIME_S,
-    Halved,
-    packet,
-    running,
-    scripted,
-    settings,
-    until,
-)
+from tests.functional.linked import IN_TIME_S, Halved, packet, running, scripted, settings
+from tests.waiting import until
 
 
 async def test_a_link_that_was_taken_over_says_so_and_waits(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,14 +128,17 @@ async def test_an_end_while_connecting_waits_for_nobody() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(1)
-        async with running(settings(deaf.getsockname()[1]), connected=False):
+        loop = asyncio.get_running_loop()
+        async with running(settings(deaf.getsockname()[1], connect_s=60.0), connected=False):
             await asyncio.sleep(0.05)
+            leaving = loop.time()
+        assert loop.time() - leaving < 5
 
 
 async def test_without_a_broker_there_is_one_line_of_log_for_many_tries(caplog: pytest.LogCaptureFixture) -> None:
     async with running(settings(free_port()), connected=False) as subject:
         subject.link.publish("state", b"x", qos=1, retain=True)
-        await asyncio.sleep(0.5)
+        await until(lambda: subject.pauses >= 5)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
 
 
