@@ -142,7 +142,7 @@ def _contradictions(config: Config) -> list[str]:
     """What no key forbids by itself."""
     http, server = config.http, config.server
     found = []
-    if http.host is None and http.uds is None and not _speaks_grpc(config):
+    if http.host is None and http.uds is None and not config.grpc.wanted:
         found.append("http.host, http.uds: want at least one of them, got neither; there is nothing to listen on")
     if (http.tls_cert is None) != (http.tls_key is None):
         found.append("http.tls_cert, http.tls_key: want both or neither, got one")
@@ -172,12 +172,6 @@ def _grpc_contradictions(config: Config) -> list[str]:
         if grpc.uds is not None and grpc.uds == other:
             found.append(f"grpc.uds, {name}: want two sockets, got {other} for both")
     return found
-
-
-def _speaks_grpc(config: Config) -> bool:
-    """Whether there is another port than HTTP's that serves."""
-    section = getattr(config, "grpc", None)
-    return section is not None and bool(section.wanted)
 
 
 def _mqtt_contradictions(mqtt: Mqtt) -> list[str]:
