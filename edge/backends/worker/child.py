@@ -22,6 +22,7 @@ from pathlib import Path
 from edge.backends.worker.arena import Arena, Full, pack, unpack
 from edge.backends.worker.line import Line
 from edge.backends.worker.messages import (
+    MAX_REASON_CHARS,
     Attach,
     Begin,
     Call,
@@ -39,7 +40,6 @@ from edge.children import die_with, memory_bytes
 from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
-MAX_REASON_CHARS = 2_000
 GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
 _CAP_SYS_NICE = 23

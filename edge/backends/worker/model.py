@@ -20,7 +20,7 @@ from edge.backends.worker.messages import Garbage, Loaded
 from edge.backends.worker.process import WorkerLimits, WorkerMemory, WorkerProcess
 from edge.backends.worker.restarts import Restarts
 from edge.domain.errors import InferenceFailed, InvalidInput, LoadError, NotReady
-from edge.domain.tensors import Signature, Tensors
+from edge.domain.tensors import Signature, Tensors, show_shape
 
 log = logging.getLogger(__name__)
 
@@ -242,12 +242,17 @@ class WorkerModel:
 
 
 def _check(signature: Signature, outputs: Tensors) -> None:
-    """Raises Garbage for outputs that are not the signature's."""
+    """Raises Garbage for outputs that are not the signature's; InferenceFailed for another shape: a model's author says
+    shapes, and may be wrong, where names and types are the runtime's."""
     if outputs.keys() != signature.outputs.keys():
         raise Garbage(f"want outputs {', '.join(signature.outputs)}, got {', '.join(outputs)}")
     for name, spec in signature.outputs.items():
         if outputs[name].dtype != spec.dtype.numpy:
             raise Garbage(f"{name}: want {spec}, got {outputs[name].dtype}")
+        if not spec.admits(outputs[name].shape):
+            raise InferenceFailed(
+                f"outputs: {name}: want {spec}, got {spec.dtype.value} {show_shape(outputs[name].shape)}"
+            )
 
 
 def _differs(was: Loaded, now: Loaded) -> str:

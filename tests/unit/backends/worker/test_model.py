@@ -145,6 +145,7 @@ def test_who_keeps_inputs_has_them_to_itself(opened: Open, keeps: bool, tells: f
         (workers.REFUSE, InvalidInput, "not this one"),
         (workers.FULL, Overloaded, "no room"),
         (workers.BUG, InferenceFailed, "KeyError"),
+        (workers.BEND, InferenceFailed, r"outputs: y: want float32 \[\?\], got float32 \[1,1\]"),
     ],
 )
 def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind: type[EdgeError], says: str) -> None:
@@ -164,6 +165,8 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
         (workers.KILL, r"its worker was killed \(SIGKILL\): most likely"),
         (workers.GARBLE, "said what makes no sense"),
         (workers.LIE, "said what makes no sense: want outputs y, got z"),
+        (workers.NONE, "said what makes no sense: want outputs y, got $"),
+        (workers.STEER, r"said what makes no sense: want outputs y, got �\[31mx+…$"),
         (workers.MISTAKE, r"said what makes no sense: y: want float32 \[\?\], got float64"),
         (workers.BREAK, "CUDA_ERROR_ILLEGAL_ADDRESS"),
     ],
