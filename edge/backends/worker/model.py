@@ -109,7 +109,7 @@ class Keeper:
                 why, served_s = "was given up; the log has it", 0.0
                 self._give_up()
             if self._loaded is None:
-                self._refused = why
+                self._refused = self._refused or why
                 self._opened.set()
                 return
             if self._over.is_set():
@@ -136,8 +136,10 @@ class Keeper:
                 process.kill(f"found another model in its files: {_differs(self._loaded, loaded)}")
                 return process.end(), 0.0
         except LoadError as error:
-            self.trouble = f"its worker cannot load it: {error}"
-            return str(error), 0.0
+            self._refused = str(error)
+            why = f"could not load it: {error}"
+            self.trouble = f"its worker {why}"
+            return why, 0.0
         self._loaded, began = self._loaded or loaded, monotonic()
         self._ended.clear()
         self._live = process
