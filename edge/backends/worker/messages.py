@@ -16,6 +16,7 @@ from edge.domain.tensors import DType, Signature, TensorSpec
 MAX_MESSAGE_BYTES = 16 * 2**20
 LENGTH_BYTES = 4
 MAX_REASON_CHARS = 2_000
+BAD_OUTPUTS = "bad_outputs"
 
 
 class Begin(msgspec.Struct, tag=True):
@@ -107,7 +108,7 @@ class Ran(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """`code`: one of `edge.domain.errors.Code`. `last`: the worker can no longer be trusted, and ends."""
+    """`code`: one of `edge.domain.errors.Code`, or BAD_OUTPUTS. `last`: the worker can no longer be trusted, and ends."""
 
     code: str
     reason: str

@@ -19,7 +19,7 @@ from edge.backends.worker.caller import Caller, Last, NotBegun
 from edge.backends.worker.messages import Garbage, Loaded
 from edge.backends.worker.process import WorkerLimits, WorkerMemory, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import InferenceFailed, InvalidInput, LoadError, NotReady
+from edge.domain.errors import BadOutputs, InferenceFailed, InvalidInput, LoadError, NotReady
 from edge.domain.tensors import Signature, Tensors, show_shape
 
 log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ class WorkerModel:
 
 
 def _check(signature: Signature, outputs: Tensors) -> None:
-    """Raises Garbage for outputs that are not the signature's; InferenceFailed for another shape: a model's author says
+    """Raises Garbage for outputs that are not the signature's; BadOutputs for another shape: a model's author says
     shapes, and may be wrong, where names and types are the runtime's."""
     if outputs.keys() != signature.outputs.keys():
         raise Garbage(f"want outputs {', '.join(signature.outputs)}, got {', '.join(outputs)}")
@@ -252,9 +252,7 @@ def _check(signature: Signature, outputs: Tensors) -> None:
         if outputs[name].dtype != spec.dtype.numpy:
             raise Garbage(f"{name}: want {spec}, got {outputs[name].dtype}")
         if not spec.admits(outputs[name].shape):
-            raise InferenceFailed(
-                f"outputs: {name}: want {spec}, got {spec.dtype.value} {show_shape(outputs[name].shape)}"
-            )
+            raise BadOutputs(f"outputs: {name}: want {spec}, got {spec.dtype.value} {show_shape(outputs[name].shape)}")
 
 
 def _differs(was: Loaded, now: Loaded) -> str:

@@ -20,7 +20,7 @@ from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
+from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
 from edge.domain.ports import Apart
 from tests.fakes import workers
 from tests.fakes.workers import number
@@ -90,7 +90,7 @@ def test_what_crosses_grows_on_demand_and_no_further_than_it_may(opened: Open) -
         assert run(model, 1.0, size) == [2.0] * size
     with pytest.raises(InvalidInput, match="want at most 1048576 bytes of tensors in a run, got 2000000"):
         run(model, 1.0, 500_000)
-    with pytest.raises(InferenceFailed, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
+    with pytest.raises(BadOutputs, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
         run(model, 1.0, 200_000)
     assert run(model, 1.0) == [2.0]
 
@@ -145,7 +145,7 @@ def test_who_keeps_inputs_has_them_to_itself(opened: Open, keeps: bool, tells: f
         (workers.REFUSE, InvalidInput, "not this one"),
         (workers.FULL, Overloaded, "no room"),
         (workers.BUG, InferenceFailed, "KeyError"),
-        (workers.BEND, InferenceFailed, r"outputs: y: want float32 \[\?\], got float32 \[1,1\]"),
+        (workers.BEND, BadOutputs, r"outputs: y: want float32 \[\?\], got float32 \[1,1\]"),
     ],
 )
 def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind: type[EdgeError], says: str) -> None:
