@@ -7,6 +7,7 @@ terminal.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -111,9 +112,17 @@ def _json(payload: bytes) -> Any:
     if not payload:
         return None
     try:
-        return json.loads(payload)
+        return json.loads(payload, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         return {"unreadable": payload[:MAX_WORD_CHARS].decode(errors="replace")}
+
+
+def _finite(text: str) -> float:
+    """Raises ValueError for what is no number of JSON's, or none that can be said in it."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"want a number, got {text[:40]}")
+    return number
 
 
 def _shown(change: Change) -> str:

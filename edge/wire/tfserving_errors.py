@@ -6,7 +6,15 @@ Rule 2: the status comes from `edge.wire.status` alone.
 
 from __future__ import annotations
 
-from edge.domain.errors import EdgeError, InferenceFailed, NotFound, Overloaded, UnknownLabel, UnknownSignature
+from edge.domain.errors import (
+    BadOutputs,
+    EdgeError,
+    InferenceFailed,
+    NotFound,
+    Overloaded,
+    UnknownLabel,
+    UnknownSignature,
+)
 from edge.domain.models import ModelSpec
 from edge.wire.status import HTTP_STATUS
 from edge.wire.tfserving_debug import quote
@@ -36,7 +44,7 @@ def wording(error: EdgeError, verb: Verb) -> str:
             return f"No signature was found with the name: {error.name}"
         case UnknownSignature():
             return f'Serving signature name: "{error.name}" not found in signature def'
-        case InferenceFailed():
+        case InferenceFailed() if not isinstance(error, BadOutputs):
             # What the runtime said is for the log; it may hold addresses and paths.
             return "Failed to invoke TfLite interpreter"
         case Overloaded():

@@ -22,6 +22,8 @@ from pathlib import Path
 from edge.backends.worker.arena import Arena, Full, pack, unpack
 from edge.backends.worker.line import Line
 from edge.backends.worker.messages import (
+    BAD_OUTPUTS,
+    MAX_REASON_CHARS,
     Attach,
     Begin,
     Call,
@@ -39,7 +41,6 @@ from edge.children import die_with, memory_bytes
 from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
-MAX_REASON_CHARS = 2_000
 GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
 _CAP_SYS_NICE = 23
@@ -141,7 +142,7 @@ def _answer(arena: Arena, run: Run, model: Computing) -> Message:
     except EdgeError as error:
         return Failed(error.code.value, error.message[:MAX_REASON_CHARS], isinstance(error, Broken))
     except Full as error:
-        return Failed(Code.INFERENCE_FAILED.value, f"outputs: {error}")
+        return Failed(BAD_OUTPUTS, f"outputs: {error}")
     except (OSError, MemoryError):
         return Failed(Code.OVERLOADED.value, "not enough memory for the outputs")
     except Garbage:

@@ -22,7 +22,7 @@ from typing import Any
 import edge
 from edge.backends.worker.arena import MAX_ARENA_BYTES
 from edge.backends.worker.line import Line, pair
-from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused
+from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused, shown
 from edge.children import memory_bytes, signal_name
 from edge.domain.errors import LoadError
 
@@ -195,7 +195,7 @@ class WorkerProcess:
             return "was killed (SIGKILL): most likely the system ran out of memory"
         text = self._complaints.decode("utf-8", "replace")
         lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(_BESIDE)]
-        last = f": {lines[-1][:300]}" if lines else ""
+        last = f": {shown(lines[-1][:300])}" if lines else ""
         if code < 0:
             return f"crashed ({signal_name(-code)}){last}"
         return f"ended with status {code}{last}"

@@ -83,10 +83,17 @@ def test_what_a_node_says_is_read_by_its_topic() -> None:
     assert change("cam1/info", b"x" * 70_000) is None
 
 
-def test_what_cannot_be_read_is_shown_as_what_it_is() -> None:
-    change = change_of("edge", Message("edge/v1/cam1/info", b"\xff{"))
+@pytest.mark.parametrize("payload", [b"\xff{", b'{"a": NaN}', b"[-Infinity]", b"1e999"])
+def test_what_cannot_be_read_is_shown_as_what_it_is(payload: bytes) -> None:
+    change = change_of("edge", Message("edge/v1/cam1/info", payload))
     assert change is not None
     assert "unreadable" in change.plain()["value"]
+
+
+def test_numbers_that_a_node_says_are_read() -> None:
+    change = change_of("edge", Message("edge/v1/cam1/info", b"[1.5, -2, 1e3]"))
+    assert change is not None
+    assert change.plain()["value"] == [1.5, -2, 1000.0]
 
 
 def test_a_line_says_who_what_and_how() -> None:
