@@ -1,7 +1,8 @@
 """Sends what waits, as fast as the broker and the socket take it, over one connection after the other.
 
 Rule 1: a publication of QoS 1 is kept until the broker has acknowledged it, and goes first on the next connection. Rule 2:
-one that connections keep ending over is given up: else it would end them for ever.
+one that connections keep ending over is given up: else it would end them for ever. Rule 3: one over which a connection may
+have ended is sent again alone, so that it is the one that is given up, and not those that were under way with it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edge.mqtt.outbox import Ack, Outbox, Outgoing
 
 log = logging.getLogger(__name__)
 
-MAX_TRIES = 5
+MAX_TRIES = 3
 """Connections that may end while a publication waits for its acknowledgement."""
 UNSENT_PACKETS = 32
 """Packets that are handed to the connection before the socket has taken them."""
@@ -32,6 +33,7 @@ class Sender:
         self._grant = Grant()
         self._unsent = self.sent = 0
         self._pump_is_due = False
+        self._alone: Outgoing | None = None  # under way, and sent before on a connection that ended
         self._quiet = asyncio.Event()
 
     @property
@@ -44,7 +46,7 @@ class Sender:
         self.pump()
 
     def lost(self) -> None:
-        self._connection = None
+        self._connection = self._alone = None
         self._outbox.put_back(self._worth_another_try())
         self._unacknowledged.clear()
         self._quiet.set()
@@ -66,6 +68,8 @@ class Sender:
         item = self._unacknowledged.pop(mid, None)
         if item is None:
             return
+        if item is self._alone:
+            self._alone = None
         if refused:
             log.warning("MQTT: the broker did not take what was published to %s: %s", item.topic, refused)
         item.ended(refused, False)
@@ -99,11 +103,16 @@ class Sender:
                 continue
             if connection.drained:
                 self._unsent = 0
-            if self._unsent >= UNSENT_PACKETS or (head.qos and len(self._unacknowledged) >= self._grant.max_inflight):
+            if self._unsent >= UNSENT_PACKETS or self._waits(head):
                 return
             self._outbox.pop()
             self._unsent += 1
             self._send(connection, head)
+
+    def _waits(self, item: Outgoing) -> bool:
+        """For the broker to acknowledge what is under way."""
+        most = 1 if item.tries else self._grant.max_inflight
+        return self._alone is not None or (item.qos > 0 and len(self._unacknowledged) >= most)
 
     def _pump_late(self) -> None:
         self._pump_is_due = False
@@ -120,6 +129,7 @@ class Sender:
         self.sent += 1
         if mid:
             self._unacknowledged[mid] = item
+            self._alone = item if item.tries else None
         else:
             item.ended("", False)
 
