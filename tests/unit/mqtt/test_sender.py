@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.mqtt.grant import Grant
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
-from edge.mqtt.sender import MAX_TRIES, Sender
+from edge.mqtt.sender import MAX_TRIES, UNSENT_PACKETS, Sender
 
 
 class Wire:
@@ -17,6 +17,7 @@ class Wire:
         self.sent: list[str] = []
         self.acked: list[int] = []
         self.drained = True
+        self.reading = True
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def publish(self, item: Outgoing, grant: Grant) -> int:
@@ -25,6 +26,14 @@ class Wire:
 
     def ack(self, ack: Ack) -> None:
         self.acked.append(ack.mid)
+
+    def pause(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume(self) -> None:
+        assert not self.reading
+        self.reading = True
 
 
 class Rig:
@@ -75,3 +84,44 @@ async def test_what_was_sent_before_goes_alone_and_all_else_again_together() -> 
     assert rig.wire.sent == ["a"]
     await rig.taken(1)
     assert rig.wire.sent == ["a", "b", "c"]
+
+
+async def test_nothing_is_read_while_more_waits_than_the_socket_takes() -> None:
+    rig = Rig(max_queued=100)
+    rig.connect()
+    rig.wire.drained = False
+    for _ in range(UNSENT_PACKETS + 49):
+        rig.sender.publish(Outgoing("t", b""))
+    assert rig.wire.reading
+    rig.sender.publish(Outgoing("t", b""))
+    assert not rig.wire.reading
+    rig.sender.writable()
+    assert rig.sender.waiting == 50 - UNSENT_PACKETS
+    assert rig.wire.reading
+
+
+async def test_what_waits_for_acknowledgements_does_not_keep_them_from_being_read() -> None:
+    rig = Rig(max_queued=40)
+    rig.connect()
+    for _ in range(60):
+        rig.sender.publish(Outgoing("t", b"", 1))
+    assert rig.wire.reading
+    rig.wire.drained = False
+    for _ in range(60):
+        rig.sender.publish(Outgoing("t", b""))
+    assert rig.wire.reading
+
+
+async def test_whoever_found_no_room_is_told_when_something_has_gone() -> None:
+    rig = Rig(max_queued=2)
+    rig.connect()
+    rig.wire.drained = False
+    for _ in range(UNSENT_PACKETS + 2):
+        assert rig.sender.publish(Outgoing("t", b"", 0, retain=False))
+    assert not rig.sender.publish(Outgoing("late", b""))
+    waiting = asyncio.ensure_future(rig.sender.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    rig.sender.writable()
+    await asyncio.wait_for(waiting, 5)
+    assert rig.sender.publish(Outgoing("late", b""))
