@@ -148,6 +148,10 @@ class Link:
             for ack in self._acks.done(message.handle):
                 self._sender.ack(ack)
 
+    async def room(self) -> None:
+        """Returns when something that waited has gone since `publish` found no room, or a connection has ended."""
+        await self._sender.room()
+
     async def flush(self, timeout_s: float) -> bool:
         """Whether all that waited has gone within so many seconds, and the broker has taken it."""
         return await self._sender.flush(timeout_s)

@@ -15,6 +15,8 @@ from edge.domain.node import NODE
 
 PROTOCOL = "v1"
 MAX_REPLY_TOPIC_BYTES = 256
+MAX_REPLY_LEVELS = 16
+"""Brokers end the connection of who publishes to more levels than they take; Mosquitto takes 200."""
 MAX_CORRELATION_BYTES = 64
 EVERYONE = "all"
 """The group that every node and every device is in."""
@@ -25,7 +27,13 @@ PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.-]
 CLIENT = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
 """Of a client's name and of a request's id, where they are levels of a topic."""
 
-_NOT_IN_REPLIES = re.compile("[+#\\x00-\\x1f\\x7f]")
+_NOT_IN_REPLIES = re.compile(
+    "[+#\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+"""Wildcards, and what a broker may end the connection over: control characters and what Unicode has for no character (MQTT 5,
+section 1.5.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,9 @@ def reply_problem(topic: str, allowed: Iterable[str]) -> str:
     if len(topic.encode(errors="replace")) > MAX_REPLY_TOPIC_BYTES:
         return f"want a response topic of at most {MAX_REPLY_TOPIC_BYTES} bytes, got {len(topic.encode())}"
     if _NOT_IN_REPLIES.search(topic) is not None:
-        return "want a response topic without wildcards and control characters"
+        return "want a response topic without wildcards, control characters and what is no character"
+    if topic.count("/") >= MAX_REPLY_LEVELS:
+        return f"want a response topic of at most {MAX_REPLY_LEVELS} levels, got {topic.count('/') + 1}"
     if topic.startswith("$"):
         return "want a response topic that does not begin with $"
     if not any(matches(filter, topic) for filter in allowed):

@@ -272,6 +272,7 @@ def dropped(server: Running, reason: str) -> float:
         ("edge/v1/_replies/x", "reply_refused"),
         ("$SYS/broker", "reply_refused"),
         ("edge/v1/_reply/" + "x" * 300, "reply_refused"),
+        ("edge/v1/_reply/" + "/" * 230, "reply_refused"),  # this broker takes it here, and ends who publishes to it
     ],
 )
 def test_nothing_is_computed_for_whom_nobody_may_answer(five: Asker, topic: str | None, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge.mqtt.message import CORRELATION, RESPONSE_TOPIC, variable_length
 from tests.functional import zoo
 from tests.functional.broker import Broker, running_broker
 from tests.functional.mqtt_requester import EXPIRED, Requester
@@ -126,3 +128,58 @@ def test_a_requester_that_reads_no_answers_holds_up_no_other(mosquitto: str, tmp
         asker.ask(500, zoo.HALF)
         assert asker.outcomes == {"200": 500}
         assert deaf.outcomes.total() == 0
+
+
+BURST, BURSTS_PER_S = 200, 20
+"""Of requests at QoS 0: more than can be answered."""
+ASKED, ASKED_PER_S = 200, 40
+ANSWERED_WITHIN_S = 2.0
+
+
+def sized(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+@contextmanager
+def flooding(port: int, topic: str, body: bytes) -> Iterator[None]:
+    """Requests at QoS 0 whose answers nobody reads, until the end."""
+    told = bytes((RESPONSE_TOPIC,)) + sized(b"edge/v1/_reply/nobody/1") + bytes((CORRELATION,)) + sized(b"1")
+    packet = sized(topic.encode()) + variable_length(len(told)) + told + body
+    burst = (b"\x30" + variable_length(len(packet)) + packet) * BURST
+    connect = sized(b"MQTT") + b"\x05\x02\0\0\0" + sized(b"flood")
+    over = threading.Event()
+
+    def flood() -> None:
+        while not over.wait(1 / BURSTS_PER_S):
+            opened.sendall(burst)
+
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as opened:
+        opened.sendall(b"\x10" + variable_length(len(connect)) + connect)
+        assert opened.recv(1) == b"\x20"
+        thread = threading.Thread(target=flood)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(30)
+
+
+def test_a_flood_at_qos_0_loses_no_answer_at_qos_1_and_http_answers_meanwhile(mosquitto: str, tmp_path: Path) -> None:
+    with (
+        running_broker(mosquitto, tmp_path / "broker", more="log_type error") as broker,
+        serving_at(broker, tmp_path, {"half": zoo.half(tmp_path)}) as server,
+        Requester(broker.port, "kills", "half", "asker", expiry_s=60).connected() as asker,
+        flooding(broker.port, "edge/v1/kills/infer/half", zoo.HALF),
+    ):
+        slowest_s = 0.0
+        for _ in range(ASKED):
+            asker.send(zoo.HALF, qos=1)
+            began = time.monotonic()
+            assert server.ask("/v2/health/live")[0] == 200
+            slowest_s = max(slowest_s, time.monotonic() - began)
+            time.sleep(1 / ASKED_PER_S)
+        asker.ask(0, b"")  # returns when each has ended
+        assert asker.outcomes.total() == ASKED
+        assert set(asker.outcomes) <= {"200", "503"}, asker.outcomes
+        assert slowest_s < ANSWERED_WITHIN_S

@@ -13,7 +13,8 @@ import msgspec
 from edge.domain.errors import EdgeError, InvalidInput, TooLarge
 from edge.domain.layout import is_model_name
 from edge.mqtt.commands import MAX_COMMAND_BYTES, MAX_TRANSACTION_CHARS, Transaction, answer_body
-from edge.mqtt.message import Properties
+from edge.mqtt.message import Message, Properties
+from edge.mqtt.topics import MAX_CORRELATION_BYTES
 from edge.wire.reply import JSON
 from edge.wire.status import HTTP_STATUS
 
@@ -36,12 +37,20 @@ class Command:
     transaction: Transaction = None
 
 
+def too_long(message: Message) -> EdgeError | None:
+    """What is wrong with it, as long as it is; before anything of it is read or kept."""
+    if len(message.payload) > MAX_COMMAND_BYTES:
+        return TooLarge(f"want a command of at most {MAX_COMMAND_BYTES} bytes, got {len(message.payload)}")
+    size = len(message.properties.correlation or b"")
+    if size > MAX_CORRELATION_BYTES:
+        return InvalidInput(f"want Correlation Data of at most {MAX_CORRELATION_BYTES} bytes, got {size}")
+    return None
+
+
 def read_command(name: str, payload: bytes) -> Command:
-    """Nothing at all is as good as `{}`. Raises InvalidInput, also for a name that nobody has; TooLarge."""
+    """Of a payload that is not too long. Nothing at all is as good as `{}`. Raises InvalidInput, also for a name that nobody has."""
     if not is_name(name):
         raise InvalidInput(f"{name}: no such command; want {', '.join(NAMES)}, or the agent's {', '.join(AGENTS)}")
-    if len(payload) > MAX_COMMAND_BYTES:
-        raise TooLarge(f"want a command of at most {MAX_COMMAND_BYTES} bytes, got {len(payload)}")
     try:
         body: Any = msgspec.json.decode(payload) if payload.strip() else {}
     except (msgspec.DecodeError, RecursionError) as error:

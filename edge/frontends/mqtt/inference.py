@@ -1,7 +1,8 @@
 """Requests: read, predict, write, publish, and then ack.
 
 Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
-answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum. Rule 3: nobody is
+answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum, and an answer that
+finds no room to wait in is waited with. Rule 3: nobody is
 answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
 the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
 ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -122,7 +123,8 @@ class Inference:
         if answer is None:
             return False
         left = replace(answer.properties, expiry_s=seconds_left(answer.until, self._loop.time()))
-        self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left)
+        if not self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left):
+            return False  # there is no room now: it is answered as one that is new
         self._link.ack(message)
         return True
 
@@ -134,7 +136,7 @@ class Inference:
         answer = None
         try:
             outcome = await self._outcome(ask)
-            answer = self._publish(ask, outcome)
+            answer = await self._publish(ask, outcome)
         except Exception:
             log.exception("%s: an answer was not published", ask.message.topic)
         except asyncio.CancelledError:
@@ -197,9 +199,15 @@ class Inference:
     async def _until_started(self, deadline: float) -> None:
         """What the broker kept while the server was away comes before the models are there, and waits for them."""
         while self._catalog.starting and self._loop.time() < deadline:
-            changed = self._loop.create_task(self._catalog.changed())
-            await asyncio.wait((changed,), timeout=max(0.0, deadline - self._loop.time()))
-            changed.cancel()
+            await self._until(self._catalog.changed(), max(0.0, deadline - self._loop.time()))
+
+    async def _until(self, comes: Coroutine[Any, Any, None], timeout_s: float | None) -> None:
+        """Also in the eager part of a task, which asyncio.timeout would take for whoever started it."""
+        waiting = self._loop.create_task(comes)
+        try:
+            await asyncio.wait((waiting,), timeout=timeout_s)
+        finally:
+            waiting.cancel()
 
     async def _read(self, ask: Ask, form: Form, spec: ModelSpec) -> Read:
         properties, payload = ask.message.properties, ask.message.payload
@@ -221,10 +229,28 @@ class Inference:
     def _outputs_of(self, spec: ModelSpec) -> tuple[str, ...]:
         return tuple(self._catalog.describe(spec).default_signature.outputs)
 
-    def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
+    async def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
+        """What was published. It waits for room with QoS 1, for as long as anybody waits for the answer."""
+        answer = self._answer(ask, outcome)
+        while answer is not None and not self._sent(answer) and answer.qos:
+            timeout_s = None if ask.expires is None else max(0.0, ask.expires - self._loop.time())
+            await self._until(self._link.room(), timeout_s)
+            answer = self._answer(ask, outcome)
+        if answer is None:
+            self._dropped(Dropped.EXPIRED.value)
+            return None
+        told = Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload)
+        for listener in self.answered:
+            try:
+                listener(told)
+            except Exception:
+                log.exception("a listener to answers failed")
+        return answer if answer.topic else None
+
+    def _answer(self, ask: Ask, outcome: Outcome) -> Answer | None:
+        """As it is to be published now; None where it is too late."""
         now = self._loop.time()
         if ask.expires is not None and now >= ask.expires:
-            self._dropped(Dropped.EXPIRED.value)
             return None
         until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
         properties = NO_PROPERTIES
@@ -232,15 +258,12 @@ class Inference:
             expiry_s, took_s = seconds_left(until, now), monotonic() - ask.message.received_at
             properties = answer_properties(ask, outcome, self._tree.node, expiry_s=expiry_s, took_s=took_s)
         topic = ask.to.error_topic if outcome.code else ask.to.topic
-        if topic:
-            self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
-        told = Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload)
-        for listener in self.answered:
-            try:
-                listener(told)
-            except Exception:
-                log.exception("a listener to answers failed")
-        return Answer(topic, outcome.payload, ask.to.qos, properties, until) if topic else None
+        return Answer(topic, outcome.payload, ask.to.qos, properties, until)
+
+    def _sent(self, answer: Answer) -> bool:
+        if not answer.topic:
+            return True
+        return self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=answer.properties)
 
 
 class _Reading:

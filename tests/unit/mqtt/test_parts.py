@@ -74,6 +74,17 @@ def test_a_full_outbox_takes_nothing_that_may_be_dropped_itself_or_when_nothing_
     assert outbox.dropped == 2
 
 
+def test_in_a_full_outbox_what_promises_nothing_makes_room_for_what_does() -> None:
+    outbox = Outbox(3, MANY)
+    for item in (Outgoing("status", b"", 0, retain=True), Outgoing("a", b"", 1), Outgoing("b", b"", 0)):
+        assert outbox.put(item)
+    assert not outbox.put(Outgoing("c", b"", 0))
+    assert outbox.put(Outgoing("d", b"", 1))
+    assert not outbox.put(Outgoing("e", b"", 1))
+    assert outbox.dropped == 3
+    assert topics(outbox) == ["status", "a", "d"]
+
+
 def test_an_outbox_is_bounded_in_bytes_too_but_takes_one_of_any_size() -> None:
     outbox = Outbox(100, 10)
     assert outbox.put(Outgoing("large", bytes(50), 1))

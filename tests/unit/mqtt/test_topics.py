@@ -124,6 +124,11 @@ def test_filters_take_what_the_specification_says(filter: str, topic: str, takes
         "edge/v1/_reply/+/x",
         "edge/v1/_reply/" + "x" * 256,
         "edge/v1/_reply/a\n",
+        "edge/v1/_reply/a\x9b",
+        "edge/v1/_reply/a\ufdd0",
+        "edge/v1/_reply/a\U0001ffff",
+        "edge/v1/_reply/" + "/" * 230,
+        "edge/v1/_reply/" + "/" * 13,
         "edge/v1/_replyx/a",
         "/edge/v1/_reply/a",
     ],
@@ -134,5 +139,7 @@ def test_nothing_is_published_to_a_reply_topic_that_is_not_allowed(topic: str) -
 
 def test_a_reply_topic_that_is_allowed_has_no_problem() -> None:
     assert reply_problem("edge/v1/_reply/app/1", ["edge/v1/_reply/#"]) == ""
+    assert reply_problem("edge/v1/_reply/" + "/" * 12, ["edge/v1/_reply/#"]) == ""
+    assert reply_problem("edge/v1/_reply/Gerät 🙂", ["edge/v1/_reply/#"]) == ""
     assert reply_problem("answers/7", ["edge/v1/_reply/#", "answers/+"]) == ""
     assert reply_problem("answers/7", []) != ""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -184,6 +185,32 @@ async def test_what_is_no_such_command_is_answered_with_what_was_wanted_and_does
     assert answer["status"] == "error"
     assert says in answer["error"]
     assert rig.link.published[0].properties.first("status") in ("400", "413")
+
+
+async def test_of_commands_that_were_refused_for_their_length_nothing_is_kept(rig: Rig) -> None:
+    for number in range(MAX_REMEMBERED):
+        rig.send("load", bytes(100_000), correlation=b"%d" % number)
+    assert len(rig.link.published) == MAX_REMEMBERED
+    assert not rig.commands._known
+
+
+async def test_of_commands_that_are_known_when_they_come_again_only_the_answers_are_kept(rig: Rig) -> None:
+    payloads = [b" " * (MAX_COMMAND_BYTES - 3 - len(f"{n}")) + b"[%d]" % n for n in range(MAX_REMEMBERED)]
+    held = [sys.getrefcount(each) for each in payloads]
+    for number, payload in enumerate(payloads):
+        rig.send("load", payload, correlation=b"%d" % number)
+    del payload
+    rig.link.acked.clear()
+    assert len(rig.commands._known) == MAX_REMEMBERED
+    assert [sys.getrefcount(each) for each in payloads] == held
+
+
+async def test_correlation_data_that_is_too_long_is_refused_and_not_given_back(rig: Rig) -> None:
+    rig.send("unload", {"model": "digits"}, correlation=bytes(65))
+    await rig.settle()
+    assert rig.server.did == []
+    assert "at most 64 bytes, got 65" in rig.answers()[0]["error"]
+    assert rig.link.published[0].properties.correlation is None
 
 
 async def test_an_unknown_model_is_404_and_a_bug_tells_nothing_but_that_it_is_one(
