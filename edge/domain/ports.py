@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge.domain.lifecycle import State
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec
 from edge.domain.requests import ModelInfo, PredictRequest, PredictResponse
 from edge.domain.tensors import Signature, Tensors
+
+if TYPE_CHECKING:
+    from edge.domain.routing import RoutingStatus
 
 
 class LoadedModel(Protocol):
@@ -139,13 +142,15 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """`versions` in descending order. `problem` is what is wrong with the newest wish, if anything."""
+    """`versions` in descending order. `problem` is what is wrong with the newest wish, if anything; `routing` is
+    there where the configuration has weights or a shadow."""
 
     name: str
     versions: Sequence[VersionStatus]
     labels: Mapping[str, int]
     generation: int = 0
     problem: str = ""
+    routing: RoutingStatus | None = None
 
 
 class Predictor(Protocol):
