@@ -128,14 +128,15 @@ class Server:
             await self.stop.wait()
             if self._announcer is not None:
                 await self._announcer.close()  # nobody new is sent here
+            if self._registry.shadows is not None:
+                self._registry.shadows.close()
+                self._registry.shadows = None
             log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
             self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
             await self._doors.close(config.server.drain_s)
             await self._feeds.stop()
             for task in tasks:
                 task.cancel()
-        if self._registry.shadows is not None:
-            self._registry.shadows.close()
         await self._manager.close()
         with contextlib.suppress(TimeoutError):
             await in_thread("deaths", CLOSE_WITHIN_S, self._deaths.close)

@@ -222,13 +222,27 @@ def test_a_shadows_answers_are_compared_and_counted_and_never_seen(repository: R
         assert counts(server, "edge_shadow_inference_seconds_count")['{model="m",version="2"}'] >= 2
 
 
+def test_scores_of_classes_are_the_same_where_the_best_class_is(tmp_path: Path) -> None:
+    names = {"labels.txt": b"cat\ndog\n"}
+    first, second = ({"model.tflite": tflite_models.scaling(factor, (1, 2))} | names for factor in (1.0, 2.0))
+    config = shadowed(tmp_path, first, second)
+    with serving(tmp_path, "--config", config) as server:
+        reach(server, "m", v1="ready", v2="ready")
+        body = {"instances": [[1.0, 2.0]]}
+        until_blocking(lambda: server.json("/v1/models/m:predict", body) and copies(server, "same"))
+        assert not copies(server, "different"), "though every score is another"
+
+
 def _shadow_loaded(server: Running) -> bool:
     """Copies are taken once their instance is there."""
     v1(server)
     return sum(counts(server, "edge_shadow_copies_total").values()) > copies(server, "not_ready")
 
 
-def shadowed(tmp_path: Path, first: bytes, second: bytes, more: str = "") -> Path:
+Files = bytes | Mapping[str, bytes]
+
+
+def shadowed(tmp_path: Path, first: Files, second: Files, more: str = "") -> Path:
     """The configuration: version 1 answers, version 2 is the shadow."""
     repository = Repository(tmp_path / "models")
     repository.put("m", 1, first)

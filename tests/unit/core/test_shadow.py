@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,8 +39,9 @@ class Shadowed:
         self.world.registry.route({"m": Routed(Routing(**{"weights": {"2": 1}, "shadow": "1"} | more), self.meter)})
 
     async def result(self, name: str, count: int = 1, version: int = 1) -> None:
-        """Return once so many copies have come to that, and assert that none came to anything else."""
+        """Return once so many copies have come to that and no copy is left, and assert that none came to anything else."""
         await until(lambda: self.meter.results[version, name] >= count)
+        await until(lambda: not self.shadows._waiting and self.shadows._running is None)
         assert self.meter.results == {(version, name): count}
 
 
@@ -166,6 +168,12 @@ async def test_what_is_held_is_bounded_in_bytes() -> None:
     async with shadowed(FakeBackend(), limits=ShadowLimits(max_bytes=7)) as s:
         await s.world.ask()
         await s.result("too_large")
+    async with shadowed(FakeBackend(), limits=ShadowLimits(max_bytes=20)) as s:
+        answering = next(slot for slot in s.world.registry.slots if slot.id.version == 2)
+        with answering:
+            for _ in range(3):
+                await s.world.ask()
+            assert s.meter.results == {(1, "full"): 1}, "two of 8 bytes wait"
 
 
 async def test_no_copy_is_run_while_a_request_is() -> None:
@@ -179,9 +187,12 @@ async def test_no_copy_is_run_while_a_request_is() -> None:
 
 
 async def test_no_copy_is_run_while_requests_come_one_after_the_other() -> None:
-    async with shadowed(FakeBackend(), limits=ShadowLimits(max_copies=1, max_wait_s=0.1)) as s:
+    """On the event loop, where none is ever under way when somebody looks."""
+    limits = ShadowLimits(quiet_s=0.05, max_copies=1, max_wait_s=0.3)
+    async with shadowed(FakeBackend(), options=ModelOptions(lane="inline"), limits=limits) as s:
         while not s.meter.results[1, "busy"]:
             await s.world.ask()
+            await asyncio.sleep(0.001)
         assert s.meter.results.keys() == {(1, "busy"), (1, "full")}
 
 
