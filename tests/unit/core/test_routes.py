@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -156,3 +158,29 @@ async def test_no_request_fails_while_weights_and_versions_change_under_load() -
                 await until(partial(stands, w, State.READY if turn % 2 else State.UNLOADED))
             stop = True
         assert set(asked) == {1, 2, 3}
+
+
+def test_a_server_without_weights_and_shadows_does_not_import_what_they_need() -> None:
+    wanted = (
+        "edge.domain.routing",
+        "edge.core.routes",
+        "edge.core.shadow",
+        "edge.core.compare",
+        "edge.telemetry.routing",
+    )
+    check = f"import sys; import edge.app, edge.telemetry.exposition; print([n for n in {wanted} if n in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "[]\n"
+
+
+async def test_a_model_without_weights_is_answered_without_a_look_at_what_a_request_carries() -> None:
+    class Unread:
+        def get(self, name: bytes, /) -> bytes | None:
+            raise AssertionError(name)
+
+    async with world(FakeBackend()) as w:
+        w.registry.route({"other": Routed(Routing({"1": 1}, "x"), FakeRouteMeter())})
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        response = await w.predict.predict(PredictRequest(ModelSpec("m"), Ones(), carried=Unread()))
+        assert response.model.version == 1
