@@ -213,28 +213,17 @@ class Loader:
         return_memory()  # of what was needed for loading only
         return _Tested(report, plan, rest, names)
 
-    def spare(self, slot: Slot) -> Callable[[], Instance]:
-        """What makes one more instance of a slot that is READY, for itself: blocks, in any thread. Raises LoadError.
-
-        One that runs in a process of its own gets another process. An accelerator has one instance, so there is no other.
-        """
-        assert slot.lanes is not None
-        first, backend = slot.lanes.instances[0].model, self._backend_for(slot.artifact.platform)
-
-        def make() -> Instance:
-            apart = isinstance(first, Apart)
-            if not apart and first.device != CPU:
-                raise LoadError(f"{first.device} has no second instance, and a copy would keep requests waiting for it")
-            self._check_memory(backend, slot.artifact)
-            model = backend.load(slot.artifact, slot.options) if apart else first.another()
-            try:
-                warm_up(model)
-            except BaseException:
-                model.close()
-                raise
-            return self._instance(slot, backend, model)
-
-        return make
+    def spare(self, slot: Slot) -> Instance:
+        """One more instance of a version that is READY, apart from everything that serves. Blocks. Raises LoadError."""
+        backend = self._backend_for(slot.artifact.platform)
+        self._check_memory(backend, slot.artifact)
+        model = backend.apart(slot.artifact, slot.options)
+        try:
+            warm_up(model)
+        except BaseException:
+            model.close()
+            raise
+        return Instance(model)
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         return Instance(

@@ -1,7 +1,7 @@
 """Shadow traffic: copies of requests that were answered are run by another version, and the answers compared and dropped.
 
-Rule 1: a request never waits for a copy, nor fails by one: a copy is taken when the answer is there, and runs in a thread and on
-an instance of its own. Rule 2: a copy is run when nothing has come and nothing has run for a while, and one at a time in the
+Rule 1: a request never waits for a copy, nor fails by one: a copy is taken when the answer is there, and runs in a process of
+its own, which may crash, and which gets the processor when nobody else wants it. Rule 2: a copy is run when nothing has come and nothing has run for a while, and one at a time in the
 whole server; what finds no such time is dropped and counted. Rule 3: what is held is bounded, by number and by bytes.
 """
 
@@ -36,7 +36,7 @@ STRING_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class ShadowLimits:
-    """quiet_s: how long nothing may have come or run before a copy is. max_wait_s: how long a copy waits for that. max_copies:
+    """grace_s: how much longer than `max_run_s` a run may take until it is given up that should have been ended. quiet_s: how long nothing may have come or run before a copy is. max_wait_s: how long a copy waits for that. max_copies:
     that wait. max_bytes: that they hold together. max_look: the share of the time that looking for quiet may take."""
 
     quiet_s: float = 0.002
@@ -44,15 +44,16 @@ class ShadowLimits:
     max_copies: int = 16
     max_bytes: int = 64 * 2**20
     max_look: float = 0.01
+    grace_s: float = 10.0
 
 
 class Shadows:
-    """`spare(slot)` gives what makes one more instance, for any thread to call. Made on the loop and used on it alone."""
+    """`spare(slot)` makes an instance apart from all that serve, in any thread. Made on the loop and used on it alone."""
 
     def __init__(
         self,
         registry: Registry,
-        spare: Callable[[Slot], Callable[[], Instance]],
+        spare: Callable[[Slot], Instance],
         *,
         limits: ShadowLimits | None = None,
         draw: Callable[[], float] = random,
@@ -76,7 +77,7 @@ class Shadows:
                 line.close()
         for name, serving in models.items():
             if serving.shadow is not None and name not in self._lines:
-                self._lines[name] = Line(serving.shadow, self._spare(serving.shadow), self._tell)
+                self._lines[name] = Line(serving.shadow, self._spare, self._tell)
 
     def forgive(self) -> None:
         """Instances that could not be loaded are tried again at the next `follow`."""
@@ -182,7 +183,8 @@ class Shadows:
         if line is None or line.hung:
             self._drop(copy, NOT_READY)
             return
-        alarm = self._loop.call_later(line.slot.options.max_run_s, self._hangs, line, copy)
+        wait_s = line.slot.options.max_run_s + self._limits.grace_s
+        alarm = self._loop.call_later(wait_s, self._hangs, line, copy)
         self._running = copy
         try:
             line.give(copy, lambda result: self._done(line, copy, alarm, result))

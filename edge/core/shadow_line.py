@@ -1,4 +1,4 @@
-"""Where copies of requests run: a thread with an instance of its own, so that no request waits for one.
+"""Where copies of requests run: a thread with an instance of its own, which computes in another process.
 
 Rule 1: nothing of a slot is used but what does not change once it is ready. Rule 2: whatever goes wrong here is a result, and
 ends nothing else. Rule 3: what a run hangs in is left behind; no other copy waits for it.
@@ -61,7 +61,7 @@ class Line:
     `spare` makes the instance, in this thread; `tell(callback, …)` calls on the event loop.
     """
 
-    def __init__(self, slot: Slot, spare: Callable[[], Instance], tell: Callable[..., None]) -> None:
+    def __init__(self, slot: Slot, spare: Callable[[Slot], Instance], tell: Callable[..., None]) -> None:
         assert slot.info is not None
         self.slot, self._info, self._spare, self._tell = slot, slot.info, spare, tell
         self.ready = self.hung = False
@@ -84,7 +84,7 @@ class Line:
 
     def _run(self) -> None:
         try:
-            instance = self._spare()
+            instance = self._spare(self.slot)
         except Exception as error:
             if not isinstance(error, LoadError):
                 log.exception("%s: no instance for copies of requests", self.slot.id)

@@ -89,6 +89,11 @@ class Backend(Protocol):
         """One instance, ready to run. Blocks. Raises LoadError only."""
         ...
 
+    def apart(self, artifact: Artifact, options: ModelOptions) -> LoadedModel:
+        """One instance, in a process of its own that whatever else wants the processor goes before: what becomes of it is
+        nobody else's matter. Blocks. Raises LoadError only."""
+        ...
+
 
 class Keepsakes(Protocol):
     """What is known again after a restart, by key. Blocks; never raises: a full disk costs the memory of it, and is logged."""

@@ -6,15 +6,17 @@ A version multiplies by its number, so an answer to 1 tells which version gave i
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import tflite_models
@@ -260,6 +262,48 @@ def test_a_shadow_that_fails_fails_no_request(tmp_path: Path) -> None:
         ask_until(server, "same", body={"instances": [1]})
         version = model_status(server, "m")["versions"]["2"]
         assert (version["state"], version["totals"]["failures"]) == ("ready", 0), "that is the shadow's own affair"
+
+
+def apart(server: Running) -> list[psutil.Process]:
+    """The processes that copies run in."""
+    found = []
+    for each in psutil.Process(server.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # or one that has just ended
+            if "edge.backends.tflite_apart:prepare" in each.cmdline():
+                found.append(each)
+    return found
+
+
+def test_a_shadow_that_crashes_takes_nothing_with_it_and_is_started_again(
+    repository: Repository, tmp_path: Path
+) -> None:
+    with routed(tmp_path, 'weights = { 1 = 1 }\nshadow = "2"\n') as server:
+        until_blocking(lambda: _shadow_loaded(server))
+        crowd = Crowd(server.port, "/v1/models/m/versions/2:predict", json.dumps(ONE).encode())
+        with crowd.asking():
+            (process,) = apart(server)
+            process.send_signal(signal.SIGSEGV)
+            until_blocking(lambda: server.json("/v1/models/m:predict", ONE) and apart(server) not in ([], [process]))
+        assert crowd.outcomes.keys() == {"200"}, "the very same version, where it serves"
+        before = copies(server, "different")
+        until_blocking(lambda: v1(server) and copies(server, "different") > before)
+        (process,) = apart(server)
+    psutil.wait_procs([process], timeout=10)
+    assert not process.is_running(), "it does not outlive the server"
+
+
+def test_a_shadow_computes_when_nobody_else_wants_the_processor_and_goes_with_its_configuration(
+    repository: Repository, tmp_path: Path
+) -> None:
+    with routed(tmp_path, 'weights = { 1 = 1 }\nshadow = "2"\n') as server:
+        until_blocking(lambda: apart(server))
+        (process,) = apart(server)
+        until_blocking(lambda: _shadow_loaded(server))
+        tasks = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_IDLE}
+        configure(tmp_path, "weights = { 1 = 1 }\n")
+        server.process.send_signal(signal.SIGHUP)
+        until_blocking(lambda: not apart(server))
 
 
 def _failed_once(server: Running, body: Mapping[str, Any]) -> bool:

@@ -22,7 +22,6 @@ from edge.domain.routing import Routing
 from edge.domain.tensors import Tensors
 from tests.fakes.route_meter import FakeRouteMeter
 from tests.fakes.tflite import FakeBackend
-from tests.unit.core.test_apart import ApartBackend
 from tests.unit.core.test_manager import Ones, World, world
 from tests.waiting import until
 
@@ -128,8 +127,8 @@ async def test_a_shadow_that_crashes_is_counted_and_every_request_is_answered() 
 
 
 async def test_a_shadow_that_hangs_keeps_nobody_waiting_and_is_used_again_when_it_comes_back() -> None:
-    backend = FakeBackend()
-    async with shadowed(backend, options=ModelOptions(lane="thread", instances=1, max_run_s=0.1)) as s:
+    backend, options = FakeBackend(), ModelOptions(lane="thread", instances=1, max_run_s=0.1)
+    async with shadowed(backend, options=options, limits=ShadowLimits(grace_s=0.0)) as s:
         gate = backend.hang[1] = threading.Event()
         assert await s.world.ask() == 2.0
         await s.result("failed")
@@ -264,23 +263,6 @@ async def test_an_instance_that_cannot_be_had_is_said_and_tried_again_at_a_reloa
         backend.memory = 1_000
         s.route()
         await until(lambda: s.shadows._lines["m"].ready)
-
-
-async def test_on_an_accelerator_there_is_no_second_instance_and_the_status_says_so() -> None:
-    async with shadowed(FakeBackend(device="edgetpu"), loaded=False) as s:
-        line = s.shadows._lines["m"]
-        await until(lambda: line.trouble)
-        assert await s.world.ask() == 2.0
-        await s.result("not_ready")
-        assert s.meter.difference == ("edgetpu has no second instance, and a copy would keep requests waiting for it")
-
-
-async def test_what_runs_in_a_process_of_its_own_gets_another_process() -> None:
-    backend = ApartBackend()
-    async with shadowed(backend) as s:
-        assert len([each for each in backend.loads if each.version == 1]) == 2
-        await s.world.ask()
-        await s.result("different")
 
 
 @dataclass
