@@ -67,10 +67,17 @@ class Doors:
     where a broker is configured, and reaches it while somebody runs its `run`."""
 
     def __init__(
-        self, config: Config, behind: Behind, boot: Boot, given: Mapping[str, Sequence[socket.socket]] | None = None
+        self,
+        config: Config,
+        behind: Behind,
+        boot: Boot,
+        given: Mapping[str, Sequence[socket.socket]] | None = None,
+        *,
+        hold: bool = False,
     ) -> None:
-        """given: sockets that listen already, by name, each in the place of what the configuration would bind."""
-        self._config, self._behind, self._boot = config, behind, boot
+        """given: sockets that listen already, by name, each in the place of what the configuration would bind. hold: nobody
+        can connect to the TCP port before `accept`."""
+        self._config, self._behind, self._boot, self._hold = config, behind, boot, hold
         self._given = dict(given or {})
         front = [each for name in (HTTP, UDS) for each in self._given.get(name, ())]
         self._tcp = [each for each in front if each.family != socket.AF_UNIX]
@@ -98,7 +105,11 @@ class Doors:
         )
         self._guard = Guard(policy, await _tokens(http.token_file))
         pages = await asyncio.to_thread(
-            Pages, self._boot, self._behind.catalog, self._behind.metrics, tfserving_metrics=http.tfserving_metrics
+            Pages,
+            self._boot,
+            self._behind.catalog,
+            self._behind.metrics,
+            tfserving_metrics=http.tfserving_metrics_path if http.tfserving_metrics else "",
         )
         for name in self._given.keys() - {HTTP, UDS, ADMIN}:
             log.warning("socket from systemd %.80r: want the name %s, %s or %s; passed over", name, HTTP, UDS, ADMIN)
@@ -159,7 +170,7 @@ class Doors:
             host, port = self._tcp[0].getsockname()[:2]
         else:
             assert http.host is not None
-            host, port = http.host, await listener.listen_tcp(http.host, http.port, tls)
+            host, port = http.host, await listener.listen_tcp(http.host, http.port, tls, hold=self._hold)
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if tls else 'http'}://{shown}:{port}"
 

@@ -19,7 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".tools" / "tflite"
 PYTHON = "3.11"
-TESTS = ("tests/unit/backends", "tests/functional/test_trial.py")
+TESTS = (
+    "tests/unit/backends",
+    "tests/functional/test_trial.py",
+    # Of another runtime.
+    "--ignore=tests/unit/backends/worker",
+    "--ignore=tests/unit/backends/test_savedmodel.py",
+)
 TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "blockbuster", "psutil", "pillow")
 UNAVAILABLE = 77
 

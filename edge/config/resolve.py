@@ -141,7 +141,7 @@ def _contradictions(config: Config) -> list[str]:
     """What no key forbids by itself."""
     http, server = config.http, config.server
     found = []
-    if http.host is None and http.uds is None:
+    if http.host is None and http.uds is None and not _speaks_grpc(config):
         found.append("http.host, http.uds: want at least one of them, got neither; there is nothing to listen on")
     if (http.tls_cert is None) != (http.tls_key is None):
         found.append("http.tls_cert, http.tls_key: want both or neither, got one")
@@ -153,6 +153,12 @@ def _contradictions(config: Config) -> list[str]:
     if http.uds is not None and http.uds == config.admin.uds:
         found.append(f"http.uds, admin.uds: want two sockets, got {http.uds} for both")
     return found + _mqtt_contradictions(config.mqtt)
+
+
+def _speaks_grpc(config: Config) -> bool:
+    """Whether there is another port than HTTP's that serves."""
+    section = getattr(config, "grpc", None)
+    return section is not None and bool(section.wanted)
 
 
 def _mqtt_contradictions(mqtt: Mqtt) -> list[str]:

@@ -55,6 +55,9 @@ Prefix = Annotated[
     str, Meta(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,3}}$", description="one to four levels such as edge or site/edge")
 ]
 Group = Annotated[str, Meta(pattern=rf"^{_LEVEL}$")]
+UrlPath = Annotated[
+    str, Meta(pattern=r"^/[!-~]{0,255}$", description="a path such as /metrics, at most 256 characters")
+]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
 
 
@@ -95,6 +98,7 @@ class Http(Struct, frozen=True, kw_only=True):
     cors: bool = False
     access_log: bool = False
     tfserving_metrics: bool = False
+    tfserving_metrics_path: UrlPath = "/monitoring/prometheus/metrics"
 
     @property
     def on_loopback(self) -> bool:

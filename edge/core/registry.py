@@ -110,10 +110,10 @@ class Registry:
 
 def _routed(serving: Serving, routed: Routed) -> Serving:
     from edge.core.routes import Routes  # for models that have weights or a shadow
-    from edge.domain.routing import version_of
+    from edge.domain.routing import version_named
 
     routing, versions, labels = routed.routing, serving.versions, serving.labels
     routes = Routes(routed, versions, labels, serving.newest) if routing.weights else None
-    target = version_of(routing.shadow, labels) if routing.shadow else None
+    target = version_named(routing.shadow, labels) if routing.shadow else None
     shadow = versions.get(target) if target is not None else None
     return Serving(serving.newest, versions, labels, routed, routes, shadow)

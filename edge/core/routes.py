@@ -12,7 +12,7 @@ from random import random
 from edge.core.meter import RouteMeter
 from edge.core.slot import Slot
 from edge.domain.requests import Carried
-from edge.domain.routing import Routing, Side, route, version_of
+from edge.domain.routing import Routing, Side, route, version_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Routes:
         self._header = routing.sticky_header.lower().encode()
         self._slots: dict[str, Slot] = {}
         for name, weight in routing.weights.items():
-            version = version_of(name, labels)
+            version = version_named(name, labels)
             slot = None if version is None else versions.get(version)
             if weight and slot is not None:
                 self._slots[name] = slot

@@ -80,7 +80,7 @@ class RoutingStatus:
     difference: str = ""
 
 
-def version_of(name: str, labels: Mapping[str, int]) -> int | None:
+def version_named(name: str, labels: Mapping[str, int]) -> int | None:
     """The version that a side or a shadow stands for; None where no version carries the label."""
     if name.isascii() and name.isdecimal():
         return int(name) if len(name) <= len(str(MAX_VERSION)) else None
@@ -129,7 +129,7 @@ def standing(
 
 
 def _status(name: str, weight: float, labels: Mapping[str, int], ready: Collection[int]) -> SideStatus:
-    version = version_of(name, labels)
+    version = version_named(name, labels)
     return SideStatus(name, weight, version, version in ready)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge.domain.routing import MAX_SIDES, Routing, Side, check_weights, route, standing, version_of
+from edge.domain.routing import MAX_SIDES, Routing, Side, check_weights, route, standing, version_named
 
 KEYS = [b"device-%d" % number for number in range(4000)]
 names = st.text(min_size=1, max_size=12)
@@ -99,11 +99,11 @@ def test_keys_of_a_side_that_is_not_ready_go_to_the_others_by_their_weights() ->
 
 def test_digits_are_a_version_and_anything_else_is_a_label() -> None:
     labels = {"stable": 3, "4": 9}
-    assert version_of("4", labels) == 4
-    assert version_of("stable", labels) == 3
-    assert version_of("canary", labels) is None
-    assert version_of("²", labels) is None
-    assert version_of("9" * 5000, labels) is None
+    assert version_named("4", labels) == 4
+    assert version_named("stable", labels) == 3
+    assert version_named("canary", labels) is None
+    assert version_named("²", labels) is None
+    assert version_named("9" * 5000, labels) is None
 
 
 def test_the_status_says_what_is_not_as_configured() -> None:
