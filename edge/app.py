@@ -161,6 +161,9 @@ class Server:
             await self.stop.wait()
             if self._announcer is not None:
                 await self._announcer.close()  # nobody new is sent here
+            if self._registry.shadows is not None:
+                self._registry.shadows.close()
+                self._registry.shadows = None
             log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
             self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
             await self._doors.close(config.server.drain_s)
@@ -183,7 +186,7 @@ class Server:
             report = await run_trial(artifact, options, trial_limits)
             return "" if report.ok else report.reason
 
-        loader = Loader(
+        self._loader = loader = Loader(
             backend_for=backend_for,
             trial=trial,
             deaths=self._deaths,
@@ -200,6 +203,7 @@ class Server:
             limits=ManagerLimits(max_load_retries=server.max_load_retries, load_retry_s=server.load_retry_s),
             swapped=self._metrics.swapped,
         )
+        self._route(config)
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
@@ -207,6 +211,19 @@ class Server:
         self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes, preferred)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
+
+    def _route(self, config: Config) -> None:
+        """Requests that name no version, by what the configuration says of that."""
+        if self._registry.shadows is None and any(model.shadow for model in config.models.values()):
+            from edge.core.shadow import Shadows  # for those who want one
+
+            self._registry.shadows = Shadows(self._registry, self._loader.spare)
+        models = {name: model for name, model in config.models.items() if model.routed}
+        if models or self._metrics.routings:
+            from edge.core.routes import Routed
+
+            counts = self._metrics.routing
+            self._registry.route({name: Routed(model.routing, counts(name)) for name, model in models.items()})
 
     async def _open_doors(self, config: Config) -> None:
         behind = Behind(self._registry, self._catalog, self._control, self._metrics, self._reload_wanted.set)
@@ -265,6 +282,7 @@ class Server:
                 self._conduct.judge(old, new, {name: each.versions for name, each in self._registry.models.items()})
             await self._doors.reload_tokens(new.http.token_file)
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
+            self._route(new)
             self._changes.follow(await asyncio.to_thread(watched, new))
             sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes, preferred)
             await self._feeds.replace(sources, unchanged(old, new))

@@ -152,8 +152,17 @@ def _are_addresses(addresses: tuple[str, ...]) -> None:
             raise ValueError(f"want IP addresses, got {address!r}") from None
 
 
+def _can_be_weights(weights: Mapping[str, float]) -> None:
+    if not weights:
+        return
+    from edge.domain.routing import check_weights  # for those who have any
+
+    check_weights(weights)
+
+
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("models", "policy"): parse_policy,
+    ("models", "weights"): _can_be_weights,
     ("http", "uds"): _short_enough,
     ("grpc", "uds"): _short_enough,
     ("admin", "uds"): _short_enough,

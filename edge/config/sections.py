@@ -11,12 +11,15 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edge.domain.models import ModelOptions, Swap
 from edge.domain.policy import VersionPolicy, parse_policy
+
+if TYPE_CHECKING:
+    from edge.domain.routing import Routing
 
 MIB = 1024 * 1024
 
@@ -32,6 +35,12 @@ Device = Annotated[
         pattern=r"^(cpu|edgetpu(:[0-9]+)?|usb:[0-9]+|pci:[0-9]+|gpu(:[0-9]+)?)$",
         description="cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N",
     ),
+]
+Weight = Annotated[float, Meta(ge=0, le=1e9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Tolerance = Annotated[float, Meta(ge=0, le=1e300)]
+HeaderName = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$", description="a header's name of at most 64 characters")
 ]
 Prefer = Literal["auto", "tflite", "savedmodel"]
 Node = Annotated[
@@ -175,6 +184,38 @@ class Model(Struct, frozen=True, kw_only=True):
     gpu_memory_bytes: Count = 0
     xla: bool = False
     mixed_precision: Literal["", "float16", "bfloat16"] = ""
+    weights: Mapping[str, Weight] = MappingProxyType({})
+    sticky_header: HeaderName = ""
+    shadow: str = ""
+    shadow_share: Share = 1.0
+    shadow_atol: Tolerance = 0.0
+    shadow_rtol: Tolerance = 0.0
+
+    @property
+    def routed(self) -> bool:
+        """Whether `routing` says anything."""
+        return bool(self.weights or self.shadow)
+
+    @property
+    def routing(self) -> Routing:
+        """What the domain calls the weights, the shadow and what goes with them."""
+        from edge.domain.routing import Routing  # for models that have any
+
+        return Routing(
+            weights=self.weights,
+            sticky_header=self.sticky_header,
+            shadow=self.shadow,
+            shadow_share=self.shadow_share,
+            shadow_atol=self.shadow_atol,
+            shadow_rtol=self.shadow_rtol,
+        )
+
+    @property
+    def unrouted(self) -> Model:
+        """Itself without any of that: what says which versions are there."""
+        return structs.replace(
+            self, weights={}, sticky_header="", shadow="", shadow_share=1.0, shadow_atol=0.0, shadow_rtol=0.0
+        )
 
     @property
     def version_policy(self) -> VersionPolicy:

@@ -58,6 +58,8 @@ def main(argv: list[str]) -> int:
     begin = line.hear()
     if not isinstance(begin, Begin):
         return GARBAGE
+    if begin.idle:
+        stay_idle()
     niceness.step_back()
     try:
         model = _load(argv[3], begin, line)
@@ -173,6 +175,12 @@ class Niceness:
             for task in Path("/proc/self/task").iterdir():
                 with contextlib.suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, int(task.name), self._before)
+
+
+def stay_idle() -> None:
+    """This thread, and all that it starts from now on, for good: it is given what no other process wants."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _may_be_at(niceness: int) -> bool:

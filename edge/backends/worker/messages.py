@@ -20,10 +20,12 @@ BAD_OUTPUTS = "bad_outputs"
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker: load what `job` says, in the program's own words. `tensor_bytes`: the most that may lie in an arena."""
+    """To a worker: load what `job` says, in the program's own words. `tensor_bytes`: the most that may lie in an arena.
+    `idle`: whatever else wants a processor goes first."""
 
     job: dict[str, Any]
     tensor_bytes: int
+    idle: bool = False
 
 
 class Prepared(msgspec.Struct, tag=True):

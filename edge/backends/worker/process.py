@@ -64,9 +64,10 @@ class WorkerProcess:
         *,
         limits: WorkerLimits,
         environment: Mapping[str, str] | None = None,
+        idle: bool = False,
     ) -> None:
-        """Raises LoadError where no process can be started."""
-        self._limits = limits
+        """idle: it computes when no other process wants the processor. Raises LoadError where no process can be started."""
+        self._limits, self._idle = limits, idle
         self._saying = threading.Lock()
         self._why = ""
         self._base_bytes = 0
@@ -107,7 +108,7 @@ class WorkerProcess:
     def _load(self) -> Loaded:
         end = monotonic() + self._limits.load_s
         with contextlib.suppress(OSError):  # its end is noticed below
-            self._line.say(Begin(self._job, self._limits.tensor_bytes))
+            self._line.say(Begin(self._job, self._limits.tensor_bytes, self._idle))
         while True:
             try:
                 message = self._line.hear(min(LOOK_S, max(0.0, end - monotonic())))
