@@ -1,4 +1,4 @@
-"""Weights and shadows in a real server: over REST v1, v2 and MQTT alike, and while the configuration changes.
+"""Weights and shadows in a real server: over REST v1, v2, gRPC and MQTT alike, and while the configuration changes.
 
 A version multiplies by its number, so an answer to 1 tells which version gave it.
 """
@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import psutil
 import pytest
 
@@ -23,6 +25,7 @@ from tests import tflite_models
 from tests.functional.asked import Asker, on_broker, until_ready
 from tests.functional.broker import running_broker
 from tests.functional.crowd import Crowd
+from tests.functional.grpc_client import call, outputs, predict_request, serving_grpc
 from tests.functional.repository import Repository, answer, model_status, reach
 from tests.functional.server import Running, serving
 from tests.waiting import until_blocking
@@ -98,6 +101,18 @@ def test_a_key_has_the_same_version_over_both_protocols_and_the_weights_share_ou
         assert {v1(server) for _ in range(40)} == {1, 2}, "without a key, each request by itself"
         assert answer(server, "m", "/versions/1") == 1
         assert answer(server, "m", "/labels/canary") == 2
+
+
+def test_a_key_has_the_same_version_over_grpc(repository: Repository, tmp_path: Path) -> None:
+    asked = predict_request("m", x=np.array([1.0], np.float32))
+    config = configure(tmp_path, HALF_AND_HALF)
+    with serving_grpc(tmp_path, "--config", config) as (server, port), grpc.insecure_channel(f"127.0.0.1:{port}") as to:
+        reach(server, "m", v1="ready", v2="ready")
+
+        def over_grpc(key: str) -> int:
+            return int(outputs(call(to, "Predict", asked, metadata=[("x-edge-key", key)]))["y"][0])
+
+        assert {key: over_grpc(key) for key in KEYS} == {key: v1(server, key) for key in KEYS}
 
 
 def test_a_key_has_the_same_version_over_mqtt(mosquitto: str, repository: Repository, tmp_path: Path) -> None:

@@ -28,16 +28,34 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 """How gRPC's clients are told when to try again."""
 
 
+class Metadata:
+    """What a call carries beside its messages, looked up when somebody asks; `edge.domain.requests.Carried`."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def get(self, name: bytes, /) -> bytes | None:
+        wanted = name.decode("latin-1")
+        for key, value in self._context.invocation_metadata() or ():
+            if key == wanted:
+                return value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
+        return None
+
+
 class Call:
-    """One message and what is known of it. `deadline` is a reading of the loop's clock, in seconds.
+    """One message and what is known of it. `deadline` is a reading of the loop's clock, in seconds; `carried` is the call's
+    metadata.
 
     `reached`: a version has counted it, or will. `model` and `id`: what it names, for the words of an error.
     """
 
-    __slots__ = ("_calls", "_claimed", "body", "deadline", "id", "model", "reached")
+    __slots__ = ("_calls", "_claimed", "body", "carried", "deadline", "id", "model", "reached")
 
-    def __init__(self, calls: Calls, body: bytes, deadline: float) -> None:
+    def __init__(self, calls: Calls, body: bytes, deadline: float, context: Any) -> None:
         self._calls, self._claimed = calls, 0
+        self.carried = Metadata(context)
         self.body, self.deadline = body, deadline
         self.reached, self.model, self.id = False, "", ""
 
@@ -88,7 +106,7 @@ class Calls:
                 self._check_token(context, open_to_all)
                 with self.admission:
                     deadline = self._deadline(context)
-                    call = Call(self, await self._message(context, deadline), deadline)
+                    call = Call(self, await self._message(context, deadline), deadline, context)
                     try:
                         call.claim(len(call.body))
                         return await work(call)
@@ -127,7 +145,7 @@ class Calls:
 
     async def messages(self, context: Any) -> AsyncIterator[Call]:
         """A stream's messages, one at a time, each with a deadline of its own. Raises NotReady when the server goes."""
-        call = Call(self, await self.first(context), self._deadline(context, of_stream=True))
+        call = Call(self, await self.first(context), self._deadline(context, of_stream=True), context)
         while True:
             try:
                 yield call
@@ -140,7 +158,7 @@ class Calls:
                     raise NotReady("the server is going down")
                 if read.result() is grpc.aio.EOF:
                     return
-                call = Call(self, read.result(), self._deadline(context, of_stream=True))
+                call = Call(self, read.result(), self._deadline(context, of_stream=True), context)
             finally:
                 read.cancel()
                 del read
@@ -172,8 +190,7 @@ class Calls:
         """Raises Unauthenticated."""
         if self._guard.tokens is None or open_to_all:
             return
-        given = next((value for key, value in context.invocation_metadata() or () if key == "authorization"), b"")
-        refusal = self._guard.without_token(given.encode("utf-8", "replace") if isinstance(given, str) else given)
+        refusal = self._guard.without_token(Metadata(context).get(b"authorization") or b"")
         if refusal is not None:
             raise refusal
 

@@ -74,7 +74,9 @@ class Inference:
         else:
             asked = await admission.aside(call.deadline, v2_grpc.parse_infer, call.body)
         call.model, call.id = asked.spec.name, asked.parsed.id
-        wish = asked.parsed.request(asked.spec, now=self._now(), deadline=call.deadline, protocol=PROTOCOL)
+        wish = asked.parsed.request(
+            asked.spec, now=self._now(), deadline=call.deadline, protocol=PROTOCOL, carried=call.carried
+        )
         call.reached = True
         response = await self._predictor.predict(wish)
         return await admission.read(response.nbytes, call.deadline, v2_grpc.reply, response, asked)

@@ -84,7 +84,8 @@ class Prediction:
 
     async def _ask(self, call: Call, spec: ModelSpec, signature: str, payload: Any) -> PredictResponse:
         call.reached = True
-        return await self._predictor.predict(PredictRequest(spec, payload, signature, None, call.deadline, PROTOCOL))
+        wish = PredictRequest(spec, payload, signature, None, call.deadline, PROTOCOL, carried=call.carried)
+        return await self._predictor.predict(wish)
 
     async def _metadata(self, call: Call) -> bytes:
         return models.encode_metadata(self._catalog.describe(models.parse_metadata(call.body)))
