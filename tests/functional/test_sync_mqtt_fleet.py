@@ -216,8 +216,22 @@ async def test_a_nudge_that_is_typed_brings_the_update_and_the_broker_keeps_it(b
         message = await in_thread(late.get)
         assert message.retain
         assert parse_nudge(message.payload) == nudge
+    assert answer.errors == ""
     answer = await asyncio.to_thread(edge_sync, *words, "--device", "cam-1")
-    assert json.loads(answer.out)["topic"] == f"{BASE}/desired"
+    assert (json.loads(answer.out)["topic"], answer.errors) == (f"{BASE}/desired", "")
+
+
+async def test_a_nudge_to_a_group_without_a_rollout_warns_and_names_those_that_have_one(
+    broker: Broker, made: Device
+) -> None:
+    words = ["rollout", "nudge", "--store", str(made.path / "store"), "--mqtt-host", "127.0.0.1"]
+    words += ["--mqtt-port", str(broker.port)]
+    answer = await asyncio.to_thread(edge_sync, *words)
+    there = "there are those of line-3: want --group"
+    assert answer.errors == f"warning: default: nobody has written a rollout for this group; {there}\n"
+    assert (answer.code, answer.out.startswith("edge/v1/_fleet/default/desired: ")) == (0, True)
+    answer = await asyncio.to_thread(edge_sync, *words, "--group", "all")
+    assert (answer.code, answer.errors) == (0, "")
 
 
 async def test_a_nudge_that_no_broker_takes_says_so(
