@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, as_json:
         try:
             await assembled.start()
             task = asyncio.ensure_future(assembled.agent.once(within_s=within))
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            if threading.current_thread() is threading.main_thread():  # signals come to no other
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
             return await task, assembled.agent.problem
         except asyncio.CancelledError:
             logging.getLogger("sync").info("stopped")
