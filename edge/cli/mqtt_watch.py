@@ -12,13 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from edge.domain.layout import is_model_name
+from edge.domain.node import NODE
 from edge.mqtt.message import Message
-from edge.mqtt.topics import MODEL, NODE, PREFIX, PROTOCOL
+from edge.mqtt.topics import PREFIX, PROTOCOL
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_WORD_CHARS = 200
 OFFLINE = "offline"
 """What the broker says of a node that went, by the node's last will."""
+LOOK_S = 3600.0
+"""A wait for the next message; without an end, it begins again."""
 MAX_KNOWN = 10_000
 """What is compared with what was said before; of more, the oldest are forgotten."""
 
@@ -65,7 +69,7 @@ def change_of(prefix: str, message: Message) -> Change | None:
     levels = message.topic.removeprefix(f"{prefix}/{PROTOCOL}/").split("/")
     if NODE.fullmatch(levels[0]) is None or len(message.payload) > MAX_PAYLOAD_BYTES:
         return None
-    if len(levels) == 3 and levels[1] == "models" and MODEL.fullmatch(levels[2]):
+    if len(levels) == 3 and levels[1] == "models" and is_model_name(levels[2]):
         return Change(levels[0], "model", _json(message.payload), levels[2])
     if levels[1:] == ["info"]:
         return Change(levels[0], "info", _json(message.payload))
@@ -85,7 +89,7 @@ async def watch(
     last: dict[tuple[str, str, str], tuple[Any, bool]] = {}
     while True:
         try:
-            message = await probe.next(3600.0 if end is None else end - time.monotonic())
+            message = await probe.next(LOOK_S if end is None else end - time.monotonic())
         except TimeoutError:
             if end is not None:
                 return

@@ -2,46 +2,37 @@
 
 paho reads them into its own Properties, which takes 60 µs for four of them, more than all else that it does for a message.
 Rule 1: what the protocol does not allow raises, and so ends the connection; a topic that is no text is nobody's.
-Rule 2: paho keeps the connection, frames packets and answers; of its inside, only how it hands over a whole packet is known here.
+Rule 2: clients can send many properties, and large ones: what is read of them is bounded, and read in a time that grows with their length.
 Source: MQTT Version 5.0, OASIS Standard, sections 3.3 and 2.2.2; 3.1.1, section 3.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge.mqtt.message import MAX_USER_PROPERTIES, NO_PROPERTIES, Message, Properties
+from edge.mqtt.message import (
+    CONTENT_TYPE,
+    CORRELATION,
+    EXPIRY,
+    MAX_USER_PROPERTIES,
+    NO_PROPERTIES,
+    PAYLOAD_FORMAT,
+    RESPONSE_TOPIC,
+    USER,
+    Message,
+    Properties,
+)
 
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+MAX_PROPERTIES_BYTES = 65536
+"""Of one message. Where there are more, none is looked at: to read millions would take seconds."""
 
-Took = Callable[[Message, int], None]
-"""Is given a message and its packet identifier, which is 0 with QoS 0."""
-
-_PAYLOAD_FORMAT, _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION = 1, 2, 3, 8, 9
-_SUBSCRIPTION, _TOPIC_ALIAS, _USER = 11, 35, 38
+_SUBSCRIPTION, _TOPIC_ALIAS = 11, 35
 _MAX_LENGTH_BYTES = 4
 
 
 class Malformed(ValueError):
     """A packet that no broker may send."""
-
-
-def client_class(took: Took) -> type[Client]:
-    """paho's Client, but that `took` is given every message, in the place of `on_message`."""
-    from paho.mqtt.client import Client, MQTTv5
-    from paho.mqtt.enums import MQTTErrorCode
-
-    class ReadingClient(Client):
-        def _handle_publish(self) -> MQTTErrorCode:
-            packet = self._in_packet
-            message, mid = read_publish(packet["command"], bytes(packet["packet"]), five=self._protocol == MQTTv5)
-            took(message, mid)
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    return ReadingClient
 
 
 def read_publish(head: int, body: bytes, *, five: bool) -> tuple[Message, int]:
@@ -83,18 +74,19 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
     end = at + length
     if end > len(body):
         raise Malformed(f"want {length} bytes of properties, got {len(body) - at}")
-    if not length:
-        return NO_PROPERTIES, at
+    if not length or length > MAX_PROPERTIES_BYTES:
+        return NO_PROPERTIES, end
     found: dict[int, Any] = {}
     user: list[tuple[str, str]] = []
     while at < end:
         kind = body[at]
         if kind in found:
             raise Malformed(f"property {kind}: want it once")
-        if kind == _USER:
+        if kind == USER:
             key, at = _sized(body, at + 1, end)
             value, at = _sized(body, at, end)
-            user.append((_text(key), _text(value)))
+            if len(user) < MAX_USER_PROPERTIES:
+                user.append((_text(key), _text(value)))
         elif kind == _SUBSCRIPTION:
             _, at = _variable(body, at + 1)
         else:
@@ -103,12 +95,12 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
         raise Malformed("want properties that end where they say")
     return (
         Properties(
-            response_topic=found.get(_RESPONSE_TOPIC),
-            correlation=found.get(_CORRELATION),
-            expiry_s=found.get(_EXPIRY),
-            content_type=found.get(_CONTENT_TYPE),
-            user=tuple(user[:MAX_USER_PROPERTIES]),
-            text=found.get(_PAYLOAD_FORMAT) == 1,
+            response_topic=found.get(RESPONSE_TOPIC),
+            correlation=found.get(CORRELATION),
+            expiry_s=found.get(EXPIRY),
+            content_type=found.get(CONTENT_TYPE),
+            user=tuple(user),
+            text=found.get(PAYLOAD_FORMAT) == 1,
         ),
         end,
     )
@@ -116,12 +108,12 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
 
 def _value(kind: int, body: bytes, at: int, end: int) -> tuple[Any, int]:
     """Of a property that may be there once, and where it ends."""
-    if kind in (_RESPONSE_TOPIC, _CONTENT_TYPE):
+    if kind in (RESPONSE_TOPIC, CONTENT_TYPE):
         text, at = _sized(body, at, end)
         return _text(text), at
-    if kind == _CORRELATION:
+    if kind == CORRELATION:
         return _sized(body, at, end)
-    size = {_PAYLOAD_FORMAT: 1, _EXPIRY: 4, _TOPIC_ALIAS: 2}.get(kind)
+    size = {PAYLOAD_FORMAT: 1, EXPIRY: 4, _TOPIC_ALIAS: 2}.get(kind)
     if size is None:
         raise Malformed(f"property {kind}: no such property of a publication")
     if at + size > end:

@@ -6,17 +6,19 @@ this tree and no setting.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge.domain.layout import is_model_name, version_of
+from edge.domain.node import NODE
+
 PROTOCOL = "v1"
 MAX_REPLY_TOPIC_BYTES = 256
-MAX_VERSION = 2**63 - 1
+MAX_CORRELATION_BYTES = 64
+EVERYONE = "all"
+"""The group that every node and every device is in."""
 
-NODE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 COMMAND = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){0,3}", re.ASCII)
@@ -24,11 +26,6 @@ CLIENT = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
 """Of a client's name and of a request's id, where they are levels of a topic."""
 
 _NOT_IN_REPLIES = re.compile("[+#\\x00-\\x1f\\x7f]")
-
-COMMON_HOSTNAMES = frozenset(
-    {"", "localhost", "raspberrypi", "debian", "ubuntu", "orangepi", "rock", "mendel", "jetson", "dietpi", "alpine"}
-)
-"""What images come with: many devices have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +147,7 @@ def _told(levels: Sequence[str], group: str | None) -> Command | Desired | None:
 
 def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
     """{model}[/versions/{version}][/req/{client}/{id}]"""
-    if not levels or MODEL.fullmatch(levels[0]) is None:
+    if not levels or not is_model_name(levels[0]):
         return None
     rest, version, reply = list(levels[1:]), None, None
     if len(rest) >= 2 and rest[0] == "versions":
@@ -162,14 +159,6 @@ def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
         reply = Reply(rest[1], rest[2])
         rest = []
     return Infer(levels[0], version, reply, pool) if not rest else None
-
-
-def version_of(text: str) -> int | None:
-    """The number of a version, or None for what is none."""
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
-        return None
-    number = int(text)
-    return number if 0 < number <= MAX_VERSION else None
 
 
 def matches(filter: str, topic: str) -> bool:
@@ -203,15 +192,3 @@ def reply_problem(topic: str, allowed: Iterable[str]) -> str:
     if not any(matches(filter, topic) for filter in allowed):
         return "the response topic is none that this server may publish to"
     return ""
-
-
-def node_name(hostname: str, machine_id: str = "") -> str:
-    """A node's name: the host's first label, made valid; where images come with it, told apart by a hash of the machine's
-    id. Where neither says anything, it is `edge`."""
-    name = re.sub(r"[^a-z0-9-]+", "-", hostname.partition(".")[0].lower()).strip("-")
-    if name not in COMMON_HOSTNAMES:
-        return name[:63].strip("-")
-    base = name or "edge"
-    if not machine_id.strip():
-        return base
-    return f"{base}-{hashlib.sha256(b'edge-node:' + machine_id.strip().encode()).hexdigest()[:6]}"

@@ -6,6 +6,7 @@ import secrets
 
 import click
 
+from edge.mqtt.topics import EVERYONE
 from sync.cli.broker import connection, speaks_mqtt, topics
 from sync.cli.options import json_option, reading, store_option
 from sync.cli.output import print_json, quietly, say, warn
@@ -24,8 +25,6 @@ from sync.stores.catalog import open_store
 
 MAX_TIMESTAMP_BYTES = 16_384
 MAX_PACKET_BYTES = 16 << 10
-ALL = "all"
-"""The group that every device is in."""
 
 
 @click.command()
@@ -62,7 +61,7 @@ def nudge(
         try:
             data = await opened.get(TIMESTAMP, max_bytes=MAX_TIMESTAMP_BYTES)
             told = nudge_of(data)
-            if not device and group != ALL and (idle := await _without_rollout(opened, data, group)):
+            if not device and group != EVERYONE and (idle := await _without_rollout(opened, data, group)):
                 warn(f"warning: {idle}")
         finally:
             await opened.close()

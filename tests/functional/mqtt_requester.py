@@ -29,7 +29,7 @@ class _Open:
 class Requester:
     """`outcomes`: how many requests ended with each `status`, or EXPIRED when the requester gave up at the deadline.
 
-    `twice`: answers to what had been answered; `late`: those to what had been given up. `gaps_s`: the longest time between
+    `twice`: answers to what had been answered; `late`: those to what had been given up. `gap_s`: the longest time between
     two answers.
     """
 

@@ -127,9 +127,10 @@ async def test_new_devices_are_waited_for_and_one_that_floods_holds_up_nobody(br
 
 async def test_a_report_is_taken_from_the_broker_when_the_disk_has_it(broker: Broker, tmp_path: Path) -> None:
     class Full(ReportDirectory):
-        broken = True
+        broken, tries = True, 0
 
         def take(self, report: Report, now: float) -> bool:
+            self.tries += 1
             if self.broken:
                 raise DiskError("no space left")
             return super().take(report, now)
@@ -139,7 +140,7 @@ async def test_a_report_is_taken_from_the_broker_when_the_disk_has_it(broker: Br
     async with peer_of(broker) as peer:
         async with bridged(broker.port, directory, limits):
             await said(peer, "cam-1", report("cam-1", 7), retain=False)
-            await asyncio.sleep(0.2)
+            await until(lambda: directory.tries, within_s=WITHIN_S)
         directory.broken = False
         async with bridged(broker.port, directory, limits):  # the one before had not acked it
             await until(lambda: seqs(directory, "cam-1") == [7], within_s=WITHIN_S)

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.backends.worker.messages import MAX_RANK, Garbage, Tensor
-from edge.domain.tensors import Array, DType, Tensors
+from edge.backends.worker.messages import Garbage, Tensor
+from edge.domain.tensors import MAX_RANK, Array, DType, Tensors
 
 ALIGNMENT = 64
 """Bytes. What is aligned so, TensorFlow uses as it lies (EIGEN_MAX_ALIGN_BYTES)."""

@@ -11,10 +11,8 @@ server words it. Rule 3: it steps back behind the server's requests while it loa
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -37,13 +35,13 @@ from edge.backends.worker.messages import (
     Run,
 )
 from edge.backends.worker.program import Broken, Computing, Load
+from edge.children import die_with, memory_bytes
 from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
 MAX_REASON_CHARS = 2_000
 GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
-_PR_SET_PDEATHSIG = 1
 _CAP_SYS_NICE = 23
 
 
@@ -77,7 +75,7 @@ def _load(program: str, begin: Begin, line: Line) -> Computing:
     module, _, name = program.partition(":")
     try:
         load: Load = getattr(import_module(module), name)()
-        line.say(Prepared(_resident_bytes()))
+        line.say(Prepared(memory_bytes("VmRSS")))
         return load(begin.job)
     except LoadError:
         raise
@@ -180,23 +178,12 @@ def _may_be_at(niceness: int) -> bool:
     soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
     if soft == resource.RLIM_INFINITY or niceness >= 20 - soft:
         return True
-    return bool(_status("CapEff", 16) >> _CAP_SYS_NICE & 1)
+    return bool(_capabilities() >> _CAP_SYS_NICE & 1)
 
 
-def die_with(parent: int) -> None:
-    """The kernel kills this process when its parent's thread ends; a parent that is gone already is noticed here."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the server is gone")
-
-
-def _resident_bytes() -> int:
-    return _status("VmRSS", 10) * 1024
-
-
-def _status(key: str, base: int) -> int:
+def _capabilities() -> int:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return next((int(line.split()[1], base) for line in status if line.startswith(key + ":")), 0)
+        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 if __name__ == "__main__":

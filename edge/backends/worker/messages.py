@@ -1,7 +1,7 @@
 """What the server and a worker say to each other. Tensors do not travel here: a message says where in shared memory they lie.
 
 Rule 1: whatever comes is checked against these types, and against MAX_MESSAGE_BYTES: a worker runs a stranger's model.
-Rule 2: a message is one MessagePack value behind its length in bytes (32 bits, little endian).
+Rule 2: a message is one MessagePack value behind its length in bytes (LENGTH_BYTES, little endian).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from edge.domain.tensors import DType, Signature, TensorSpec
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-MAX_RANK = 32
+LENGTH_BYTES = 4
 
 
 class Begin(msgspec.Struct, tag=True):
@@ -126,7 +126,7 @@ def encode(message: Message) -> bytes:
     data = _ENCODER.encode(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise Garbage(f"want a message of at most {MAX_MESSAGE_BYTES} bytes, got {len(data)}")
-    return len(data).to_bytes(4, "little") + data
+    return len(data).to_bytes(LENGTH_BYTES, "little") + data
 
 
 def decode(data: bytes | bytearray) -> Message:

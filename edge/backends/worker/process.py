@@ -23,6 +23,7 @@ import edge
 from edge.backends.worker.arena import MAX_ARENA_BYTES
 from edge.backends.worker.line import Line, pair
 from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused
+from edge.children import memory_bytes, signal_name
 from edge.domain.errors import LoadError
 
 CHILD = "edge.backends.worker.child"
@@ -173,12 +174,12 @@ class WorkerProcess:
 
     def memory(self) -> WorkerMemory:
         """Zeros where it has ended."""
-        peak = _resident(self.pid, "VmHWM")
+        peak = memory_bytes("VmHWM", self.pid)
         return WorkerMemory(peak, max(0, peak - self._base_bytes))
 
     def _look_at_memory(self) -> None:
         most = self._limits.model_bytes
-        if most and self._base_bytes and _resident(self.pid, "VmRSS") - self._base_bytes > most:
+        if most and self._base_bytes and memory_bytes("VmRSS", self.pid) - self._base_bytes > most:
             self.kill(f"ran out of memory: want at most {most >> 20} MiB beside its runtime")
 
     def _read_complaints(self) -> None:
@@ -196,24 +197,8 @@ class WorkerProcess:
         lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(_BESIDE)]
         last = f": {lines[-1][:300]}" if lines else ""
         if code < 0:
-            return f"crashed ({_name(-code)}){last}"
+            return f"crashed ({signal_name(-code)}){last}"
         return f"ended with status {code}{last}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _resident(pid: int, key: str) -> int:
-    """Bytes, from a process's status; 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
-            return next((int(line.split()[1]) * 1024 for line in status if line.startswith(key + ":")), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

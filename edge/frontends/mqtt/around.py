@@ -9,16 +9,14 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge.frontends.mqtt.answers import Answered
 from edge.frontends.mqtt.asking import Dropped
 from edge.frontends.mqtt.command_form import NAMES
 from edge.frontends.mqtt.commands import Commands, Deeds
 from edge.frontends.mqtt.home_assistant import STATUS_TOPIC, HomeAssistant, Node
-from edge.frontends.mqtt.telling import Events, Told, tell_stats
+from edge.frontends.mqtt.telling import Events, tell_stats
 from edge.mqtt.message import Message
-from edge.mqtt.topics import Command
-
-EVERYONE = "all"
-"""The group that every node is in."""
+from edge.mqtt.topics import EVERYONE, Command
 
 
 class Link(Protocol):
@@ -41,7 +39,7 @@ class Front(Protocol):
     def link(self) -> Link: ...
     def route(self, filter: str, handler: Callable[[Message], None]) -> None: ...
     def when_connected(self, call: Callable[[], None]) -> None: ...
-    def when_answered(self, call: Callable[[Told], None]) -> None: ...
+    def when_answered(self, call: Callable[[Answered], None]) -> None: ...
     def alongside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     def when_closing(self, call: Callable[[], Awaitable[None]]) -> None: ...
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edge.domain.errors import InvalidInput, TooLarge
-from edge.domain.models import ModelSpec
-from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
+from edge.domain.layout import version_of
+from edge.domain.models import MAX_VERSION, ModelSpec
+from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.message import Message
-from edge.mqtt.topics import Infer, Tree, reply_problem, version_of
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Infer, Tree, reply_problem
 
 
 class Dropped(Enum):
@@ -100,5 +101,5 @@ def check(ask: Ask, limits: MqttLimits) -> ModelSpec:
         return ModelSpec(ask.spec.name, None, label)
     number = version_of(version or "")
     if number is None:
-        raise InvalidInput(f"version: want a whole number of at least 1, got {(version or '')[:40]!r}")
+        raise InvalidInput(f"version: want a whole number of at most {MAX_VERSION}, got {(version or '')[:40]!r}")
     return ModelSpec(ask.spec.name, number)

@@ -1,7 +1,6 @@
 """Commands and their answers as JSON. Pure.
 
-Rule 1: what is not wanted is refused by name, so that a word with a slip in it does nothing.
-Rule 2: an answer has the shape that people know from zigbee2mqtt: `status`, `data` or `error`, and the `transaction` that was sent.
+Rule: what is not wanted is refused by name, so that a word with a slip in it does nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import msgspec
 
 from edge.domain.errors import EdgeError, InvalidInput, TooLarge
 from edge.domain.layout import is_model_name
+from edge.mqtt.commands import MAX_COMMAND_BYTES, MAX_TRANSACTION_CHARS, Transaction, answer_body
 from edge.mqtt.message import Properties
 from edge.wire.reply import JSON
 from edge.wire.status import HTTP_STATUS
@@ -23,8 +23,6 @@ NAMES: tuple[Name, ...] = get_args(Name)
 AGENTS = ("sync", "rollback", "pin", "unpin", "report")
 """Names of the agent beside the server, which answers them on its own connection."""
 LEVELS: tuple[Level, ...] = get_args(Level)
-MAX_COMMAND_BYTES = 4096
-MAX_TRANSACTION_CHARS = 128
 
 _WANTED: dict[Name, str] = {"load": "model", "unload": "model", "reload": "", "log-level": "level"}
 
@@ -35,7 +33,7 @@ class Command:
 
     name: Name
     argument: str = ""
-    transaction: str | int | None = None
+    transaction: Transaction = None
 
 
 def read_command(name: str, payload: bytes) -> Command:
@@ -72,7 +70,7 @@ def _argument(key: str, body: dict[str, Any]) -> str:
     return str(value)
 
 
-def transaction_of(payload: bytes) -> str | int | None:
+def transaction_of(payload: bytes) -> Transaction:
     """Also of a command that is refused, where it can be read: who sent it wants to know what the error answers."""
     if len(payload) > MAX_COMMAND_BYTES:
         return None
@@ -83,7 +81,7 @@ def transaction_of(payload: bytes) -> str | int | None:
         return None
 
 
-def _transaction(body: dict[str, Any]) -> str | int | None:
+def _transaction(body: dict[str, Any]) -> Transaction:
     value = body.get("transaction")
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -112,19 +110,14 @@ class Answer:
 
 
 def done(command: Command, data: dict[str, Any]) -> Answer:
-    return Answer(_body({"status": "ok", "data": data}, command.transaction))
+    return Answer(answer_body(data, "", command.transaction))
 
 
-def refused(error: EdgeError, transaction: str | int | None, *, status: int | None = None) -> Answer:
+def refused(error: EdgeError, transaction: Transaction, *, status: int | None = None) -> Answer:
     """`status`: where it is not that of the error's code."""
-    body = {"status": "error", "error": error.message, "data": {}}
-    return Answer(_body(body, transaction), status or HTTP_STATUS[error.code], error.code.value)
+    return Answer(answer_body({}, error.message, transaction), status or HTTP_STATUS[error.code], error.code.value)
 
 
-def broken(transaction: str | int | None) -> Answer:
+def broken(transaction: Transaction) -> Answer:
     """For a bug, of which nothing is told but that it is one."""
-    return Answer(_body({"status": "error", "error": "internal error", "data": {}}, transaction), 500, "internal")
-
-
-def _body(body: dict[str, Any], transaction: str | int | None) -> bytes:
-    return msgspec.json.encode(body if transaction is None else {**body, "transaction": transaction})
+    return Answer(answer_body({}, "internal error", transaction), 500, "internal")

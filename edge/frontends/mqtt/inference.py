@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
@@ -25,12 +24,13 @@ from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.eager import start
+from edge.frontends.mqtt.answers import Answered, Outcome, answer_properties, seconds_left
 from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
-from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
-from edge.frontends.mqtt.reading import HEADER_LENGTH, Form, Read, error_words, form_of, read
+from edge.frontends.mqtt.limits import MqttLimits
+from edge.frontends.mqtt.reading import Form, Read, error_words, form_of, read
 from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
 from edge.mqtt.link import Link
-from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.message import NO_PROPERTIES, Message
 from edge.mqtt.topics import Infer, Tree
 from edge.wire.reply import JSON
 
@@ -39,29 +39,6 @@ log = logging.getLogger(__name__)
 PROTOCOL = "mqtt"
 INTERNAL = "internal"
 RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer, for those who listen. `status` and `headers` as HTTP's; `version` None where no version answered."""
-
-    model: str
-    version: int | None
-    status: int
-    headers: Mapping[str, str]
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer that is ready to be published. `code` is empty for a success."""
-
-    status: int
-    code: str
-    headers: dict[str, str]
-    payload: bytes
-    response: PredictResponse | None = None
-    retry_s: float | None = None
 
 
 class Starting(Catalog, Protocol):
@@ -144,7 +121,7 @@ class Inference:
         answer = self._replays.find(key, self._loop.time())
         if answer is None:
             return False
-        left = replace(answer.properties, expiry_s=self._left(answer.until))
+        left = replace(answer.properties, expiry_s=seconds_left(answer.until, self._loop.time()))
         self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left)
         self._link.ack(message)
         return True
@@ -250,44 +227,20 @@ class Inference:
             self._dropped(Dropped.EXPIRED.value)
             return None
         until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
-        properties = self._properties(ask, outcome, until, now) if ask.to.in_properties else NO_PROPERTIES
+        properties = NO_PROPERTIES
+        if ask.to.in_properties:
+            expiry_s, took_s = seconds_left(until, now), monotonic() - ask.message.received_at
+            properties = answer_properties(ask, outcome, self._tree.node, expiry_s=expiry_s, took_s=took_s)
         topic = ask.to.error_topic if outcome.code else ask.to.topic
         if topic:
             self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
-        version = outcome.response.model.version if outcome.response is not None else None
-        told = Answered(ask.spec.name, version, outcome.status, outcome.headers, outcome.payload)
+        told = Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload)
         for listener in self.answered:
             try:
                 listener(told)
             except Exception:
                 log.exception("a listener to answers failed")
         return Answer(topic, outcome.payload, ask.to.qos, properties, until) if topic else None
-
-    def _left(self, until: float) -> int:
-        return max(1, math.ceil(until - self._loop.time()))
-
-    def _properties(self, ask: Ask, outcome: Outcome, until: float, now: float) -> Properties:
-        content_type = outcome.headers["Content-Type"]
-        said = [("status", str(outcome.status)), ("model", ask.spec.name), ("node", self._tree.node)]
-        if outcome.code:
-            said.append(("error", outcome.code))
-        if outcome.response is not None:
-            said.append(("version", str(outcome.response.model.version)))
-            said.append(("queue-ms", f"{outcome.response.queue_s * 1000:.3f}"))
-        said.append(("duration-ms", f"{(monotonic() - ask.message.received_at) * 1000:.3f}"))
-        if outcome.retry_s is not None:
-            said.append(("retry-after-ms", str(math.ceil(outcome.retry_s * 1000))))
-        for name, value in outcome.headers.items():
-            if name.lower() == HEADER_LENGTH:
-                said.append((HEADER_LENGTH, value))
-        correlation = ask.to.correlation
-        return Properties(
-            correlation=correlation if correlation is None or len(correlation) <= MAX_CORRELATION_BYTES else None,
-            expiry_s=max(1, math.ceil(until - now)),
-            content_type=content_type,
-            user=tuple(said),
-            text=content_type == JSON,
-        )
 
 
 class _Reading:

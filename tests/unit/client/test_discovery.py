@@ -20,7 +20,9 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 from edge.cli import exits
 from edge.cli.discover import discover as command
 from edge.client import Client, Node, NotFound, Unreachable, discover, discover_all, discovery
-from edge.client.discovery import node_of, one_of_each
+from edge.client import found as asking
+from edge.client.discovery import one_of_each
+from edge.client.found import MAX_ADDRESSES, node_of
 from edge.domain.advert import SERVICE, Advert, to_txt
 from tests.unit.client.both import Routes, Script, answer, routed, scripted
 
@@ -155,8 +157,8 @@ async def test_no_token_is_shown_without_tls(server: Routes) -> None:
 async def test_who_takes_a_question_and_never_answers_is_left_after_their_share_of_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(discovery, "ASK_S", 60.0)
-    monkeypatch.setattr(discovery, "NODE_S", 0.3)
+    monkeypatch.setattr(asking, "ASK_S", 60.0)
+    monkeypatch.setattr(asking, "NODE_S", 0.3)
     with scripted(lambda connection: connection.recv(1)) as silent:
         service_ = service(port_of(silent))
         async with announcing(service_):
@@ -205,7 +207,7 @@ def test_addresses_are_taken_as_far_as_they_can_be_somebodys() -> None:
     assert set(node_of(info.name, info, loopback=True).addresses) == {"127.0.0.1", "192.0.2.1"}
     assert node_of(info.name, info, loopback=False, ipv6=True).addresses == ("192.0.2.1", "2001:db8::1")
     many = service(8501, None, *(f"192.0.2.{n}" for n in range(1, 30)))
-    assert len(node_of(many.name, many, loopback=False).addresses) == discovery.MAX_ADDRESSES
+    assert len(node_of(many.name, many, loopback=False).addresses) == MAX_ADDRESSES
 
 
 def test_a_name_that_would_steer_a_terminal_is_shown_without() -> None:

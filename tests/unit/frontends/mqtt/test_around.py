@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge.frontends.mqtt.answers import Answered
 from edge.frontends.mqtt.around import Around, AroundOptions, Known
 from edge.frontends.mqtt.command_form import NAMES
 from edge.frontends.mqtt.commands import Deeds
 from edge.frontends.mqtt.home_assistant import Node
-from edge.frontends.mqtt.telling import Told
 from edge.mqtt.message import Message
 from edge.mqtt.topics import Tree
 from tests.fakes.link import FakeLink
@@ -26,7 +26,7 @@ class FakeFront:
     link: FakeLink = field(default_factory=FakeLink)
     routes: dict[str, Callable[[Message], None]] = field(default_factory=dict)
     connected: list[Callable[[], None]] = field(default_factory=list)
-    answered: list[Callable[[Told], None]] = field(default_factory=list)
+    answered: list[Callable[[Answered], None]] = field(default_factory=list)
     works: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class FakeFront:
     def when_connected(self, call: Callable[[], None]) -> None:
         self.connected.append(call)
 
-    def when_answered(self, call: Callable[[Told], None]) -> None:
+    def when_answered(self, call: Callable[[Answered], None]) -> None:
         self.answered.append(call)
 
     def alongside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

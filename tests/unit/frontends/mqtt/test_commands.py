@@ -14,8 +14,9 @@ import pytest_asyncio
 from edge.domain.errors import ControlFailed
 from edge.domain.ports import ModelStatus
 from edge.frontends.mqtt import commands as module
-from edge.frontends.mqtt.command_form import AGENTS, MAX_COMMAND_BYTES, read_command
+from edge.frontends.mqtt.command_form import AGENTS, read_command
 from edge.frontends.mqtt.commands import MAX_PENDING, MAX_REMEMBERED, Commands, Deeds
+from edge.mqtt.commands import MAX_COMMAND_BYTES
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
 from sync.agent.orders import ASK, HOLD

@@ -14,7 +14,8 @@ from edge.domain.ports import ModelStatus
 from edge.domain.requests import ModelInfo, PredictRequest, PredictResponse
 from edge.domain.tensors import DType, Signature, TensorSpec
 from edge.frontends.http.admission import Admission
-from edge.frontends.mqtt.inference import Answered, Inference
+from edge.frontends.mqtt.answers import Answered
+from edge.frontends.mqtt.inference import Inference
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
