@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ from tests.functional.listening import (
 from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.doctor.device import Device, device
 from tests.waiting import until, until_blocking
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -252,8 +255,8 @@ async def test_a_nudge_that_no_broker_takes_says_so(
 
 
 async def test_who_may_do_what_is_as_the_guide_has_it(mosquitto: str, tmp_path: Path, made: Device) -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
-    (tmp_path / "acl").write_text("# acl_file" + guide.split("```\n# acl_file")[1].split("```")[0])
+    assert "`deploy/mosquitto/edge.acl`" in (ROOT / "docs/fleet.md").read_text()
+    shutil.copy(ROOT / "deploy/mosquitto/edge.acl", tmp_path / "acl")
 
     def named(user: str) -> Callable[[Client], object]:
         return lambda client: client.username_pw_set(user)
