@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.config import paths
-from edge.config.sections import Admin, Advertise, Http, Log, Model, Mqtt, Repository, Server
+from edge.config.sections import Admin, Advertise, Grpc, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
 
@@ -24,6 +24,7 @@ Key = tuple[str, ...]
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "server": Server,
     "http": Http,
+    "grpc": Grpc,
     "mqtt": Mqtt,
     "models": Model,
     "repository": Repository,
@@ -154,6 +155,7 @@ def _are_addresses(addresses: tuple[str, ...]) -> None:
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("models", "policy"): parse_policy,
     ("http", "uds"): _short_enough,
+    ("grpc", "uds"): _short_enough,
     ("admin", "uds"): _short_enough,
     ("advertise", "addresses"): _are_addresses,
 }

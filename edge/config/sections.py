@@ -46,7 +46,18 @@ Prefix = Annotated[
     str, Meta(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,3}}$", description="one to four levels such as edge or site/edge")
 ]
 Group = Annotated[str, Meta(pattern=rf"^{_LEVEL}$")]
+UrlPath = Annotated[
+    str, Meta(pattern=r"^/[!-~]{0,255}$", description="a path such as /metrics, at most 256 characters")
+]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address or name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -86,15 +97,30 @@ class Http(Struct, frozen=True, kw_only=True):
     cors: bool = False
     access_log: bool = False
     tfserving_metrics: bool = False
+    tfserving_metrics_path: UrlPath = "/monitoring/prometheus/metrics"
 
     @property
     def on_loopback(self) -> bool:
         """Whether there is a TCP port that only this machine can reach."""
-        host = self.host or ""
-        try:
-            return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-        except ValueError:
-            return host == "localhost" or host.endswith(".localhost")
+        return is_loopback(self.host or "")
+
+
+class Grpc(Struct, frozen=True, kw_only=True):
+    """The gRPC front end, where `host` or `uds` is set. `port` 0: any free one. Tokens are those of [http]."""
+
+    host: str | None = None
+    port: Port = 8500
+    uds: Path | None = None
+    max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * MIB
+    max_streams: AtLeastOne = 256
+    message_timeout_s: SomeSeconds = 60.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self.host is not None or self.uds is not None
 
 
 class Mqtt(Struct, frozen=True, kw_only=True):
@@ -221,6 +247,7 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     admin: Admin
     http: Http = Http()
+    grpc: Grpc = Grpc()
     mqtt: Mqtt = Mqtt()
     repository: Repository = Repository()
     advertise: Advertise = Advertise()

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edge.mqtt.publications import Took, client_class
+from edge.mqtt.packets import Took, client_class
 from edge.mqtt.settings import LinkSettings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def make_client(settings: LinkSettings, version: str, took: Took) -> Client:
     from paho.mqtt.enums import CallbackAPIVersion
 
     five = version == "5"
-    client = client_class(took)(
+    client = client_class(took, settings.max_packet_bytes)(
         CallbackAPIVersion.VERSION2,
         client_id=settings.client_id,
         clean_session=None if five else True,

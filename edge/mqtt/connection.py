@@ -11,22 +11,21 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.mqtt.connecting import connect, in_thread, make_client
+from edge.mqtt.grant import Grant, grant_of
 from edge.mqtt.message import Message, Packed
 from edge.mqtt.outbox import Ack, Outgoing
-from edge.mqtt.settings import MAX_PACKET_BYTES, LinkSettings
+from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 TICK_S = 1.0
-PACKETS_A_TURN = 64
-MAX_INFLIGHT = 20
-"""Publications with QoS 1 that may wait for the broker's PUBACK."""
+PACKETS_A_TURN = 16
+"""That are read before others have their turn on the loop."""
 _NO_REASON, _TAKEN_OVER = 0x80, 0x8E
 _OLD_PROTOCOL = "Unsupported protocol version"
 
@@ -46,17 +45,6 @@ class Lost(Exception):
     def __init__(self, why: str, *, taken_over: bool = False, silent: bool = False) -> None:
         super().__init__(why)
         self.taken_over, self.silent = taken_over, silent
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What the broker allows, from its CONNACK."""
-
-    session_present: bool = False
-    max_inflight: int = MAX_INFLIGHT
-    max_packet_bytes: int = MAX_PACKET_BYTES
-    max_qos: int = 1
-    retain: bool = True
 
 
 class Events(Protocol):
@@ -86,7 +74,8 @@ class Connection:
         self._poll = select.poll()
         self._answered: asyncio.Future[Grant | Refused] = self._loop.create_future()
         self._tick: asyncio.TimerHandle | None = None
-        self._farewell = False
+        self._farewell = self._paused = False
+        self._again: asyncio.Handle | None = None
         self.ended: asyncio.Future[Lost] = self._loop.create_future()
         self._client: Client
 
@@ -102,9 +91,10 @@ class Connection:
             self._tick = self._loop.call_later(TICK_S, self._on_tick)
             await asyncio.wait((self._answered, self.ended), return_when=asyncio.FIRST_COMPLETED)
         answer = self._answered.result() if self._answered.done() else self.ended.result()
-        if isinstance(answer, Grant):
-            return answer
-        raise answer
+        if isinstance(answer, Refused | Lost):
+            raise answer
+        self.resume()
+        return answer
 
     def publish(self, item: Outgoing, grant: Grant) -> int:
         """The packet identifier. Raises ValueError where it cannot be packed or is more than the broker takes."""
@@ -140,6 +130,21 @@ class Connection:
     def drained(self) -> bool:
         """Whether all that was handed over has gone to the socket."""
         return not self._client.want_write()
+
+    def pause(self) -> None:
+        """Nothing is read until `resume`, so that the broker waits, and throws away what it may. Nor are its acknowledgements."""
+        self._paused = True
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """From the loop's next turn on. What is there already may have been told of before: it is looked at in any case."""
+        if not self._paused or self._fd < 0:
+            return
+        self._paused = False
+        self._loop.add_reader(self._fd, self._readable)
+        if self._again is None:
+            self._again = self._loop.call_soon(self._read)
 
     async def leave(self, timeout_s: float) -> None:
         """A normal farewell: the broker publishes no will. Never raises."""
@@ -180,14 +185,21 @@ class Connection:
     # On the loop.
 
     def _readable(self) -> None:
-        """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN."""
+        if self._again is None and not self._paused:
+            self._read()
+
+    def _read(self) -> None:
+        """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN. What is left is read in
+        the loop's next turn, and what asks meanwhile adds nothing."""
+        self._again = None
         for _ in range(PACKETS_A_TURN):
-            if self._fd < 0:
+            if self._fd < 0 or self._paused:
                 return
             self._guarded(self._client.loop_read)
             if not self._more:
                 return
-        self._loop.call_soon(self._readable)
+        if not self._paused:
+            self._again = self._loop.call_soon(self._read)
 
     @property
     def _more(self) -> bool:
@@ -203,7 +215,7 @@ class Connection:
     def _on_tick(self) -> None:
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
         self._guarded(self._client.loop_misc)
-        if self._more:
+        if not self._paused and self._more:
             self._readable()
 
     def _guarded(self, work: Callable[[], Any]) -> None:
@@ -238,9 +250,10 @@ class Connection:
             self._fd = -1
 
     def _on_connack(self, _client: object, _data: object, flags: Any, reason: Any, properties: Any) -> None:
-        answer = Refused(str(reason)) if reason.is_failure else _grant(bool(flags.session_present), properties)
+        answer = Refused(str(reason)) if reason.is_failure else grant_of(bool(flags.session_present), properties)
         if not self._answered.done():
             self._answered.set_result(answer)
+            self.pause()  # until somebody is there who takes messages
         if isinstance(answer, Refused):  # not now: paho goes on to use the socket
             self._loop.call_soon(self.end, Lost(str(answer)))
 
@@ -266,14 +279,3 @@ class Connection:
 
     def _on_unsuback(self, _client: object, _data: object, mid: int, _reasons: Any, _properties: Any) -> None:
         self._events.unsubscribed(mid)
-
-
-def _grant(session_present: bool, properties: Any) -> Grant:
-    there = vars(properties)
-    return Grant(
-        session_present=session_present,
-        max_inflight=min(MAX_INFLIGHT, int(there.get("ReceiveMaximum", MAX_INFLIGHT))),
-        max_packet_bytes=int(there.get("MaximumPacketSize", MAX_PACKET_BYTES)),
-        max_qos=min(1, int(there.get("MaximumQoS", 1))),
-        retain=bool(there.get("RetainAvailable", 1)),
-    )

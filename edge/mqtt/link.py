@@ -17,7 +17,8 @@ from time import monotonic
 
 from edge.mqtt.acks import Acks, Pending
 from edge.mqtt.backoff import Backoff, Rivalry
-from edge.mqtt.connection import Connection, Grant, Lost, Refused
+from edge.mqtt.connection import Connection, Lost, Refused
+from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
 from edge.mqtt.opening import open_connection
 from edge.mqtt.outbox import Outbox, Outgoing
@@ -54,7 +55,6 @@ class Link:
         self._sender = Sender(self._outbox)
         self._acks = Acks()
         self._connection: Connection | None = None
-        self._early: list[Message] = []  # came right behind the CONNACK
         self._complaint: str | None = None
         self.received = 0
         self._closed = asyncio.Event()
@@ -177,10 +177,7 @@ class Link:
         self.received += 1
         if message.qos:
             object.__setattr__(message, "handle", self._acks.came(mid, message.qos))
-        if self._connection is None:
-            self._early.append(message)
-        else:
-            self._hand_over(message)
+        self._hand_over(message)
 
     def delivered(self, mid: int, refused: str) -> None:
         self._sender.delivered(mid, refused)
@@ -219,7 +216,6 @@ class Link:
 
     def _made(self, version: str) -> Connection:
         self._acks.connected()  # what comes from now on belongs to this connection
-        self._early.clear()
         return Connection(self._settings, version, self)
 
     async def _serve(self, connection: Connection, grant: Grant) -> Lost:
@@ -231,9 +227,6 @@ class Link:
             self._renew()
             self._sender.connected(connection, grant)
             self._tell(self._on_connect)
-            early, self._early = self._early, []
-            for message in early:
-                self._hand_over(message)
             return await asyncio.shield(connection.ended)
         finally:
             self._connection = None

@@ -11,7 +11,8 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from edge.mqtt.connection import Connection, Grant
+from edge.mqtt.connection import Connection
+from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
 from edge.mqtt.opening import open_connection
 from edge.mqtt.outbox import Ack, Outgoing

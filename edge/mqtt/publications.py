@@ -2,15 +2,14 @@
 
 paho reads them into its own Properties, which takes 60 µs for four of them, more than all else that it does for a message.
 Rule 1: what the protocol does not allow raises, and so ends the connection; a topic that is no text is nobody's.
-Rule 2: paho keeps the connection, frames packets and answers; of its inside, only how it hands over a whole packet is known here.
+Rule 2: clients can send many properties, and large ones: what is read of them is bounded, and read in a time that grows with their length.
 Source: MQTT Version 5.0, OASIS Standard, sections 3.3 and 2.2.2; 3.1.1, section 3.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge.mqtt.message import (
     CONTENT_TYPE,
@@ -25,11 +24,8 @@ from edge.mqtt.message import (
     Properties,
 )
 
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client
-
-Took = Callable[[Message, int], None]
-"""Is given a message and its packet identifier, which is 0 with QoS 0."""
+MAX_PROPERTIES_BYTES = 65536
+"""Of one message. Where there are more, none is looked at: to read millions would take seconds."""
 
 _SUBSCRIPTION, _TOPIC_ALIAS = 11, 35
 _MAX_LENGTH_BYTES = 4
@@ -37,21 +33,6 @@ _MAX_LENGTH_BYTES = 4
 
 class Malformed(ValueError):
     """A packet that no broker may send."""
-
-
-def client_class(took: Took) -> type[Client]:
-    """paho's Client, but that `took` is given every message, in the place of `on_message`."""
-    from paho.mqtt.client import Client, MQTTv5
-    from paho.mqtt.enums import MQTTErrorCode
-
-    class ReadingClient(Client):
-        def _handle_publish(self) -> MQTTErrorCode:
-            packet = self._in_packet
-            message, mid = read_publish(packet["command"], bytes(packet["packet"]), five=self._protocol == MQTTv5)
-            took(message, mid)
-            return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    return ReadingClient
 
 
 def read_publish(head: int, body: bytes, *, five: bool) -> tuple[Message, int]:
@@ -93,8 +74,8 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
     end = at + length
     if end > len(body):
         raise Malformed(f"want {length} bytes of properties, got {len(body) - at}")
-    if not length:
-        return NO_PROPERTIES, at
+    if not length or length > MAX_PROPERTIES_BYTES:
+        return NO_PROPERTIES, end
     found: dict[int, Any] = {}
     user: list[tuple[str, str]] = []
     while at < end:
@@ -104,7 +85,8 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
         if kind == USER:
             key, at = _sized(body, at + 1, end)
             value, at = _sized(body, at, end)
-            user.append((_text(key), _text(value)))
+            if len(user) < MAX_USER_PROPERTIES:
+                user.append((_text(key), _text(value)))
         elif kind == _SUBSCRIPTION:
             _, at = _variable(body, at + 1)
         else:
@@ -117,7 +99,7 @@ def _properties(body: bytes, at: int) -> tuple[Properties, int]:
             correlation=found.get(CORRELATION),
             expiry_s=found.get(EXPIRY),
             content_type=found.get(CONTENT_TYPE),
-            user=tuple(user[:MAX_USER_PROPERTIES]),
+            user=tuple(user),
             text=found.get(PAYLOAD_FORMAT) == 1,
         ),
         end,

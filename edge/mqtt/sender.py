@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 
-from edge.mqtt.connection import Connection, Grant
+from edge.mqtt.connection import Connection
+from edge.mqtt.grant import Grant
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
 
 log = logging.getLogger(__name__)

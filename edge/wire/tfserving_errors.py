@@ -23,7 +23,7 @@ from edge.wire.tfserving_routes import Malformed, Verb
 
 def error_response(error: EdgeError, verb: Verb = "predict") -> tuple[int, bytes]:
     """The status, and the body; empty where TensorFlow Serving's is."""
-    message = _message(error, verb)
+    message = wording(error, verb)
     body = b"" if isinstance(error, Malformed) and not message else error_body(message)
     return HTTP_STATUS[error.code], body
 
@@ -33,7 +33,8 @@ def error_body(message: str) -> bytes:
     return f'{{\n    "error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
 
 
-def _message(error: EdgeError, verb: Verb) -> str:
+def wording(error: EdgeError, verb: Verb) -> str:
+    """What TensorFlow Serving says."""
     match error:
         case NotFound():
             return _not_found(error.spec, verb)

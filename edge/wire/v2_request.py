@@ -142,12 +142,12 @@ def _check(item: InputHead, request_id: str, again: bool) -> None:
     if item.datatype not in KNOWN:
         raise InvalidInput(f"invalid datatype for input {item.name}")
     check_content(item.data, item.parameters)
-    if _elements(item.shape) > MAX_ELEMENTS:
+    if elements(item.shape) > MAX_ELEMENTS:
         text = f"invalid shape for input '{item.name}': shape {show_dims(item.shape)} causes total element count"
         raise InvalidInput(f"{text} to exceed maximum size of {MAX_ELEMENTS}")
 
 
-def _elements(shape: Shape) -> int:
+def elements(shape: Shape) -> int:
     """How many there are, or would be if sizes of 0 were 1: numpy counts an empty tensor's other sizes too."""
     return math.prod(shape) or math.prod(size or 1 for size in shape)
 

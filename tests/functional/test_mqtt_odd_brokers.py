@@ -68,6 +68,12 @@ async def test_a_broker_that_is_told_to_speak_5_and_cannot_is_not_spoken_to(capl
         b"\xf0\x00\x00",  # a packet that only clients may send
         b"\x00\x00",  # none at all
         b"\x90\x00",  # a SUBACK of nothing
+        b"\x20\x03\x00\x00\x00",  # a second CONNACK
+        b"\x30\xff\xff\xff\x7f\x00",  # the beginning of 256 MiB
+        b"\x90\xff\xff\x7f\x00",  # the beginning of a SUBACK of 2 MiB
+        b"\x34\x06\x00\x01a\x00\x01\x00",  # QoS 2, which nobody was granted
+        b"\x62\x02\x00\x01",  # a PUBREL
+        b"\xc0\x00",  # a PINGREQ, which nobody has to answer
     ],
 )
 async def test_garbage_ends_the_connection_and_not_the_link(garbage: bytes) -> None:
@@ -81,6 +87,39 @@ async def test_garbage_ends_the_connection_and_not_the_link(garbage: bytes) -> N
 
     async with scripted(mad) as port, running(settings(port), connected=False) as subject:
         await until(lambda: len(connections) == 2 and subject.link.connected)
+
+
+async def test_a_message_before_the_connack_ends_the_connection_and_is_nobody_s() -> None:
+    connections = []
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        connections.append(1)
+        early = b"\x30\x05\x00\x01a\x00b" if len(connections) == 1 else b""
+        writer.write(early + b"\x20\x03\x00\x00\x00")
+        await reader.read()
+
+    async with scripted(hasty) as port, running(settings(port)) as subject:
+        assert len(connections) == 2
+        assert subject.messages.empty()
+
+
+async def test_what_comes_right_behind_the_connack_comes_when_the_link_has_said_that_it_is_connected() -> None:
+    connected: list[int] = []
+    came: list[int] = []
+
+    async def quick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x03\x00\x00\x00" + b"\x30\x05\x00\x01a\x00b" * 100)
+        await reader.read()
+
+    async with scripted(quick) as port:
+        link = Link(settings(port), lambda _: came.append(len(connected)), lambda: connected.append(1))
+        task = asyncio.create_task(link.run())
+        await until(lambda: len(came) == 100)
+        task.cancel()
+        await asyncio.wait([task])
+    assert came == [1] * 100
 
 
 async def test_a_topic_that_is_no_text_is_nobody_s_and_harms_none() -> None:
