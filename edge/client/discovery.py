@@ -17,11 +17,15 @@ from typing import Any
 
 from edge.client.errors import NotFound, Unreachable
 from edge.client.found import Node, asked, node_of
+from edge.client.turns import Turns
 from edge.domain.advert import SERVICE
 
-MAX_NAMES = 256
+MAX_NAMES = 4096
 """Services that are looked into in one search."""
-WORKERS = 32
+WORKERS = 128
+"""Services that are looked into at once, with a connection each."""
+FIRST_S = 0.5
+"""For a first look. Who needs longer waits for their second until all had one: hundreds that never answer hide nobody."""
 RESOLVE_S = 3.0
 CLOSE_S = 1.0
 
@@ -146,14 +150,11 @@ async def _browsing(search: Search) -> AsyncIterator[asyncio.Queue[Node]]:
     from zeroconf import DNSQuestionType, Error, IPVersion
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    heard = Turns(MAX_NAMES)
     found: asyncio.Queue[Node] = asyncio.Queue()
-    names: set[str] = set()
 
     def hear(zeroconf: object, service_type: str, name: str, state_change: object) -> None:
-        if name not in names and len(names) < MAX_NAMES:
-            names.add(name)
-            heard.put_nowait(name)
+        heard.hear(name)
 
     hosts = await asyncio.to_thread(_hosts, search)
     try:
@@ -195,21 +196,35 @@ def _hosts(search: Search) -> Any:
     return list(dict.fromkeys(hosts))
 
 
-async def _look(zeroconf: Any, heard: asyncio.Queue[str], found: asyncio.Queue[Node], search: Search) -> None:
+async def _look(zeroconf: Any, heard: Turns, found: asyncio.Queue[Node], search: Search) -> None:
     """One after the other; who cannot be looked into is nobody."""
-    from zeroconf import DNSQuestionType, Error
-    from zeroconf.asyncio import AsyncServiceInfo
+    from zeroconf import Error
 
     while True:
-        name = await heard.get()
+        name, is_first = await heard.next()
         try:
-            info = AsyncServiceInfo(SERVICE, name)
-            if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000, DNSQuestionType.QM):
-                continue
-            node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
+            async with asyncio.timeout(FIRST_S if is_first else None):
+                node = await _looked_into(zeroconf, name, search)
+        except TimeoutError:
+            if is_first:
+                heard.again(name)
         except (OSError, Error, ValueError):
             continue
-        found.put_nowait(await asked(node, search.token, search.ca_file))
+        else:
+            if node is not None:
+                found.put_nowait(node)
+
+
+async def _looked_into(zeroconf: Any, name: str, search: Search) -> Node | None:
+    """None where nobody says where it is. Raises OSError, zeroconf.Error, ValueError."""
+    from zeroconf import DNSQuestionType
+    from zeroconf.asyncio import AsyncServiceInfo
+
+    info = AsyncServiceInfo(SERVICE, name)
+    if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000, DNSQuestionType.QM):
+        return None
+    node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
+    return await asked(node, search.token, search.ca_file)
 
 
 def _names_loopback(interfaces: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from edge.core.blackbox import Mark
-from edge.core.class_names import read_class_names
+from edge.core.class_names import doubt_names, read_class_names
 from edge.core.deaths import Deaths
 from edge.core.devices import CPU, Devices
 from edge.core.golden import Golden, load_golden
@@ -23,7 +23,7 @@ from edge.core.instance import Instance
 from edge.core.lanes import LanePlan, Lanes
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
-from edge.core.plan import plan_lanes
+from edge.core.plan import elements_of, plan_lanes
 from edge.core.selftest import SelfTestReport, breather, selftest, warm_up
 from edge.core.slot import Slot
 from edge.core.threads import in_thread, in_thread_or
@@ -31,7 +31,7 @@ from edge.domain.errors import LoadError
 from edge.domain.lifecycle import Event
 from edge.domain.models import Artifact, ModelOptions, Platform
 from edge.domain.ports import Apart, Backend, LoadedModel
-from edge.domain.requests import ModelInfo, default_signature
+from edge.domain.requests import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -193,14 +193,14 @@ class Loader:
             options,
             device=first.device,
             run_s=report.run_s,
-            elements=_elements(first),
+            elements=elements_of(first),
             may_run_long=first.may_run_long,
             inline_run_s=self._limits.inline_run_s,
             alone_run_s=self._limits.alone_run_s,
             cores=self._limits.cores,
         )
         names = read_class_names(artifact.file("labels.txt"))
-        _doubt_names(slot, first, names)
+        doubt_names(slot.id, first, names)
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
@@ -212,6 +212,18 @@ class Loader:
             raise
         return_memory()  # of what was needed for loading only
         return _Tested(report, plan, rest, names)
+
+    def spare(self, slot: Slot) -> Instance:
+        """One more instance of a version that is READY, apart from everything that serves. Blocks. Raises LoadError."""
+        backend = self._backend_for(slot.artifact.platform)
+        self._check_memory(backend, slot.artifact)
+        model = backend.apart(slot.artifact, slot.options)
+        try:
+            warm_up(model)
+        except BaseException:
+            model.close()
+            raise
+        return Instance(model)
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         return Instance(
@@ -260,14 +272,6 @@ class Loader:
             raise LoadError(f"{what}: not done after {timeout_s:g} s") from None
 
 
-def _doubt_names(slot: Slot, model: LoadedModel, names: tuple[str, ...]) -> None:
-    """Say so where no output has as many classes as there are names."""
-    sizes = {spec.shape[-1] for each in model.signatures.values() for spec in each.outputs.values() if spec.shape}
-    if names and sizes and not sizes & {-1, len(names)}:
-        classes = " or ".join(map(str, sorted(sizes)))
-        log.warning("%s: labels.txt has %d names, for outputs of %s classes", slot.id, len(names), classes)
-
-
 def _tell(loop: asyncio.AbstractEventLoop, slot: Slot, why: str) -> None:
     """From any thread; after the loop has gone nobody cares any more."""
     with contextlib.suppress(RuntimeError):
@@ -282,15 +286,3 @@ def _close(model: LoadedModel | None) -> None:
 def _golden(artifact: Artifact) -> Golden | None:
     path = artifact.file("golden.npz")
     return load_golden(path) if path.exists() else None
-
-
-def _elements(model: LoadedModel) -> int:
-    """Input elements of a run of zeros, as the self-test times it: one for each open dimension."""
-    signature = default_signature(model.signatures)
-    total = 0
-    for spec in signature.inputs.values():
-        size = 1
-        for dimension in spec.shape or ():
-            size *= max(1, dimension)
-        total += size
-    return total

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -55,10 +55,7 @@ def resolve(file: Path | None, environment: Mapping[str, str], flags: Mapping[st
         for (section, key), (who, value) in given.items()
         if (problem := _problem(section, key, value))
     ]
-    if len(problems) == 1:
-        raise OperatorError(f"configuration: {problems[0]}")
-    if problems:
-        raise OperatorError("configuration:", problems)
+    _refuse(problems)
     tree: dict[str, dict[str, Any]] = {}
     for (section, key), (_, value) in given.items():
         tree.setdefault(section, {})[key] = value
@@ -67,7 +64,31 @@ def resolve(file: Path | None, environment: Mapping[str, str], flags: Mapping[st
         for section in SECTIONS
         for key in _defaults(section)
     }
-    return Resolved(msgspec.convert(tree, Config, strict=False), origins, tuple(warnings))
+    config = msgspec.convert(tree, Config, strict=False)
+    _refuse([f"{origins[key]}: {key}: {problem}" for key, problem in _unfit(config)])
+    return Resolved(config, origins, tuple(warnings))
+
+
+def _refuse(problems: list[str]) -> None:
+    """Raises OperatorError where there are any."""
+    if len(problems) == 1:
+        raise OperatorError(f"configuration: {problems[0]}")
+    if problems:
+        raise OperatorError("configuration:", problems)
+
+
+def _unfit(config: Config) -> Iterator[tuple[str, str]]:
+    """Keys of which no topics can be made where there is a broker, and what is wrong."""
+    if not config.mqtt.host:
+        return
+    from edge.domain.node import NODE
+    from edge.mqtt.topics import PREFIX
+
+    device, prefix = config.device.id, config.mqtt.prefix
+    if NODE.fullmatch(device) is None:
+        yield "device.id", f"with mqtt.host, want at most 63 letters a-z, digits and inner hyphens, got {device!r}"
+    if PREFIX.fullmatch(prefix) is None:
+        yield "mqtt.prefix", f"want a prefix such as edge or site/edge, got {prefix!r}"
 
 
 def plain(config: Config) -> dict[str, Any]:

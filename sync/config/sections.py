@@ -100,8 +100,8 @@ class NetworkSection(Section, frozen=True):
 
 
 class ReportSection(Section, frozen=True):
-    """`url`: where reports are posted; empty for nowhere. `timeout_s`: for one to be taken; `retry_s`, doubled up to
-    `max_retry_s`: between tries; `max_waiting`: reports that are kept.
+    """`url`: where reports are posted; empty for the broker or, without one, for nowhere. `timeout_s`: for one
+    to be taken; `retry_s`, doubled up to `max_retry_s`: between tries; `max_waiting`: reports that are kept.
     """
 
     url: str = ""

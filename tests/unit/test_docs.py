@@ -16,7 +16,7 @@ from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
 from edge.telemetry.metrics import Metrics, MqttCounts
-from edge.wire.status import HTTP_STATUS
+from edge.wire.status import GRPC_STATUS, HTTP_STATUS
 from sync import config as agent
 from sync.domain.errors import Reason
 from sync.domain.rollout import ModelRollout, Probation, Rollout
@@ -75,6 +75,8 @@ def test_every_metric_is_documented_with_its_labels_and_no_other(tmp_path: Path)
     metrics.version("m", 1).answered("v1", 0.1, 0.0, 0.1)
     metrics.swapped(1.0, True)
     metrics.mqtt = MqttCounts()
+    metrics.routing("m").routed("stable", 1)
+    metrics.routing("m").shadowed(2, "same", 0.1)
     metrics.watch(lambda: [ModelStatus("m", [VersionStatus(ModelId("m", 1), State.READY)], {})])
     _, text = Exposition(metrics, tmp_path).render("")
     given = families(text.decode()) | families(metrics.render_tfserving().decode())
@@ -97,8 +99,8 @@ def families(text: str) -> dict[str, set[str]]:
 
 
 def test_every_code_is_documented_with_its_status() -> None:
-    documented = {code: cells[0] for code, cells in rows((DOCS / "errors.md").read_text()).items()}
-    assert documented == {code.value: str(HTTP_STATUS[code]) for code in Code}
+    documented = {code: cells[:2] for code, cells in rows((DOCS / "errors.md").read_text()).items()}
+    assert documented == {code.value: [str(HTTP_STATUS[code]), f"`{GRPC_STATUS[code]}`"] for code in Code}
 
 
 def fleet(heading: str) -> dict[str, list[str]]:

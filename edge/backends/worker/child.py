@@ -22,6 +22,8 @@ from pathlib import Path
 from edge.backends.worker.arena import Arena, Full, pack, unpack
 from edge.backends.worker.line import Line
 from edge.backends.worker.messages import (
+    BAD_OUTPUTS,
+    MAX_REASON_CHARS,
     Attach,
     Begin,
     Call,
@@ -39,7 +41,6 @@ from edge.children import die_with, memory_bytes
 from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
-MAX_REASON_CHARS = 2_000
 GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
 _CAP_SYS_NICE = 23
@@ -57,6 +58,8 @@ def main(argv: list[str]) -> int:
     begin = line.hear()
     if not isinstance(begin, Begin):
         return GARBAGE
+    if begin.idle:
+        stay_idle()
     niceness.step_back()
     try:
         model = _load(argv[3], begin, line)
@@ -141,7 +144,7 @@ def _answer(arena: Arena, run: Run, model: Computing) -> Message:
     except EdgeError as error:
         return Failed(error.code.value, error.message[:MAX_REASON_CHARS], isinstance(error, Broken))
     except Full as error:
-        return Failed(Code.INFERENCE_FAILED.value, f"outputs: {error}")
+        return Failed(BAD_OUTPUTS, f"outputs: {error}")
     except (OSError, MemoryError):
         return Failed(Code.OVERLOADED.value, "not enough memory for the outputs")
     except Garbage:
@@ -172,6 +175,12 @@ class Niceness:
             for task in Path("/proc/self/task").iterdir():
                 with contextlib.suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, int(task.name), self._before)
+
+
+def stay_idle() -> None:
+    """This thread, and all that it starts from now on, for good: it is given what no other process wants."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _may_be_at(niceness: int) -> bool:

@@ -19,8 +19,8 @@ from edge.backends.worker.caller import Caller, Last, NotBegun
 from edge.backends.worker.messages import Garbage, Loaded
 from edge.backends.worker.process import WorkerLimits, WorkerMemory, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import InferenceFailed, InvalidInput, LoadError, NotReady
-from edge.domain.tensors import Signature, Tensors
+from edge.domain.errors import BadOutputs, InferenceFailed, InvalidInput, LoadError, NotReady
+from edge.domain.tensors import Signature, Tensors, show_shape
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Keeper:
                 why, served_s = "was given up; the log has it", 0.0
                 self._give_up()
             if self._loaded is None:
-                self._refused = why
+                self._refused = self._refused or why
                 self._opened.set()
                 return
             if self._over.is_set():
@@ -136,8 +136,10 @@ class Keeper:
                 process.kill(f"found another model in its files: {_differs(self._loaded, loaded)}")
                 return process.end(), 0.0
         except LoadError as error:
-            self.trouble = f"its worker cannot load it: {error}"
-            return str(error), 0.0
+            self._refused = str(error)
+            why = f"could not load it: {error}"
+            self.trouble = f"its worker {why}"
+            return why, 0.0
         self._loaded, began = self._loaded or loaded, monotonic()
         self._ended.clear()
         self._live = process
@@ -242,12 +244,15 @@ class WorkerModel:
 
 
 def _check(signature: Signature, outputs: Tensors) -> None:
-    """Raises Garbage for outputs that are not the signature's."""
+    """Raises Garbage for outputs that are not the signature's; BadOutputs for another shape: a model's author says
+    shapes, and may be wrong, where names and types are the runtime's."""
     if outputs.keys() != signature.outputs.keys():
         raise Garbage(f"want outputs {', '.join(signature.outputs)}, got {', '.join(outputs)}")
     for name, spec in signature.outputs.items():
         if outputs[name].dtype != spec.dtype.numpy:
             raise Garbage(f"{name}: want {spec}, got {outputs[name].dtype}")
+        if not spec.admits(outputs[name].shape):
+            raise BadOutputs(f"outputs: {name}: want {spec}, got {spec.dtype.value} {show_shape(outputs[name].shape)}")
 
 
 def _differs(was: Loaded, now: Loaded) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import edge
 from edge.backends.worker.arena import MAX_ARENA_BYTES
 from edge.backends.worker.line import Line, pair
-from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused
+from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused, shown
 from edge.children import memory_bytes, signal_name
 from edge.domain.errors import LoadError
 
@@ -64,9 +64,10 @@ class WorkerProcess:
         *,
         limits: WorkerLimits,
         environment: Mapping[str, str] | None = None,
+        idle: bool = False,
     ) -> None:
-        """Raises LoadError where no process can be started."""
-        self._limits = limits
+        """idle: it computes when no other process wants the processor. Raises LoadError where no process can be started."""
+        self._limits, self._idle = limits, idle
         self._saying = threading.Lock()
         self._why = ""
         self._base_bytes = 0
@@ -107,7 +108,7 @@ class WorkerProcess:
     def _load(self) -> Loaded:
         end = monotonic() + self._limits.load_s
         with contextlib.suppress(OSError):  # its end is noticed below
-            self._line.say(Begin(self._job, self._limits.tensor_bytes))
+            self._line.say(Begin(self._job, self._limits.tensor_bytes, self._idle))
         while True:
             try:
                 message = self._line.hear(min(LOOK_S, max(0.0, end - monotonic())))
@@ -195,7 +196,7 @@ class WorkerProcess:
             return "was killed (SIGKILL): most likely the system ran out of memory"
         text = self._complaints.decode("utf-8", "replace")
         lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(_BESIDE)]
-        last = f": {lines[-1][:300]}" if lines else ""
+        last = f": {shown(lines[-1][:300])}" if lines else ""
         if code < 0:
             return f"crashed ({signal_name(-code)}){last}"
         return f"ended with status {code}{last}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge.frontends.mqtt.answers import Answered
+from edge.frontends.mqtt.asking import Dropped
 from edge.frontends.mqtt.command_form import NAMES
 from edge.frontends.mqtt.commands import Commands, Deeds
 from edge.frontends.mqtt.home_assistant import STATUS_TOPIC, HomeAssistant, Node
@@ -77,8 +78,8 @@ class Around:
         *,
         dropped: Callable[[str], None],
     ) -> None:
-        self._node, self._known = node, known
-        link = front.link
+        self._node, self._known, self._dropped = node, known, dropped
+        self._link = link = front.link
         self._commands = Commands(
             link=link,
             tree=node.tree,
@@ -111,9 +112,9 @@ class Around:
         await self._commands.close()
 
     def _take_commands(self, front: Front, groups: tuple[str, ...]) -> None:
-        """By name, so that the agent's commands come to the agent alone."""
+        """Of its own all, so that one with a slip in its name is answered; a group's by name, for hundreds would answer."""
         tree = self._node.tree
-        topics = [tree.command(name) for name in NAMES]
+        topics = [tree.command_filter]
         topics += [tree.fleet_command(group, name) for group in (EVERYONE, *groups) for name in NAMES]
         for topic in topics:
             front.route(topic, self._command)
@@ -122,8 +123,11 @@ class Around:
 
     def _command(self, message: Message) -> None:
         asked = self._node.tree.parse(message.topic)
-        assert isinstance(asked, Command)
-        self._commands.handle(message, asked.name, fleet=asked.group is not None)
+        if isinstance(asked, Command):
+            self._commands.handle(message, asked.name, fleet=asked.group is not None)
+        else:
+            self._dropped(Dropped.UNKNOWN_TOPIC.value)
+            self._link.ack(message)
 
     async def _follow(self, home: HomeAssistant) -> None:
         while True:

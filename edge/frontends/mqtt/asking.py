@@ -15,7 +15,7 @@ from edge.domain.errors import InvalidInput, TooLarge
 from edge.domain.layout import version_of
 from edge.domain.models import MAX_VERSION, ModelSpec
 from edge.frontends.mqtt.limits import MqttLimits
-from edge.mqtt.message import Message
+from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import MAX_CORRELATION_BYTES, Infer, Tree, reply_problem
 
 
@@ -57,6 +57,22 @@ class Ask:
 
 NOBODY = ReplyTo("", "", None, 0, False)
 """For a request that is run for those who listen to results."""
+
+
+class UserProperties:
+    """A message's, as what a request carries beside its payload."""
+
+    __slots__ = ("_properties",)
+
+    def __init__(self, properties: Properties) -> None:
+        self._properties = properties
+
+    def get(self, name: bytes, /) -> bytes | None:
+        wanted = name.decode("latin-1")
+        for key, value in self._properties.user:
+            if key.lower() == wanted:
+                return value.encode("utf-8", "surrogatepass")
+        return None
 
 
 def reply_to(message: Message, asked: Infer, tree: Tree, allowed: Sequence[str]) -> ReplyTo | Dropped:

@@ -6,7 +6,7 @@ Rule: what is not wanted is refused by name, so that a word with a slip in it do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import msgspec
 
@@ -21,6 +21,8 @@ from edge.wire.status import HTTP_STATUS
 Name = Literal["load", "unload", "reload", "log-level"]
 Level = Literal["debug", "info", "warning", "error"]
 NAMES: tuple[Name, ...] = get_args(Name)
+AGENTS = ("sync", "rollback", "pin", "unpin", "report")
+"""Names of the agent beside the server, which answers them on its own connection."""
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 _WANTED: dict[Name, str] = {"load": "model", "unload": "model", "reload": "", "log-level": "level"}
@@ -45,8 +47,10 @@ def too_long(message: Message) -> EdgeError | None:
     return None
 
 
-def read_command(name: Name, payload: bytes) -> Command:
-    """Of a payload that is not too long. Nothing at all is as good as `{}`. Raises InvalidInput."""
+def read_command(name: str, payload: bytes) -> Command:
+    """Of a payload that is not too long. Nothing at all is as good as `{}`. Raises InvalidInput, also for a name that nobody has."""
+    if not is_name(name):
+        raise InvalidInput(f"{name}: no such command; want {', '.join(NAMES)}, or the agent's {', '.join(AGENTS)}")
     try:
         body: Any = msgspec.json.decode(payload) if payload.strip() else {}
     except (msgspec.DecodeError, RecursionError) as error:
@@ -58,6 +62,10 @@ def read_command(name: Name, payload: bytes) -> Command:
     if unknown := next((each for each in body if each not in known), None):
         raise InvalidInput(f"{unknown[:64]!r}: no such key of {name}; want {', '.join(known)}")
     return Command(name, _argument(key, body), _transaction(body))
+
+
+def is_name(name: str) -> TypeGuard[Name]:
+    return name in NAMES
 
 
 def _argument(key: str, body: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ Rule 1: a command is acknowledged when it is taken over, not when it is done: a 
 in which messages came, so that requests would wait behind it.
 Rule 2: what is sent twice is done once: the second gets the first one's answer, or waits for it with the first.
 Rule 3: those of one model are done in the order in which they came. Rule 4: what may be asked of this connection is NAMES; the agent's
-own connection has the others.
+own connection has AGENTS, and whatever else is asked is answered here, so that one of the two answers and not both.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from typing import Protocol
 from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput, Overloaded
 from edge.domain.ports import Catalog, Control
 from edge.frontends.mqtt.command_form import (
-    NAMES,
+    AGENTS,
     Answer,
     Command,
-    Name,
     broken,
     done,
     read_command,
@@ -98,14 +97,14 @@ class Commands:
     _closed: bool = False
 
     def handle(self, message: Message, name: str, *, fleet: bool = False) -> None:
-        """A message of one of NAMES' topics. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first.
+        """A message of a command's topic. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first.
 
         After `close`, nothing is taken over: a broker that keeps sessions sends it again after the next start.
         """
         if self._closed:
             return
         self.link.ack(message)
-        if name not in NAMES:
+        if name in AGENTS:
             return
         if message.retain:
             self.dropped("retained")
@@ -144,7 +143,7 @@ class Commands:
             self._known.popitem(last=False)
         return False
 
-    def _begin(self, asked: _Asked, name: Name, payload: bytes, delay_s: float) -> None:
+    def _begin(self, asked: _Asked, name: str, payload: bytes, delay_s: float) -> None:
         try:
             if len(self._pending) >= MAX_PENDING:
                 raise Overloaded(f"want at most {MAX_PENDING} commands at once")

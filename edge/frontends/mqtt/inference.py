@@ -26,7 +26,7 @@ from edge.domain.requests import PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.eager import start
 from edge.frontends.mqtt.answers import Answered, Outcome, answer_properties, seconds_left
-from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
+from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, UserProperties, ask_of, check, reply_to
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.frontends.mqtt.reading import Form, Read, error_words, form_of, read
 from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
@@ -186,9 +186,8 @@ class Inference:
                 deadline = ask.deadline
                 if found.timeout_s is not None:
                     deadline = min(deadline, ask.began + found.timeout_s)
-                wish = PredictRequest(
-                    reading.spec, found.payload, found.signature_name, found.dequantize, deadline, PROTOCOL
-                )
+                asked = reading.spec, found.payload, found.signature_name, found.dequantize, deadline
+                wish = PredictRequest(*asked, PROTOCOL, carried=UserProperties(ask.message.properties))
                 if self._catalog.starting and ask.message.qos:
                     await self._until_started(deadline)
                 reading.predicting = True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from edge.backends import catalog
@@ -70,6 +72,20 @@ def test_a_version_is_loaded_by_a_worker_with_what_its_options_say(artifact: Art
     assert model.may_run_long
     assert model.run("serving_default", {"x": np.ones(2, np.float32)})["y"].tolist() == [2.0, 2.0]
     model.close()
+
+
+def test_apart_it_is_in_another_process_that_gives_way_to_all_others(artifact: Artifact) -> None:
+    backend = SavedModelBackend(program="tests.fakes.workers:prepare", restarts=Restarts(max_deaths=1))
+    models = [backend.load(artifact, ModelOptions())]
+    before = set(psutil.Process().children())
+    models.append(backend.apart(artifact, ModelOptions()))
+    try:
+        (process,) = set(psutil.Process().children()) - before
+        assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
+        assert {os.sched_getscheduler(each.pid) for each in before} == {os.SCHED_OTHER}
+    finally:
+        for each in models:
+            each.close()
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ INDEX = json.dumps([{"name": "digits", "version": "1", "state": "READY"}, {"name
 GOOD = {"/v2/health/ready": answer(200, b""), "/v2/repository/index": answer(200, INDEX.encode())}
 MARK = f"t-{secrets.token_hex(6)}"
 MANY = 1000
+CROWD = 400
 HERE: dict[str, Any] = {"interfaces": ["127.0.0.1"]}
 
 
@@ -63,11 +64,11 @@ def service(port: int, txt: dict[str, Any] | None = None, *addresses: str, id: s
 
 
 @asynccontextmanager
-async def announcing(*services: AsyncServiceInfo) -> AsyncIterator[None]:
+async def announcing(*services: AsyncServiceInfo) -> AsyncIterator[AsyncZeroconf]:
     async with AsyncZeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only) as responder:
         for each in services:
             await responder.async_register_service(each, cooperating_responders=True)
-        yield
+        yield responder
 
 
 def own(nodes: list[Node], *services: AsyncServiceInfo) -> dict[str, Node]:
@@ -174,6 +175,17 @@ async def test_no_more_names_are_looked_into_than_the_bound(server: Routes, monk
              for n in range(3)]  # fmt: skip
     async with announcing(*crowd):
         assert len([node async for node in discover(timeout_s=1.0, **HERE)]) == 1
+
+
+async def test_four_hundred_that_never_answer_hide_nobody(server: Routes) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as hole:
+        dead = [service(int(hole.getsockname()[1])) for _ in range(CROWD)]
+        alive = service(port_of(server))
+        async with announcing() as responder:
+            for each in (*dead, alive):  # without asking whether a name is taken: who floods does not either
+                responder.zeroconf.registry.async_add(each)
+            nodes = await look(20.0, until=1)
+    assert [node.url for node in nodes] == [server.url]
 
 
 async def test_the_first_that_has_the_model_is_taken(server: Routes) -> None:

@@ -20,7 +20,7 @@ from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
+from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
 from edge.domain.ports import Apart
 from tests.fakes import workers
 from tests.fakes.workers import number
@@ -90,7 +90,7 @@ def test_what_crosses_grows_on_demand_and_no_further_than_it_may(opened: Open) -
         assert run(model, 1.0, size) == [2.0] * size
     with pytest.raises(InvalidInput, match="want at most 1048576 bytes of tensors in a run, got 2000000"):
         run(model, 1.0, 500_000)
-    with pytest.raises(InferenceFailed, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
+    with pytest.raises(BadOutputs, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
         run(model, 1.0, 200_000)
     assert run(model, 1.0) == [2.0]
 
@@ -145,6 +145,7 @@ def test_who_keeps_inputs_has_them_to_itself(opened: Open, keeps: bool, tells: f
         (workers.REFUSE, InvalidInput, "not this one"),
         (workers.FULL, Overloaded, "no room"),
         (workers.BUG, InferenceFailed, "KeyError"),
+        (workers.BEND, BadOutputs, r"outputs: y: want float32 \[\?\], got float32 \[1,1\]"),
     ],
 )
 def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind: type[EdgeError], says: str) -> None:
@@ -164,6 +165,8 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
         (workers.KILL, r"its worker was killed \(SIGKILL\): most likely"),
         (workers.GARBLE, "said what makes no sense"),
         (workers.LIE, "said what makes no sense: want outputs y, got z"),
+        (workers.NONE, "said what makes no sense: want outputs y, got $"),
+        (workers.STEER, r"said what makes no sense: want outputs y, got �\[31mx+…$"),
         (workers.MISTAKE, r"said what makes no sense: y: want float32 \[\?\], got float64"),
         (workers.BREAK, "CUDA_ERROR_ILLEGAL_ADDRESS"),
     ],
@@ -203,7 +206,8 @@ def test_a_worker_that_ends_again_and_again_breaks_its_version_which_is_told_onc
     until_blocking(lambda: bool(told))
     assert (tmp_path / "lives").read_text() == str(AT_ONCE.max_deaths)
     assert len(told) == 1
-    assert told[0].startswith("its worker ended 4 times in a row; the last one the worker crashed (SIGSEGV)")
+    says = "its worker ended 4 times in a row; the last one could not load it: the worker crashed (SIGSEGV)"
+    assert told[0].startswith(says)
     with pytest.raises(NotReady, match="ended 4 times in a row"):
         run(model, 1.0)
     late: list[str] = []

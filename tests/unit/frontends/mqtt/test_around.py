@@ -57,7 +57,13 @@ class Models:
         self.change.clear()
 
 
-def around(front: FakeFront, models: Models | None = None, **options: Any) -> Around:
+def around(
+    front: FakeFront,
+    models: Models | None = None,
+    *,
+    dropped: Callable[[str], None] = lambda reason: None,
+    **options: Any,
+) -> Around:
     async def rescan() -> None:
         pass
 
@@ -75,26 +81,34 @@ def around(front: FakeFront, models: Models | None = None, **options: Any) -> Ar
         AroundOptions(reply_allow=(TREE.reply_filter,), **options),
         deeds,
         Known(stats=lambda: b'{"models":[]}', models=lambda: there.names, changed=there.changed),
-        dropped=lambda reason: None,
+        dropped=dropped,
     )
 
 
-async def test_commands_are_subscribed_by_name_for_the_node_and_its_groups_and_for_all() -> None:
+async def test_all_commands_of_the_node_are_subscribed_and_those_of_its_groups_and_of_all_by_name() -> None:
     front = FakeFront()
     around(front, groups=("canary",))
     assert set(front.routes) == {
-        *(f"edge/v1/cam1/cmd/{name}" for name in NAMES),
+        "edge/v1/cam1/cmd/+",
         *(f"edge/v1/_fleet/{group}/cmd/{name}" for group in ("all", "canary") for name in NAMES),
     }
     wanted = {"retain_handling": 2, "retain_as_published": True}
     assert all(front.link.subscribed[topic] == wanted for topic in front.routes)
 
 
+async def test_a_name_that_no_command_can_have_is_acked_and_counted_and_nothing_else() -> None:
+    front, dropped = FakeFront(), list[str]()
+    around(front, dropped=dropped.append)
+    front.routes["edge/v1/cam1/cmd/+"](Message("edge/v1/cam1/cmd/No pe", b"{}", 1))
+    assert (dropped, len(front.link.acked), front.link.published) == (["unknown_topic"], 1, [])
+
+
 async def test_a_command_is_done_and_one_to_a_fleet_waits_a_while() -> None:
     front = FakeFront()
     one = around(front, fleet_jitter_s=60.0)
     for topic in ("edge/v1/_fleet/all/cmd/reload", "edge/v1/cam1/cmd/log-level"):
-        front.routes[topic](Message(topic, b'{"level": "info"}' if "level" in topic else b""))
+        route = "edge/v1/cam1/cmd/+" if "cam1" in topic else topic
+        front.routes[route](Message(topic, b'{"level": "info"}' if "level" in topic else b""))
     await until(lambda: front.link.published)
     assert [each.topic for each in front.link.published] == ["edge/v1/cam1/cmd/log-level/result"]
     await one.close()

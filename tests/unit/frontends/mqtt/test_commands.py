@@ -15,11 +15,12 @@ import pytest_asyncio
 from edge.domain.errors import ControlFailed
 from edge.domain.ports import ModelStatus
 from edge.frontends.mqtt import commands as module
-from edge.frontends.mqtt.command_form import read_command
+from edge.frontends.mqtt.command_form import AGENTS, read_command
 from edge.frontends.mqtt.commands import MAX_PENDING, MAX_REMEMBERED, Commands, Deeds
 from edge.mqtt.commands import MAX_COMMAND_BYTES
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
+from sync.agent.orders import ASK, HOLD
 from tests.fakes.link import FakeLink
 from tests.waiting import until
 
@@ -290,12 +291,28 @@ async def test_a_retained_command_is_acked_counted_and_nothing_else(rig: Rig) ->
     assert len(rig.link.acked) == 1
 
 
-@pytest.mark.parametrize("name", ["sync", "rollback", "pin", "unpin", "report", "nonsense"])
+@pytest.mark.parametrize("name", AGENTS)
 async def test_the_agents_commands_are_left_to_the_agent(rig: Rig, name: str) -> None:
     rig.send(name, {"model": "digits"})
     await rig.settle()
     assert (rig.server.did, rig.answers()) == ([], [])
     assert len(rig.link.acked) == 1
+
+
+def test_the_server_knows_which_commands_are_the_agents() -> None:
+    assert set(AGENTS) == {*ASK, *HOLD}
+
+
+async def test_a_command_that_nobody_has_is_answered_with_those_that_there_are(rig: Rig) -> None:
+    rig.send("nope", {"transaction": 7}, correlation=b"c1", reply=None)
+    await rig.settle()
+    (answer,) = rig.link.published
+    assert (answer.topic, answer.properties.correlation) == ("edge/v1/cam1/cmd/nope/result", b"c1")
+    assert (answer.properties.first("status"), answer.properties.first("error")) == ("400", "invalid_input")
+    says = (
+        "nope: no such command; want load, unload, reload, log-level, or the agent's sync, rollback, pin, unpin, report"
+    )
+    assert rig.answers() == [{"status": "error", "error": says, "data": {}, "transaction": 7}]
 
 
 async def test_a_command_is_acked_before_it_is_done(rig: Rig) -> None:
