@@ -15,6 +15,7 @@ from tests.on_tflite_runtime import ROOT, UNAVAILABLE
 LIMIT_S = 870.0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_saved_models_pass_their_tests_on_tensorflow() -> None:
     process = await asyncio.create_subprocess_exec(
