@@ -26,7 +26,7 @@ TESTS = (
     "--ignore=tests/unit/backends/worker",
     "--ignore=tests/unit/backends/test_savedmodel.py",
 )
-TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "blockbuster", "psutil", "pillow")
+TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "blockbuster", "psutil", "pillow", "msgspec")
 UNAVAILABLE = 77
 
 
