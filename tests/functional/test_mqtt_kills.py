@@ -20,7 +20,8 @@ from tests.functional.mqtt_requester import EXPIRED, Requester
 from tests.functional.server import Running, configuration, serving
 from tests.waiting import until_blocking
 
-REQUESTS = 20_000
+MANY = [2_000, pytest.param(20_000, marks=pytest.mark.slow)]
+"""Requests."""
 BACK_WITHIN_S = 5.0
 TEN_MS = b'{"inputs": [-62500.0]}'
 """For `looping`."""
@@ -39,26 +40,28 @@ def serving_at(broker: Broker, tmp_path: Path, models: dict[str, Path], *setting
 
 
 @pytest.mark.timeout(300)
-def test_20000_requests_at_qos_1_lose_none_when_the_broker_is_restarted_in_their_midst(
-    mosquitto: str, tmp_path: Path
+@pytest.mark.parametrize("requests", MANY)
+def test_requests_at_qos_1_lose_none_when_the_broker_is_restarted_in_their_midst(
+    mosquitto: str, tmp_path: Path, requests: int
 ) -> None:
     with (
         running_broker(mosquitto, tmp_path / "broker", persistence=True) as broker,
         serving_at(broker, tmp_path, {"half": zoo.half(tmp_path)}),
         Requester(broker.port, "kills", "half", "asker", expiry_s=120).connected() as asker,
     ):
-        asking = threading.Thread(target=asker.ask, args=(REQUESTS, zoo.HALF))
+        asking = threading.Thread(target=asker.ask, args=(requests, zoo.HALF))
         asking.start()
-        until_blocking(lambda: asker.outcomes["200"] > REQUESTS // 3, lambda: asker.outcomes, within_s=120)
+        until_blocking(lambda: asker.outcomes["200"] > requests // 3, lambda: asker.outcomes, within_s=120)
         broker.stop(signal.SIGTERM)
         broker.start()
         asking.join(240)
-        assert asker.outcomes == {"200": REQUESTS}
+        assert asker.outcomes == {"200": requests}
 
 
 @pytest.mark.timeout(300)
-def test_20000_requests_are_answered_or_known_to_be_lost_when_the_broker_is_killed_in_their_midst(
-    mosquitto: str, tmp_path: Path
+@pytest.mark.parametrize("requests", MANY)
+def test_requests_are_answered_or_known_to_be_lost_when_the_broker_is_killed_in_their_midst(
+    mosquitto: str, tmp_path: Path, requests: int
 ) -> None:
     window = 16
     with (
@@ -66,9 +69,9 @@ def test_20000_requests_are_answered_or_known_to_be_lost_when_the_broker_is_kill
         serving_at(broker, tmp_path, {"half": zoo.half(tmp_path)}) as server,
         Requester(broker.port, "kills", "half", "asker", window=window, expiry_s=10).connected() as asker,
     ):
-        asking = threading.Thread(target=asker.ask, args=(REQUESTS, zoo.HALF))
+        asking = threading.Thread(target=asker.ask, args=(requests, zoo.HALF))
         asking.start()
-        until_blocking(lambda: asker.outcomes["200"] > REQUESTS // 3, lambda: asker.outcomes, within_s=120)
+        until_blocking(lambda: asker.outcomes["200"] > requests // 3, lambda: asker.outcomes, within_s=120)
         broker.kill()
         broker.start()
         end = time.monotonic() + BACK_WITHIN_S
@@ -78,7 +81,7 @@ def test_20000_requests_are_answered_or_known_to_be_lost_when_the_broker_is_kill
                 probe.ask(1, zoo.HALF)
         asking.join(240)
         assert set(asker.outcomes) <= {"200", EXPIRED}
-        assert asker.outcomes.total() == REQUESTS
+        assert asker.outcomes.total() == requests
         assert asker.outcomes[EXPIRED] <= window, "no more than what was under way"
 
 
@@ -165,6 +168,7 @@ def flooding(port: int, topic: str, body: bytes) -> Iterator[None]:
             thread.join(30)
 
 
+@pytest.mark.slow  # it wants the machine for itself
 def test_a_flood_at_qos_0_loses_no_answer_at_qos_1_and_http_answers_meanwhile(mosquitto: str, tmp_path: Path) -> None:
     with (
         running_broker(mosquitto, tmp_path / "broker", more="log_type error") as broker,
