@@ -83,7 +83,8 @@ class Doors:
         front = [each for name in (HTTP, UDS) for each in self._given.get(name, ())]
         self._tcp = [each for each in front if each.family != socket.AF_UNIX]
         self._unix = [each for each in front if each.family == socket.AF_UNIX]
-        self._callers = Callers()
+        # One of each: what bounds the server bounds all its doors together.
+        self._admission, self._predictor = _admission_and_predictor(config, behind.registry)
         self._listeners: list[Listener] = []
         self._guard: Guard
         self.certificates: Certificates | None = None
@@ -148,11 +149,10 @@ class Doors:
             from edge.frontends.grpc.opening import open_grpc
         except ImportError as error:
             raise ValueError(f"[grpc] needs grpcio and protobuf: install edge-serving[grpc] ({error})") from None
-        admission, predictor = self._admission_and_predictor()
         self._grpc = await open_grpc(
             self._config,
-            predictor=predictor,
-            admission=admission,
+            predictor=self._predictor,
+            admission=self._admission,
             catalog=self._behind.catalog,
             control=self._behind.control,
             metrics=self._behind.metrics,
@@ -164,11 +164,10 @@ class Doors:
         """Imported here: a server without a broker pays nothing for it. The broker need not be there."""
         from edge.frontends.mqtt.opening import open_mqtt
 
-        admission, predictor = self._admission_and_predictor()
         self.mqtt = await open_mqtt(
             self._config,
-            predictor=predictor,
-            admission=admission,
+            predictor=self._predictor,
+            admission=self._admission,
             catalog=self._behind.catalog,
             metrics=self._behind.metrics,
             boot=self._boot,
@@ -244,21 +243,20 @@ class Doors:
 
     def _site(self, pages: Pages, *, local: bool) -> Site:
         http = self._config.http
-        admission, predictor = self._admission_and_predictor()
         return Site(
             guard=self._guard,
             v1=V1(
-                predictor=predictor,
+                predictor=self._predictor,
                 catalog=self._behind.catalog,
-                admission=admission,
+                admission=self._admission,
                 refused=self._behind.metrics.refused,
                 cors=http.cors,
             ),
             v2=V2(
-                predictor=predictor,
+                predictor=self._predictor,
                 catalog=self._behind.catalog,
                 control=self._behind.control if http.model_control else None,
-                admission=admission,
+                admission=self._admission,
                 refused=self._behind.metrics.refused,
                 version=self._boot.version,
             ),
@@ -269,18 +267,17 @@ class Doors:
             access_log=http.access_log,
         )
 
-    def _admission_and_predictor(self) -> tuple[Admission, Predict]:
-        config, http = self._config, self._config.http
-        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
-        admission = Admission(
-            max_inflight=config.server.max_inflight,
-            max_body_bytes=http.max_body_bytes,
-            max_inflated_bytes=config.server.max_inflight_body_bytes,
-            request_timeout_s=config.server.request_timeout_s,
-            offload=offload,
-        )
-        predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
-        return admission, predictor
+
+def _admission_and_predictor(config: Config, registry: Registry) -> tuple[Admission, Predict]:
+    offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
+    admission = Admission(
+        max_inflight=config.server.max_inflight,
+        max_body_bytes=config.http.max_body_bytes,
+        max_inflated_bytes=config.server.max_inflight_body_bytes,
+        request_timeout_s=config.server.request_timeout_s,
+        offload=offload,
+    )
+    return admission, Predict(registry, offload=offload, callers=Callers())
 
 
 def _on_loopback(given: socket.socket) -> bool:
