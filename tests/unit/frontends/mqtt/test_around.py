@@ -121,11 +121,25 @@ async def test_what_is_not_wanted_is_not_hooked_in() -> None:
     assert "homeassistant/status" not in front.routes
 
 
-async def test_figures_are_told_while_the_link_is_connected() -> None:
-    front = FakeFront()
+async def test_figures_are_told_while_the_link_is_connected_and_not_before() -> None:
+    class Watched(FakeLink):
+        """Notes how often somebody looks whether it is connected."""
+
+        looks, on = 0, False
+
+        def __getattribute__(self, name: str) -> Any:
+            if name != "connected":
+                return super().__getattribute__(name)
+            Watched.looks += 1
+            return Watched.on
+
+    front = FakeFront(Watched())
     around(front, stats_s=0.01)
     (work,) = front.works
     task = asyncio.create_task(work())
+    await until(lambda: Watched.looks >= 3)
+    assert front.link.published == []
+    Watched.on = True
     await until(lambda: TREE.stats in [each.topic for each in front.link.published])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
