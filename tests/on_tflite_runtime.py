@@ -26,7 +26,17 @@ TESTS = (
     "--ignore=tests/unit/backends/worker",
     "--ignore=tests/unit/backends/test_savedmodel.py",
 )
-TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "blockbuster", "psutil", "pillow", "msgspec")
+TOOLS = (
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "blockbuster",
+    "psutil",
+    "pillow",
+    "msgspec",
+)
 UNAVAILABLE = 77
 
 
@@ -38,7 +48,7 @@ def main(arguments: list[str]) -> int:
         python = environment(uv)
     except subprocess.CalledProcessError as error:
         return unavailable(f"{' '.join(map(str, error.cmd[:3]))} left with {error.returncode}: {error.stderr}")
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    command = [python, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"EDGE_RUNTIME": "tflite"}, check=False).returncode
 
 
