@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with open(system.TOOLS.parent / "installing", "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         system.provide([name for name in system.PROGRAMS if name in wanted], say)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged may be no Unicode, on purpose; between processes only Unicode travels."""
+    report = yield
+    report.sections = [
+        (head, text.encode(errors="backslashreplace").decode(errors="backslashreplace"))
+        for head, text in report.sections
+    ]
+    return report
 
 
 def _program(name: str) -> str:
