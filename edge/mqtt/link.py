@@ -65,6 +65,11 @@ class Link:
         return self._connection is not None
 
     @property
+    def settled(self) -> bool:
+        """Connected, and the broker has answered all that was subscribed and unsubscribed."""
+        return self.connected and not self._subscriptions.unanswered
+
+    @property
     def protocol(self) -> str:
         """ "5" or "3.1.1", of the connection that there is; "" without one."""
         return self._connection.version if self._connection is not None else ""

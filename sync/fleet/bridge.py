@@ -53,8 +53,9 @@ class Bridge:
         self.taken = self.ignored = 0
 
     @property
-    def connected(self) -> bool:
-        return self._link.connected
+    def listening(self) -> bool:
+        """What devices say from now on comes here."""
+        return self._link.settled
 
     async def run(self) -> None:
         """Until cancelled."""

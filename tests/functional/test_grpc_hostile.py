@@ -32,8 +32,6 @@ from tests.functional.server import Running
 from tests.functional.zoo import looping, zoo
 from tests.waiting import until_blocking
 
-pytestmark = pytest.mark.slow
-
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 MAX_BYTES = 1 << 20

@@ -30,8 +30,6 @@ from tests.functional.server import Running, serving
 from tests.functional.zoo import half, looping
 from tests.waiting import until_blocking
 
-pytestmark = pytest.mark.slow
-
 DRAIN_S = 10.0
 ASK = predict_request("half", x=ROWS)
 

@@ -33,8 +33,6 @@ from tests.functional.test_tls import Authority
 from tests.functional.zoo import half
 from tests.waiting import until_blocking
 
-pytestmark = pytest.mark.slow
-
 ASK = predict_request("half", x=ROWS)
 BEARER = (("authorization", "Bearer secret"),)
 

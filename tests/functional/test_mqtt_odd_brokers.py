@@ -16,8 +16,6 @@ from tests.functional.broker import free_port
 from tests.functional.linked import IN_TIME_S, Halved, packet, running, scripted, settings
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
-
 
 async def test_a_link_that_was_taken_over_says_so_and_waits(caplog: pytest.LogCaptureFixture) -> None:
     connections = []

@@ -30,8 +30,6 @@ from tests.functional.repository import Repository, answer, model_status, reach
 from tests.functional.server import Running, serving
 from tests.waiting import until_blocking
 
-pytestmark = pytest.mark.slow
-
 KEYS = [f"device-{number}" for number in range(40)]
 HALF_AND_HALF = (
     'labels = { stable = 1, canary = 2 }\nweights = { stable = 50, canary = 50 }\nsticky_header = "X-Edge-Key"\n'

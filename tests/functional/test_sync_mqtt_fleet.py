@@ -62,7 +62,7 @@ async def bridged(port: int, directory: ReportDirectory, limits: CollectLimits |
     bridge = Bridge(settings, "edge", Collector(directory, known=set(), limits=limits), limits)
     task = asyncio.ensure_future(bridge.run())
     try:
-        await until(lambda: bridge.connected)
+        await until(lambda: bridge.listening)
         yield bridge
     finally:
         task.cancel()

@@ -107,7 +107,6 @@ def test_outputs_are_the_callers_own_whatever_runs_after(opened: Open) -> None:
     assert kept[0].tolist() == [7.0] * size
 
 
-@pytest.mark.slow
 def test_memory_that_nobody_looks_at_is_used_again(opened: Open) -> None:
     model = opened()
     files = len(os.listdir("/proc/self/fd"))
