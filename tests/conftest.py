@@ -31,8 +31,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     def say(line: str) -> None:
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
-            # Processes that run tests side by side have no reporter, and only one of them installs.
-            reporter.write_line(line) if reporter is not None else print(line, file=sys.stderr, flush=True)
+            # What a process says to its reporter that runs tests beside others is heard by nobody.
+            if reporter is None or hasattr(session.config, "workerinput"):
+                print(line, file=sys.stderr, flush=True)
+            else:
+                reporter.write_line(line)
 
     system.TOOLS.parent.mkdir(exist_ok=True)
     with open(system.TOOLS.parent / "installing", "w") as turn:

@@ -199,12 +199,15 @@ def test_what_would_start_a_service_is_unpacked_for_the_tests_alone_and_by_any_u
 def run(machine: Machine, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     environment = {"PATH": str(machine.bin), "EDGE_TEST_INSTALL": "0"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     return done.returncode, done.stdout
 
 
-def test_a_run_without_the_program_says_so_twice_skips_what_needs_it_and_passes(machine: Machine) -> None:
-    code, said = run(machine, "tests/unit/backends/test_edgetpu.py")
+@pytest.mark.parametrize("processes", ["-n0", "-n2"])
+def test_a_run_without_the_program_says_so_skips_what_needs_it_and_passes(machine: Machine, processes: str) -> None:
+    code, said = run(machine, processes, "tests/unit/backends/test_edgetpu.py")
     assert code == 0, said
     assert "cc is missing and is not installed (EDGE_TEST_INSTALL=0): where the Edge TPU's stand-in" in said
     assert "no cc (gcc or cc or clang): nothing was tested where the Edge TPU's stand-in is compiled" in said
