@@ -38,7 +38,8 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors
+from edge.doors import Behind, Doors
+from edge.frontends.addresses import Addresses
 from edge.frontends.announce.opening import announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
@@ -230,7 +231,7 @@ class Server:
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         self._doors = Doors(config, behind, boot, self._supervised.sockets, hold=self._conduct is not None)
         addresses = self._addresses = await self._doors.open()
-        log.info("listening on %s", addresses.url or addresses.uds)
+        log.info("listening on %s", addresses.shown)
         self._announcer = announcer(config, addresses.url, self._catalog, self._keepsakes)
         if self._announcer is not None:
             self._announcer.start()

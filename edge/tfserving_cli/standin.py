@@ -24,7 +24,7 @@ from edge.files import open_regular
 from edge.tfserving_cli.settle import Settled, settle
 
 if TYPE_CHECKING:
-    from edge.doors import Addresses
+    from edge.frontends.addresses import Addresses
 
 log = logging.getLogger("tensorflow_model_server")
 
