@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -50,13 +50,15 @@ HTTP, UDS, ADMIN = "http", "uds", "admin"
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What the front ends ask. `reload` is called when somebody asks for the configuration to be read again."""
+    """What the front ends ask. `reload` is called when somebody asks for the configuration to be read again, `reconfigure`
+    with the one that somebody sends, where that is allowed."""
 
     registry: Registry
     catalog: Catalog
     control: Controls
     metrics: Metrics
     reload: Callable[[], None]
+    reconfigure: Callable[[bytes, float], Awaitable[None]] | None = None
 
 
 class Doors:
@@ -156,6 +158,7 @@ class Doors:
             metrics=self._behind.metrics,
             guard=self._guard,
             boot=self._boot,
+            reconfigure=self._behind.reconfigure,
             hold=self._hold,
         )
 

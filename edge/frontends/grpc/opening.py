@@ -12,7 +12,7 @@ from edge.frontends.grpc.front import Grpc
 from edge.frontends.grpc.health import Health, WatchedCatalog
 from edge.frontends.grpc.inference import Inference
 from edge.frontends.grpc.limits import GrpcLimits
-from edge.frontends.grpc.prediction import Prediction
+from edge.frontends.grpc.prediction import Prediction, Reconfigure
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard
 from edge.telemetry.build import Boot
@@ -30,6 +30,7 @@ async def open_grpc(
     metrics: Metrics,
     guard: Guard,
     boot: Boot,
+    reconfigure: Reconfigure | None = None,
     hold: bool = False,
 ) -> Grpc:
     """Listening; hold: when it is told to `start`. Raises OSError, ssl.SSLError where a socket or a certificate cannot be had."""
@@ -43,7 +44,7 @@ async def open_grpc(
         request_timeout_s=server.request_timeout_s,
     )
     calls = Calls(guard=guard, admission=admission, limits=limits, refused=metrics.refused)
-    prediction = Prediction(calls, predictor=predictor, catalog=catalog)
+    prediction = Prediction(calls, predictor=predictor, catalog=catalog, reconfigure=reconfigure)
     allowed = control if config.http.model_control else None
     inference = Inference(calls, predictor=predictor, catalog=catalog, control=allowed, version=boot.version)
     services = prediction.services() | inference.services()

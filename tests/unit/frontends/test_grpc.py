@@ -90,7 +90,7 @@ MAX_HELD = 4096
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     core, refused, configs = FakeCore(), list[tuple[str, str]](), list[bytes]()
 
-    async def reconfigure(config: bytes) -> None:
+    async def reconfigure(config: bytes, deadline: float) -> None:
         configs.append(config)
         if config == b"bad":
             raise InvalidInput("Illegal to list model m multiple times in config list")
