@@ -34,8 +34,10 @@ from edge.sources.watch import Changes
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 16
-"""Configurations that clients have sent and that have not been looked at."""
+MAX_CALLS = 64
+"""Of clients that have sent a configuration, and wait for their turn or for their models."""
+MAX_SHOWN = 400
+"""Characters of the names of models in a line of the log."""
 Reread = Callable[[], Config]
 
 
@@ -79,12 +81,13 @@ class Parts:
     standing: Callable[[], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
-    """A client's wish; `done` has the names of the models that are new by it, once it holds."""
+    """A client's wish. `begun`: it is being looked at; `done` has the names of the models that are new by it, once it holds."""
 
     config: bytes
     done: asyncio.Future[Collection[str]]
+    begun: bool = False
 
 
 class Reloading:
@@ -95,6 +98,7 @@ class Reloading:
         self._parts, self._reread, self._conduct = parts, reread, conduct
         self._queue: deque[Sent | None] = deque()
         self._asked = asyncio.Event()
+        self._calls = 0
 
     def want(self) -> None:
         """Files are read again soon; once, however often that was wanted before."""
@@ -105,11 +109,18 @@ class Reloading:
     async def reconfigure(self, config: bytes, deadline: float) -> None:
         """Return when the models are served that are new by what a client has sent. deadline: a reading of the loop's clock.
 
-        Raises ModelsNotAvailable when one of them failed, DeadlineExceeded when that is not known by then, or within
-        `server.start_hold_s`: in both cases the configuration holds. Any other EdgeError: it was refused, and nothing changed.
+        Raises ModelsNotAvailable when one of them failed: the configuration holds. DeadlineExceeded when that is not known by
+        then, or within `server.start_hold_s`: its text says what becomes of it. Any other EdgeError: nothing changed.
         """
-        if len(self._queue) >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} configurations wait already to be taken")
+        if self._calls >= MAX_CALLS:
+            raise Overloaded(f"{MAX_CALLS} calls wait already for their configurations")
+        self._calls += 1
+        try:
+            await self._wait_for(config, deadline)
+        finally:
+            self._calls -= 1
+
+    async def _wait_for(self, config: bytes, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         sent = Sent(config, loop.create_future())
         self._queue.append(sent)
@@ -119,8 +130,7 @@ class Reloading:
                 fresh = await sent.done
                 await self._parts.manager.tried(fresh)
         except TimeoutError:
-            what = "have been taken" if sent.done.cancelled() else "be served; it holds, and they are being tried"
-            raise DeadlineExceeded(f"the call's time is over before what it wants could {what}") from None
+            raise DeadlineExceeded(f"want an answer within the call's time, and {_left(sent)}") from None
         models = {name: self._parts.manager.models.get(name) for name in sorted(fresh)}
         if missing := {name: model.failed if model else None for name, model in models.items() if not _serves(model)}:
             raise ModelsNotAvailable(missing)
@@ -135,6 +145,7 @@ class Reloading:
                 if sent is None:
                     await self._read_again(doors)
                 elif not sent.done.done():
+                    sent.begun = True
                     await self._take_in(sent)
 
     async def _read_again(self, doors: Doors) -> None:
@@ -186,7 +197,8 @@ class Reloading:
         except Exception as error:  # a bug here must not take down what serves
             outcome = error
         else:
-            log.info("took a client's configuration: %s", ", ".join(new.models) or "no models")
+            names = ", ".join(new.models) or "none"
+            log.info("took a client's configuration of %d models: %.*s", len(new.models), MAX_SHOWN, names)
             if not sent.done.done():
                 sent.done.set_result(new.models.keys() - old.models.keys())
             return
@@ -209,6 +221,15 @@ class Reloading:
 
     def _available(self) -> dict[str, Collection[int]]:
         return {name: set(each.versions) for name, each in self._parts.registry.models.items()}
+
+
+def _left(sent: Sent) -> str:
+    """What has become of it."""
+    if not sent.done.cancelled():
+        return "the configuration holds, but its new models are still being tried"
+    return (
+        "the configuration is still being taken" if sent.begun else "the configuration was not taken: others came first"
+    )
 
 
 def _serves(model: Model | None) -> bool:

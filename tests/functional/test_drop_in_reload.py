@@ -252,7 +252,7 @@ def test_calls_that_come_at_once_are_taken_one_after_the_other_and_each_whole(mo
         call(channel, RELOAD, listed(one(models, "double"), one(models, "third")))
         until_blocking(lambda: not states(server, "half"), lambda: states(server, "half"))
         assert (predict(server, "double"), predict(server, "third")) == (2.0, 3.0)
-        taken = re.findall(r"took a client's configuration: (.*)", server.log.read_text())
+        taken = re.findall(r"took a client's configuration of 2 models: (.*)", server.log.read_text())
         assert sorted(taken)[:6] != []
         assert {frozenset(each.split(", ")) for each in taken} <= {frozenset(pair) for pair in pairs}
         assert len(taken) == 7
@@ -267,7 +267,7 @@ def test_a_call_that_its_client_gives_up_is_taken_to_its_end(models: Path, tmp_p
         with still_written(version):
             code, _ = failure(channel, RELOAD, wanted, timeout=SETTLE_S / 2)
             assert code == "DEADLINE_EXCEEDED"
-            said(server, "took a client's configuration: half, late")
+            said(server, "took a client's configuration of 2 models: half, late")
             under_way = channel.unary_unary(f"/{TFS}.ModelService/{RELOAD}").future(
                 listed(one(models, "half"), one(models, "late"), one(models, "third")).SerializeToString(), timeout=10
             )
@@ -281,7 +281,7 @@ def test_a_server_that_is_killed_while_it_takes_one_comes_back_with_its_file(mod
         version = put(models, "late", 1, 4.0) / "1"
         with still_written(version), ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(failure, channel, RELOAD, listed(one(models, "late")))
-            said(server, "took a client's configuration: late")
+            said(server, "took a client's configuration of 1 models: late")
             server.kill()
             assert waiting.result(WITHIN_S)[0] == "UNAVAILABLE"
     with with_grpc(tmp_path, f"--model_config_file={file}") as (server, channel):

@@ -17,7 +17,7 @@ import pytest
 from edge import reloading as module
 from edge.config import Config, ConfigError, load_config
 from edge.domain.errors import DeadlineExceeded, InvalidInput, ModelsNotAvailable, Overloaded, TooEarly
-from edge.reloading import MAX_WAITING, Parts, Reloading
+from edge.reloading import MAX_CALLS, Parts, Reloading
 from tests.waiting import until
 
 Available = Mapping[str, Collection[int]]
@@ -188,13 +188,13 @@ async def test_who_gives_up_before_it_is_his_turn_has_changed_nothing_and_after_
 async def test_no_more_wait_than_may() -> None:
     async with running() as world:
         world.conduct.gate.clear()
-        waiting = [world.send("b")]
+        waiting = [world.send("b") for _ in range(MAX_CALLS)]
         await asyncio.sleep(0.01)
-        waiting += [world.send("b") for _ in range(MAX_WAITING)]
-        with pytest.raises(Overloaded, match=f"{MAX_WAITING} configurations wait"):
+        with pytest.raises(Overloaded, match=f"{MAX_CALLS} calls wait"):
             await world.send("b")
         world.conduct.gate.set()
         await asyncio.gather(*waiting)
+        await world.send("b")
 
 
 async def test_new_models_that_do_not_serve_are_told_and_others_are_not_waited_for() -> None:
@@ -205,7 +205,7 @@ async def test_new_models_that_do_not_serve_are_told_and_others_are_not_waited_f
         assert world.names == {"a", "b", "x", "y"}, "it holds"
         await world.send("a x")
         world.untried = {"z"}
-        with pytest.raises(DeadlineExceeded, match="it holds"):
+        with pytest.raises(DeadlineExceeded, match="the configuration holds"):
             await world.send("a z", within_s=0.05)
         assert world.names == {"a", "z"}
 
@@ -214,8 +214,11 @@ async def test_the_time_of_a_call_that_has_no_deadline_is_the_servers() -> None:
     async with running() as world:
         world.reloading.config = config("a", **{"server.start_hold_s": 0.05})
         world.untried = {"z"}
-        with pytest.raises(DeadlineExceeded, match="it holds"):
+        with pytest.raises(DeadlineExceeded, match="the configuration holds"):
             await asyncio.wait_for(world.reloading.reconfigure(b"z", float("inf")), 10)
         world.conduct.gate.clear()
-        with pytest.raises(DeadlineExceeded, match="have been taken"):
-            await asyncio.wait_for(world.reloading.reconfigure(b"b", float("inf")), 10)
+        begun, waiting = (asyncio.create_task(world.reloading.reconfigure(b"b", float("inf"))) for _ in range(2))
+        with pytest.raises(DeadlineExceeded, match="is still being taken"):
+            await asyncio.wait_for(begun, 10)
+        with pytest.raises(DeadlineExceeded, match="was not taken: others came first"):
+            await asyncio.wait_for(waiting, 10)
