@@ -158,6 +158,7 @@ async def test_what_is_refused_changes_nothing_whoever_refuses_it(
             patched.setattr(module, "watched", denied)
             with pytest.raises(InvalidInput, match="/models/b"):
                 await world.send("b")
+            world.conduct.file = config("z")
             world.reloading.want()
             await until(lambda: len(world.told) == 2)
         assert (world.fed, world.names, world.reloads) == ([], {"a"}, 0)

@@ -174,6 +174,14 @@ async def test_a_file_that_waits_for_a_version_is_given_up_for_what_is_sent_and_
     assert await wants(made), "it is another"
 
 
+@pytest.mark.usefixtures("env")
+async def test_a_file_that_a_signal_has_read_is_no_other_to_the_poll(tmp_path: Path) -> None:
+    made, old = standin(tmp_path / "config", "--model_config_file_poll_wait_seconds=1")
+    (tmp_path / "config").write_text(text(B % ""))
+    await asyncio.to_thread(made.reread, old, {})
+    assert not await wants(made)
+
+
 async def wants(made: Standin) -> bool:
     """Whether the next poll asks for a reload."""
     asked = asyncio.Event()
