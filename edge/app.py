@@ -1,4 +1,4 @@
-"""Puts the server together: the only module, with `doors`, that names concrete classes.
+"""Puts the server together: the only module, with `reloading` and `doors`, that names concrete classes.
 
 Order of start: state, core, front ends (they say "not ready" at once), sources. Order of stop: accept nothing more,
 finish what runs within `drain_s`, note that the end was clean. What a thread still hangs in is left behind.
@@ -15,14 +15,11 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Protocol
-
-import msgspec
 
 from edge.backends.catalog import backend_for, preferred
-from edge.config import Config, ConfigError
+from edge.config import Config
 from edge.core import lastwords
 from edge.core.catalog import Catalog
 from edge.core.claim import claim
@@ -38,10 +35,12 @@ from edge.core.threads import in_thread
 from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
-from edge.doors import Addresses, Behind, Doors
+from edge.doors import Behind, Doors
+from edge.frontends.addresses import Addresses
 from edge.frontends.announce.opening import announcer
 from edge.frontends.supervised import Supervised, standing
-from edge.sources.configured import sources_of, unchanged, watched
+from edge.reloading import Conduct, Parts, Reloading, Reread
+from edge.sources.configured import sources_of, watched
 from edge.sources.watch import Changes
 from edge.telemetry.build import Boot, version
 from edge.telemetry.metrics import Metrics
@@ -58,24 +57,6 @@ has several milliseconds of it."""
 
 
 Announce = Callable[[Addresses], None]
-Reread = Callable[[], Config]
-
-
-class Conduct(Protocol):
-    """How a server behaves that stands in for another one: its ports open when what should be served at first has been
-    tried (but for at most `server.start_hold_s`)."""
-
-    def opened(self, at: Addresses) -> None:
-        """The ports are open."""
-        ...
-
-    def judge(self, old: Config, new: Config, available: Mapping[str, Collection[int]]) -> None:
-        """Raises ConfigError where `new` may not take the place of `old`. available: the versions that answer, by model."""
-        ...
-
-    async def follow(self, reload: Callable[[], None]) -> None:
-        """Until cancelled: ask for a reload whenever there is a reason."""
-        ...
 
 
 def serve(
@@ -123,7 +104,6 @@ class Server:
         self._config, self._announce, self._reread, self._conduct = config, announce, reread, conduct
         self.stop = asyncio.Event()
         self._code = 0
-        self._reload_wanted = asyncio.Event()
 
     async def serve(self) -> int:
         """The exit code: 0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
@@ -138,14 +118,14 @@ class Server:
         await self._open_doors(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloading.want)
         self._supervised.ready("starting")
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._manager.run(), name="manager"),
                 group.create_task(self._changes.run(), name="changes"),
                 group.create_task(self._feeds.start(self._sources), name="feeds"),
-                group.create_task(self._follow_reloads(), name="reload"),
+                group.create_task(self._reloading.run(self._doors), name="reload"),
                 group.create_task(self._let_in(config.server.start_hold_s), name="let in"),
                 group.create_task(self._supervised.tend(self._standing, self._hung), name="supervised"),
             ]
@@ -154,7 +134,7 @@ class Server:
             if self._doors.mqtt is not None:
                 tasks.append(group.create_task(self._doors.mqtt.run(), name="mqtt"))
             if self._conduct is not None:
-                tasks.append(group.create_task(self._conduct.follow(self._reload_wanted.set), name="conduct"))
+                tasks.append(group.create_task(self._conduct.follow(self._reloading.want), name="conduct"))
             # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
             gc.enable()
@@ -211,6 +191,21 @@ class Server:
         self._sources = await asyncio.to_thread(sources_of, config, self._changes, self._keepsakes, preferred)
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
+        self._reloading = self._make_reloading(config)
+
+    def _make_reloading(self, config: Config) -> Reloading:
+        parts = Parts(
+            manager=self._manager,
+            registry=self._registry,
+            feeds=self._feeds,
+            changes=self._changes,
+            keepsakes=self._keepsakes,
+            control=self._control,
+            supervised=self._supervised,
+            route=self._route,
+            standing=self._standing,
+        )
+        return Reloading(config, parts, reread=self._reread, conduct=self._conduct)
 
     def _route(self, config: Config) -> None:
         """Requests that name no version, by what the configuration says of that."""
@@ -226,11 +221,18 @@ class Server:
             self._registry.route({name: Routed(model.routing, counts(name)) for name, model in models.items()})
 
     async def _open_doors(self, config: Config) -> None:
-        behind = Behind(self._registry, self._catalog, self._control, self._metrics, self._reload_wanted.set)
+        behind = Behind(
+            self._registry,
+            self._catalog,
+            self._control,
+            self._metrics,
+            self._reloading.want,
+            self._reloading.reconfigure if self._conduct is not None else None,
+        )
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
         self._doors = Doors(config, behind, boot, self._supervised.sockets, hold=self._conduct is not None)
         addresses = self._addresses = await self._doors.open()
-        log.info("listening on %s", addresses.url or addresses.uds)
+        log.info("listening on %s", addresses.shown)
         self._announcer = announcer(config, addresses.url, self._catalog, self._keepsakes)
         if self._announcer is not None:
             self._announcer.start()
@@ -257,41 +259,6 @@ class Server:
 
     def _hung(self) -> str:
         return self._registry.hung(time.monotonic())
-
-    async def _follow_reloads(self) -> None:
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
-            self._supervised.reloading()
-            problem = ""
-            try:
-                await self._reload()
-            except (OSError, ValueError, ConfigError) as error:
-                log.error("the configuration was not reloaded, the old one holds: %s", error)
-                problem = f"the configuration was not reloaded: {error}"
-            except Exception:  # a bug here must not take down what serves
-                log.exception("the configuration was not reloaded")
-                problem = "the configuration was not reloaded"
-            self._supervised.ready(problem or self._standing())
-
-    async def _reload(self) -> None:
-        """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
-        if self._reread is not None:
-            old, new = self._config, await asyncio.to_thread(self._reread)
-            if self._conduct is not None:
-                self._conduct.judge(old, new, {name: each.versions for name, each in self._registry.models.items()})
-            await self._doors.reload_tokens(new.http.token_file)
-            self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
-            self._route(new)
-            self._changes.follow(await asyncio.to_thread(watched, new))
-            sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes, preferred)
-            await self._feeds.replace(sources, unchanged(old, new))
-            if msgspec.structs.replace(new, models=old.models, repository=old.repository) != old:
-                log.warning("only models, tokens and certificates are reloaded; other changes need a restart")
-        if self._doors.certificates is not None:
-            await self._doors.certificates.load()
-        await self._control.reload()
-        log.info("reloaded")
 
 
 def doubt_processor(cpuinfo: Path) -> None:

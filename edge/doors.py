@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -19,6 +19,7 @@ from edge.core.catalog import Catalog
 from edge.core.control import Controls
 from edge.core.predict import Predict
 from edge.core.registry import Registry
+from edge.frontends.addresses import Addresses
 from edge.frontends.admin import Admin
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard, Policy, read_tokens
@@ -39,28 +40,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OFFLOAD_THREADS = 4
+GRPC_WANTED = (
+    "[grpc] needs grpcio and protobuf ({}): pip install '.[grpc]' in the directory of edge, or "
+    ".uv/bin/uv run --no-dev --extra grpc edge"
+)
 HTTP, UDS, ADMIN = "http", "uds", "admin"
 """The names of the sockets that systemd may hand over. Of the first two, the socket itself says which one it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the server listens. `url` is empty without a TCP port."""
-
-    url: str
-    uds: Path | None
-    admin: Path | None
-
-
-@dataclass(frozen=True, slots=True)
 class Behind:
-    """What the front ends ask. `reload` is called when somebody asks for the configuration to be read again."""
+    """What the front ends ask. `reload` is called when somebody asks for the configuration to be read again, `reconfigure`
+    with the one that somebody sends, where that is allowed."""
 
     registry: Registry
     catalog: Catalog
     control: Controls
     metrics: Metrics
     reload: Callable[[], None]
+    reconfigure: Callable[[bytes, float], Awaitable[None]] | None = None
 
 
 class Doors:
@@ -77,7 +75,7 @@ class Doors:
         hold: bool = False,
     ) -> None:
         """given: sockets that listen already, by name, each in the place of what the configuration would bind. hold: nobody
-        can connect to the TCP port before `accept`."""
+        can connect to a TCP port, or over gRPC, before `accept`."""
         self._config, self._behind, self._boot, self._hold = config, behind, boot, hold
         self._given = dict(given or {})
         front = [each for name in (HTTP, UDS) for each in self._given.get(name, ())]
@@ -122,10 +120,12 @@ class Doors:
             await self._open_grpc()
         if self._config.mqtt.host is not None:
             await self._open_mqtt(url)
-        return Addresses(url, uds, await self._open_admin(limits))
+        return Addresses(url, uds, await self._open_admin(limits), self._grpc.addresses if self._grpc else ())
 
     async def accept(self) -> None:
-        """What waits at the sockets that were given, from now on."""
+        """What waits at the sockets that were given, from now on; and whoever comes to those that were held. Raises OSError."""
+        if self._grpc is not None and self._hold:
+            await self._grpc.start()
         for listener in self._listeners:
             await listener.accept()
 
@@ -148,7 +148,7 @@ class Doors:
         try:
             from edge.frontends.grpc.opening import open_grpc
         except ImportError as error:
-            raise ValueError(f"[grpc] needs grpcio and protobuf: install edge-serving[grpc] ({error})") from None
+            raise ValueError(GRPC_WANTED.format(error)) from None
         self._grpc = await open_grpc(
             self._config,
             predictor=self._predictor,
@@ -158,6 +158,8 @@ class Doors:
             metrics=self._behind.metrics,
             guard=self._guard,
             boot=self._boot,
+            reconfigure=self._behind.reconfigure,
+            hold=self._hold,
         )
 
     async def _open_mqtt(self, url: str) -> None:

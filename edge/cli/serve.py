@@ -18,7 +18,7 @@ from edge.cli.target import named_target, target
 
 if TYPE_CHECKING:
     from edge.config import Config
-    from edge.doors import Addresses
+    from edge.frontends.addresses import Addresses
 
 log = logging.getLogger("edge")
 

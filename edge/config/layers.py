@@ -78,8 +78,8 @@ def from_env(env: Mapping[str, str], models: list[str]) -> tuple[list[Setting], 
             warnings.append(f"{name}: no such setting; {_meant(parts[0])}")
             continue
         section, middle, field = parts[0].lower(), "__".join(parts[1:-1]), parts[-1].lower()
-        known = {_as_variable(model): model for model in models}
-        named = (known.get(_as_variable(middle), middle.lower()),) if section == "models" or middle else ()
+        known = {as_variable(model): model for model in models}
+        named = (known.get(as_variable(middle), middle.lower()),) if section == "models" or middle else ()
         settings.append(Setting((section, *named, field), value, name, Path.cwd(), text=True))
     return settings, warnings
 
@@ -93,7 +93,8 @@ def _meant(rest: str) -> str:
     return "a key is set by EDGE_SECTION__KEY"
 
 
-def _as_variable(name: str) -> str:
+def as_variable(name: str) -> str:
+    """A model's name as the names of variables have it."""
     return re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 
@@ -237,35 +237,35 @@ class Manager:
 
     async def load(self, name: str) -> None:
         """Serve this model again, and try its failed versions now. Raises ControlFailed when none of them loads."""
-        model = self.models.get(name)
-        if model is None:
-            raise ControlFailed(f"{name}: no such model in the repository")
+        model = self._known(name)
         model.held = False
         model.failures.clear()
         await self._loader.forgive({name})
         self._wake.set()
-        await self._until(lambda: self._settled(model) and not self._comes_back(model))
+        await self._until(lambda: self._settled(model) and not model.comes_back)
         if model.serving.newest is None:
             raise ControlFailed(model.reasons or f"{name}: there is no version to load")
 
     async def unload(self, name: str) -> None:
         """Until it is loaded by hand. Returns once it takes no more requests. Raises ControlFailed."""
-        model = self.models.get(name)
-        if model is None:
-            raise ControlFailed(f"{name}: no such model in the repository")
+        model = self._known(name)
         model.held = True
         self._wake.set()
         await self._until(lambda: model.serving.newest is None and self._settled(model))
 
+    def _known(self, name: str) -> Model:
+        """Raises ControlFailed."""
+        if name not in self.models:
+            raise ControlFailed(f"{name}: no such model in the repository")
+        return self.models[name]
+
     async def first_tried(self) -> None:
         """Return once what the sources wished for at first serves or has failed."""
+        await self._until(lambda: not self.starting and all(map(self._over, self.models.values())))
 
-        def tried() -> bool:
-            waits = any(model.wish.pending and not model.held for model in self.models.values())
-            return not (self.starting or self._loads or waits)
-
-        if not tried():
-            await self._until(tried)
+    async def tried(self, names: Collection[str]) -> None:
+        """Return once what is wished for of these models serves or has failed."""
+        await self._until(lambda: all(self._over(self.models[name]) for name in names if name in self.models))
 
     async def retry(self) -> None:
         """Try every failed version now, blamed ones too."""
@@ -286,10 +286,10 @@ class Manager:
         views = {version: self._view(model, version) for version in model.slots}
         return next_action(model.wish, views) is None and not any(view.state in BUSY for view in views.values())
 
-    def _comes_back(self, model: Model) -> bool:
-        """Nothing is served, but what was unloaded has yet to drain before it can be loaded again."""
-        draining = {version for version, slot in model.slots.items() if slot.state is State.DRAINING}
-        return model.serving.newest is None and bool(draining & model.wish.available.keys())
+    def _over(self, model: Model) -> bool:
+        """Whether what is wished for of it has been tried, as far as it is there."""
+        waits = model.aspired.pending and not model.held
+        return model.removed or not (waits or model.comes_back or not self._settled(model))
 
     async def close(self) -> None:
         """Unload everything; blocks nobody for long. For tests and for an orderly end."""

@@ -66,6 +66,17 @@ class Model:
         """Why its failed versions failed."""
         return "; ".join(f"{slot.id}: {slot.reason}" for slot in self.slots.values() if slot.state is State.FAILED)
 
+    @property
+    def failed(self) -> int | None:
+        """The newest version that did."""
+        return max((version for version, slot in self.slots.items() if slot.state is State.FAILED), default=None)
+
+    @property
+    def comes_back(self) -> bool:
+        """Nothing is served, but what was unloaded has yet to drain before it can be loaded again."""
+        draining = {version for version, slot in self.slots.items() if slot.state is State.DRAINING}
+        return self.serving.newest is None and bool(draining & self.wish.available.keys())
+
     def is_last_resort(self, version: int) -> bool:
         """Whether every other version that might serve has failed."""
         wish = self.wish

@@ -19,7 +19,7 @@ from edge.doctor.finding import Finding, fail, ok
 from edge.doctor.machine import Machine
 from edge.doctor.network import check_mdns
 from edge.doctor.places import check_configuration, check_models, check_state, model_sizes
-from edge.doctor.port import ask_admin, check_port
+from edge.doctor.port import check_ports
 from edge.doctor.runtime import check_runtime
 
 Checks = Callable[[], Finding | Iterable[Finding]]
@@ -41,7 +41,7 @@ def examine(
     yield from _guarded("edgetpu", lambda: check_edgetpu(machine, config.models, run))
     yield from _guarded("models", lambda: check_models(machine, config))
     yield from _guarded("state", lambda: check_state(machine, config))
-    yield from _guarded("port", lambda: check_port(machine, config.http, ask_admin(config.admin.uds)))
+    yield from _guarded("port", lambda: check_ports(machine, config))
     yield from _guarded("mdns", lambda: check_mdns(machine))
     yield from _guarded("broker", lambda: _broker(config.mqtt))
 

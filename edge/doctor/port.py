@@ -1,4 +1,4 @@
-"""Whether the server's port is free, or held by the server itself.
+"""Whether the server's ports, for HTTP and for gRPC, are free, or held by the server itself.
 
 Rule 1: whose a port is, is asked of /proc first: a stranger who speaks HTTP could say that he is a server. Rule 2: a
 port is tried by binding it for a moment, with the options that the server sets; nothing is accepted meanwhile.
@@ -13,15 +13,19 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge.config import Http
+from edge.config import Config, Http
+from edge.config.sections import Grpc
 from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.machine import Machine
 
 ADMIN_WITHIN_S = 5.0
 MAX_STATUS_BYTES = 16 << 20
+PACKAGES = {"grpcio": "grpc", "protobuf": "google.protobuf"}
+"""What gRPC needs, and by which module it is found."""
 _PEER = struct.Struct("3i")
 
 
@@ -52,20 +56,61 @@ def ask_admin(path: Path | None, within_s: float = ADMIN_WITHIN_S) -> Running | 
         connection.close()
 
 
+def check_ports(machine: Machine, config: Config) -> list[Finding]:
+    running = ask_admin(config.admin.uds)
+    return [check_port(machine, config.http, running), check_grpc(machine, config.grpc, running)]
+
+
 def check_port(machine: Machine, config: Http, running: Running | None) -> Finding:
     """`running`: who answers at the admin socket."""
     if config.host is None:
         return ok("port", f"no TCP port is wanted; http.uds is {config.uds}")
-    where = f"{config.host}:{config.port}"
+    return _check(machine, _Wanted("port", "http", config.host, config.port), running)
+
+
+def check_grpc(machine: Machine, config: Grpc, running: Running | None) -> Finding:
+    """`running`: who answers at the admin socket."""
+    if not config.wanted:
+        return ok("grpc", "grpc.host and grpc.uds are empty: there is no gRPC")
+    absent = [package for package, module in PACKAGES.items() if not _installed(module)]
+    if absent:
+        return fail("grpc", f"not installed: {', '.join(absent)}", "pip install '.[grpc]' in the directory of edge")
+    if config.host is None:
+        return ok("grpc", f"no TCP port is wanted; grpc.uds is {config.uds}")
+    return _check(machine, _Wanted("grpc", "grpc", config.host, config.port), running)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Where to listen; `check` is the finding's name, `section` the configuration's."""
+
+    check: str
+    section: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def _check(machine: Machine, wanted: _Wanted, running: Running | None) -> Finding:
+    if not wanted.port:
+        return ok(wanted.check, f"{wanted.host}: any free port is taken")
     try:
-        if config.port:
-            _bind(config.host, config.port)
+        _bind(wanted.host, wanted.port)
     except OSError as error:
-        return _taken(machine, config.port, where, running, error)
-    if running is not None and config.port:
-        text = f"{where} is free, and a server (edge {running.version}) runs: it listens elsewhere"
-        return warn("port", text, "see whether it was started with another --port or another file")
-    return ok("port", f"{where} is free" if config.port else f"{config.host}: any free port is taken")
+        return _taken(machine, wanted, running, error)
+    if running is not None:
+        text = f"{wanted} is free, and a server (edge {running.version}) runs: it listens elsewhere"
+        return warn(wanted.check, text, "see whether it was started with another --port or another file")
+    return ok(wanted.check, f"{wanted} is free")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _bind(host: str, port: int) -> None:
@@ -78,28 +123,29 @@ def _bind(host: str, port: int) -> None:
         tried.bind(address)
 
 
-def _taken(machine: Machine, port: int, where: str, running: Running | None, error: OSError) -> Finding:
+def _taken(machine: Machine, where: _Wanted, running: Running | None, error: OSError) -> Finding:
+    check, key = where.check, where.section
     if isinstance(error, socket.gaierror):
-        return fail("port", f"{where}: no such address: {error.strerror}", "set http.host to an address of this device")
+        return fail(check, f"{where}: no such address: {error.strerror}", f"set {key}.host to one of this device")
     if error.errno == errno.EADDRNOTAVAIL:
-        return fail("port", f"{where}: this device has no such address", "set http.host to one that `ip address` lists")
+        return fail(check, f"{where}: no address of this device", f"set {key}.host to one that `ip address` lists")
     if error.errno == errno.EACCES:
-        return fail("port", f"{where}: only root may listen there", "set http.port to 1024 or more")
+        return fail(check, f"{where}: only root may listen there", f"set {key}.port to 1024 or more")
     if error.errno != errno.EADDRINUSE:
-        return fail("port", f"{where}: {error.strerror}")
-    who = holders(machine, port)
+        return fail(check, f"{where}: {error.strerror}")
+    who = holders(machine, where.port)
     if running is not None and running.pid in who:
-        return ok("port", f"{where} is held by the server that runs: edge {running.version}, process {running.pid}")
+        return ok(check, f"{where} is held by the server that runs: edge {running.version}, process {running.pid}")
     if who:
         names = ", ".join(f"{machine.text('proc', str(pid), 'comm') or '?'} (process {pid})" for pid in sorted(who))
         if running is None and all("edge" in _arguments(machine, pid) for pid in who):
             text = f"{where} is held by {names}, an edge server whose admin socket is not the configured one"
-            return warn("port", text, "see admin.uds, or end it")
-        return fail("port", f"{where} is held by {names}", "end it, or set another http.port")
+            return warn(check, text, "see admin.uds, or end it")
+        return fail(check, f"{where} is held by {names}", f"end it, or set another {key}.port")
     if running is not None:
         text = f"{where} is held, and edge {running.version} runs (process {running.pid}); whose it is cannot be seen"
-        return ok("port", text)
-    return fail("port", f"{where} is in use, by a process that cannot be seen", "run this as root to see which")
+        return ok(check, text)
+    return fail(check, f"{where} is in use, by a process that cannot be seen", "run this as root to see which")
 
 
 def holders(machine: Machine, port: int) -> set[int]:

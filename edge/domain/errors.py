@@ -7,7 +7,8 @@ EdgeError
 │   ├── MissingTensors           tensors that the signature has and the request lacks
 │   ├── BatchTooLarge            more rows than one run may take
 │   ├── UnknownSignature         no signature of that name
-│   └── UnknownLabel             no version carries that label
+│   ├── UnknownLabel             no version carries that label
+│   └── TooEarly                 right by itself, and refused as things stand
 ├── TooLarge                     a bound on size was passed
 ├── Unsupported                  well-formed, but not something that this server does
 ├── UnsupportedMedia             a body of a kind that nothing here reads
@@ -20,6 +21,7 @@ EdgeError
 ├── InferenceFailed              the model itself failed on this input
 │   └── BadOutputs               what it made cannot be an answer: too large, or not of its signature's shape
 └── ControlFailed                a load or unload that was asked for did not happen
+    └── ModelsNotAvailable       models that were to be served are not
 LoadError                        fails a version, never a request: no EdgeError
 
 Rule 1: no protocol's number is in here; `edge.wire.status` has the one table.
@@ -29,7 +31,7 @@ Rule 3: an error carries the facts, so that a protocol with a text of its own ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import ClassVar
 
@@ -110,6 +112,10 @@ class UnknownLabel(InvalidInput):
         self.spec = spec
 
 
+class TooEarly(InvalidInput):
+    """It may be asked again when what it names has come to be."""
+
+
 class TooLarge(EdgeError):
     code = Code.TOO_LARGE
 
@@ -167,6 +173,18 @@ class BadOutputs(InferenceFailed):
 
 class ControlFailed(EdgeError):
     code = Code.CONTROL_FAILED
+
+
+class ModelsNotAvailable(ControlFailed):
+    """`models`: by name, the version that failed; None where there was none to try."""
+
+    def __init__(self, models: Mapping[str, int | None]) -> None:
+        self.models = dict(models)
+        said = (
+            f"{name}: " + ("no version" if failed is None else f"version {failed} failed")
+            for name, failed in self.models.items()
+        )
+        super().__init__(f"want these models to be served, and they are not: {'; '.join(said)}")
 
 
 class LoadError(Exception):

@@ -69,7 +69,7 @@ def _run(given: Given, settled: Settled) -> int:
     from edge.app import serve
 
     standin = Standin(given, settled)
-    return serve(settled.config, reread=standin.reread, conduct=standin)
+    return serve(settled.config, conduct=standin)
 
 
 def _near(word: str) -> str:

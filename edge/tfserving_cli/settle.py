@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edge.config import Config, ConfigError, keys, missing_files, resolve
-from edge.config.layers import PREFIX
+from edge.config.layers import PREFIX, as_variable
 from edge.config.paths import default_state_dir
 from edge.config.tfserving.carry import Carried, carry, read_files
 from edge.config.tfserving.files import invalid
@@ -28,28 +31,64 @@ SECRETS = "tfserving"
 @dataclass(frozen=True, slots=True)
 class Settled:
     """`notes`: what could not be carried. `warnings`: what is allowed and probably not meant. `grpc`: where it listens, in
-    TensorFlow Serving's words."""
+    TensorFlow Serving's words. `files`: what the files said, by flag."""
 
     config: Config
     models: tuple[ModelEntry, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     grpc: tuple[str, ...] = ()
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def settle(given: Given, env: Mapping[str, str]) -> Settled:
-    """Blocks. Raises Refused, ConfigError."""
+def settle(given: Given, env: Mapping[str, str], *, again: bool = False) -> Settled:
+    """again: variables of models that there are no more are passed over. Blocks. Raises Refused, ConfigError."""
     if not given.text("model_base_path") and not given.text("model_config_file"):
         raise invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
-    carried = carry(given, read_files(given), grpc=has_grpc(), tensorflow=find_spec("tensorflow") is not None)
-    settings = {key: value for key, value in carried.defaults.items() if _variable(key) not in env} | carried.settings
-    settings |= _written(carried, env)
-    resolved = resolve(None, env, settings)
+    files = read_files(given)
+    carried = _carry(given, files)
+    settings = _settings(carried, env) | _written(carried, env)
+    resolved = resolve(None, _of(carried.models, env) if again else env, settings)
     if missing := missing_files(resolved.config, resolved.origins):
         raise ConfigError(missing)
     grpc = [f"0.0.0.0:{settings['grpc.port']}"] if "grpc.port" in settings else []
     grpc += [f"UNIX socket {settings['grpc.uds']}"] if "grpc.uds" in settings else []
-    return Settled(resolved.config, tuple(carried.models), tuple(carried.notes), resolved.warnings, tuple(grpc))
+    models, notes = tuple(carried.models), tuple(carried.notes)
+    return Settled(resolved.config, models, notes, resolved.warnings, tuple(grpc), files)
+
+
+def with_models(settled: Settled, given: Given, env: Mapping[str, str], config: Mapping[str, Any]) -> Settled:
+    """`settled` with the models of another ModelServerConfig; no file is read. Raises Refused, ConfigError."""
+    files = {**settled.files, "model_config_file": config}
+    carried = _carry(given, files)
+    models = resolve(None, _of(carried.models, env), _settings(carried, env)).config.models
+    return replace(
+        settled,
+        config=msgspec.structs.replace(settled.config, models=models),
+        models=tuple(carried.models),
+        notes=tuple(carried.notes),
+        files=files,
+    )
+
+
+def _carry(given: Given, files: Mapping[str, Mapping[str, Any]]) -> Carried:
+    """Raises Refused."""
+    return carry(given, files, grpc=has_grpc(), tensorflow=find_spec("tensorflow") is not None)
+
+
+def _settings(carried: Carried, env: Mapping[str, str]) -> dict[str, Any]:
+    return {key: value for key, value in carried.defaults.items() if _variable(key) not in env} | carried.settings
+
+
+def _of(models: Iterable[ModelEntry], env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables of other models."""
+    section = f"{PREFIX}MODELS__"
+    named = {as_variable(model.name) for model in models}
+
+    def meant(name: str) -> bool:
+        return not name.startswith(section) or as_variable(name[len(section) :].rpartition("__")[0]) in named
+
+    return {name: value for name, value in env.items() if meant(name)}
 
 
 def has_grpc() -> bool:

@@ -5,9 +5,10 @@ Rule: a message is cut as TensorFlow Serving cuts it, whichever service it is of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from edge.domain.errors import EdgeError, Overloaded, UnknownSignature
+from edge.domain.errors import EdgeError, ModelsNotAvailable, Overloaded, TooEarly, UnknownSignature
 from edge.wire.status import GRPC_STATUS
 from edge.wire.tfserving_errors import wording as tfserving_wording
 from edge.wire.tfserving_routes import Verb
@@ -15,6 +16,8 @@ from edge.wire.v2_errors import wording as v2_wording
 
 MAX_TEXT_BYTES = 1024
 CUT = "...TRUNCATED"
+OWN: Mapping[type[EdgeError], str] = {TooEarly: "FAILED_PRECONDITION", ModelsNotAvailable: "UNKNOWN"}
+"""TensorFlow Serving's codes that are not those of the one table."""
 
 
 class Failure(NamedTuple):
@@ -29,7 +32,8 @@ def tfserving_failure(error: EdgeError, verb: Verb = "predict") -> Failure:
     """In TensorFlow Serving's words."""
     if isinstance(error, UnknownSignature) and verb == "predict":
         return Failure("FAILED_PRECONDITION", cut(f'Serving signature key "{error.name}" not found.'))
-    return _failure(error, tfserving_wording(error, verb))
+    told = _failure(error, tfserving_wording(error, verb))
+    return told._replace(code=OWN[type(error)]) if type(error) in OWN else told
 
 
 def v2_failure(error: EdgeError, *, model: str = "", request_id: str = "") -> Failure:

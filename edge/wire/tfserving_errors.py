@@ -10,6 +10,7 @@ from edge.domain.errors import (
     BadOutputs,
     EdgeError,
     InferenceFailed,
+    ModelsNotAvailable,
     NotFound,
     Overloaded,
     UnknownLabel,
@@ -47,10 +48,16 @@ def wording(error: EdgeError, verb: Verb) -> str:
         case InferenceFailed() if not isinstance(error, BadOutputs):
             # What the runtime said is for the log; it may hold addresses and paths.
             return "Failed to invoke TfLite interpreter"
+        case ModelsNotAvailable():
+            return f"Some models did not become available: {{{''.join(_servable(*each) for each in error.models.items())}}}"
         case Overloaded():
             return f"The batch scheduling queue to which this task was submitted is full; {error.message}"
         case _:
             return error.message
+
+
+def _servable(name: str, version: int | None) -> str:
+    return f"{{name: {name} version: {'none' if version is None else version}}}, "
 
 
 def _not_found(spec: ModelSpec, verb: Verb) -> str:

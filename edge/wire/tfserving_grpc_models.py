@@ -71,9 +71,27 @@ def encode_metadata(info: ModelInfo) -> bytes:
 
 
 def parse_reload(body: bytes) -> bytes:
-    """A serialized ModelServerConfig. Raises InvalidInput."""
+    """A serialized ModelServerConfig; `metric_names` are passed over. Raises InvalidInput."""
     config: bytes = parse(f"{PACKAGE}.ReloadConfigRequest", body).config
     return config
+
+
+def read_config(data: bytes) -> dict[str, Any]:
+    """A ModelServerConfig in the plain values that its text form becomes, too: what is there, by the names of fields.
+    Raises InvalidInput."""
+    return _plain(parse(f"{PACKAGE}.ModelServerConfig", data))
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            found[field.name] = list(value) if field.is_repeated else value
+        elif field.message_type.GetOptions().map_entry:
+            found[field.name] = dict(value)
+        else:
+            found[field.name] = [_plain(each) for each in value] if field.is_repeated else _plain(value)
+    return found
 
 
 def encode_reloaded() -> bytes:

@@ -84,6 +84,26 @@ def said(server: Running, text: str, times: int = 1) -> None:
     until_blocking(has, server.log.read_text, within_s=WITHIN_S)
 
 
+@contextmanager
+def still_written(version: Path) -> Iterator[None]:
+    """Somebody still writes into that directory."""
+    over = threading.Event()
+
+    def write_on() -> None:
+        number = 0
+        while not over.wait(0.05):
+            number += 1
+            (version / "labels.txt").write_text(str(number))
+
+    writer = threading.Thread(target=write_on, daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join(10)
+
+
 class Asking(threading.Thread):
     """Asks one route again and again; `answers` counts first predictions, `failures` has whatever was not 200."""
 

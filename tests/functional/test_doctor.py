@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from edge.config.sections import Grpc
+from edge.doctor import port as port_module
 from edge.doctor.children import Died, probe
 from edge.doctor.finding import Level
 from edge.doctor.machine import Machine
 from edge.doctor.port import Running as Known
-from edge.doctor.port import ask_admin, check_port, holders
+from edge.doctor.port import ask_admin, check_grpc, check_port, holders
 from tests.functional.server import configuration, serving
 from tests.functional.test_commands import edge
 from tests.functional.zoo import DIGITS
@@ -78,6 +80,27 @@ def test_a_port_is_free_or_its_holder_is_found() -> None:
         assert check_port(Machine(), Http(host="::1", port=port), None).level is Level.FAIL
     assert check_port(Machine(), Http(host="::1", port=port), None).level is Level.OK
     assert check_port(Machine(), Http(host="::1", port=port), Known(1, "0.1.0")).level is Level.WARN
+
+
+def test_the_port_for_grpc_is_looked_at_as_the_one_for_http_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        found = check_grpc(Machine(), Grpc(host="127.0.0.1", port=port), None)
+        assert (found.check, found.level) == ("grpc", Level.FAIL)
+        assert (f"(process {os.getpid()})" in found.text, "grpc.port" in found.do) == (True, True)
+        assert check_grpc(Machine(), Grpc(host="127.0.0.1", port=port), Known(os.getpid(), "1")).level is Level.OK
+    assert "is free" in check_grpc(Machine(), Grpc(host="127.0.0.1", port=port), None).text
+    assert check_grpc(Machine(), Grpc(host="192.0.2.1"), None).level is Level.FAIL
+    for unwanted in (Grpc(), Grpc(uds=Path("/run/grpc.sock"))):
+        assert check_grpc(Machine(), unwanted, None).level is Level.OK
+
+
+def test_grpc_that_is_wanted_and_not_installed_fails_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "PACKAGES", {"grpcio": "no_such_module", "protobuf": "google.no_such_module"})
+    found = check_grpc(Machine(), Grpc(host="127.0.0.1", port=0), None)
+    assert (found.level, found.text) == (Level.FAIL, "not installed: grpcio, protobuf")
+    assert "pip install '.[grpc]'" in found.do
+    assert check_grpc(Machine(), Grpc(), None).level is Level.OK
 
 
 def test_a_configuration_that_is_wrong_fails_with_its_line(tmp_path: Path) -> None:

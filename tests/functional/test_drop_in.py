@@ -197,7 +197,7 @@ def test_a_label_that_is_new_may_wait_for_its_version_where_that_is_allowed(mode
     with standing_in(tmp_path, *flags) as server:
         write(file, entry(models, "half", stable(3)))
         server.process.send_signal(signal.SIGHUP)
-        said(server, "edge.app: reloaded")
+        said(server, "edge.reloading: reloaded")
         assert predict(server, "half/labels/stable") == "Servable not found for request: Specific(half, 3)"
         put(models, "half", 3, 8.0)
         until_blocking(lambda: predict(server, "half/labels/stable") == 8.0)
@@ -220,7 +220,12 @@ def test_the_port_is_taken_at_once_and_open_when_every_model_has_been_tried(mode
     """A version whose files still change is being tried."""
     version = put(models, "late", 1, 4.0) / "1"
     with started(tmp_path, f"--model_base_path={models / 'late'}") as server:
-        until_blocking(lambda: "listening on" in server.log.read_text(), server.log.read_text)
+
+        def listens() -> bool:
+            (version / "labels.txt").write_text("changes before the first look, too")
+            return "listening on" in server.log.read_text()
+
+        until_blocking(listens, server.log.read_text)
         last = time.monotonic()
         for number in range(30):
             (version / "labels.txt").write_text(str(number))

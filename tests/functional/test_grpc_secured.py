@@ -193,4 +193,4 @@ def test_who_has_not_installed_it_is_told_what_to_install(tmp_path: Path) -> Non
     (tmp_path / "without" / "grpc.py").write_text("raise ImportError(\"No module named 'grpc'\")\n")
     arguments = ("--set", "grpc.host=127.0.0.1", "--set", "grpc.port=0")
     said = _fails_to_start(tmp_path, half(tmp_path), *arguments, environment={"PYTHONPATH": str(tmp_path / "without")})
-    assert "cannot start: [grpc] needs grpcio and protobuf: install edge-serving[grpc] (No module named 'grpc')" in said
+    assert "cannot start: [grpc] needs grpcio and protobuf (No module named 'grpc'): pip install '.[grpc]' in" in said

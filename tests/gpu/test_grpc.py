@@ -17,6 +17,7 @@ import tensorflow as tf
 from edge.domain.tensors import DType
 from edge.wire import tensor_proto
 from edge.wire.proto.messages import message, pool
+from tests.functional.drop_in import free_port, standing_in
 from tests.functional.grpc_client import ON_LOOPBACK, port_of
 from tests.functional.server import Running, configuration, serving
 from tests.functional.zoo import DIGITS
@@ -118,6 +119,33 @@ def test_tensorflow_servings_client_reads_metadata_and_status(channel: Any) -> N
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_tensorflow_servings_client_gives_the_server_its_models(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copytree(DIGITS / "2", tmp_path / name / "2")
+    management, config = imported("model_management_pb2"), imported("model_service_pb2_grpc")
+    port = free_port()
+    flags = (f"--port={port}", "--model_name=one", f"--model_base_path={tmp_path / 'one'}", "--prefer_tflite_model")
+    with (
+        standing_in(tmp_path, *flags, more={"EDGE_GRPC__HOST": "127.0.0.1"}) as server,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as own,
+    ):
+        request = management.ReloadConfigRequest(metric_names=["m"])
+        model = request.config.model_config_list.config.add(name="two", base_path=str(tmp_path / "two"))
+        models = config.ModelServiceStub(own)
+        with pytest.raises(grpc.RpcError) as caught:
+            models.HandleReloadConfigRequest(request, timeout=60)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details().startswith("Illegal setting neither ModelServerConfig::model_type")
+        model.model_platform = "tensorflow"
+        model.model_version_policy.specific.versions.append(2)
+        model.logging_config.sampling_config.sampling_rate = 0.5
+        assert models.HandleReloadConfigRequest(request, timeout=60).status.error_code == 0
+        assert predict(own, "two", image=np.zeros((1, 8, 8, 1), np.int8))["scores"].shape == (1, 10)
+        until_blocking(lambda: server.ask("/v1/models/one")[0] == 404)
+        assert "model two: logging_config: requests are not logged" in server.log.read_text()
+
+
 def test_the_example_of_the_guide_does_what_it_shows(server: Running) -> None:
     ((_, code),) = re.findall(r"(?ms)^```(python)\n(.*?)^```$", (ROOT / "docs" / "grpc.md").read_text())
     assert "localhost:8500" in code
@@ -155,6 +183,7 @@ def test_every_number_of_a_type_is_tensorflows() -> None:
         assert tf.as_dtype(number) == (tf.string if dtype is DType.STRING else tf.as_dtype(dtype.numpy))
 
 
+CONFIG = ("model_server_config", "file_system_storage_path_source", "logging_config")
 AS_BYTES = {
     ("PackedTensorProto", "float_val"),
     ("PackedTensorProto", "double_val"),
@@ -178,6 +207,7 @@ def test_every_field_is_tensorflows_on_the_wire() -> None:
         *map(imported, ("model_pb2", "predict_pb2", "input_pb2", "classification_pb2", "regression_pb2")),
         *map(imported, ("inference_pb2", "get_model_metadata_pb2", "get_model_status_pb2", "model_management_pb2")),
         imported("status_pb2"),
+        *(pytest.importorskip(f"tensorflow_serving.config.{name}_pb2") for name in CONFIG),
     ):
         theirs |= dict(module.DESCRIPTOR.message_types_by_name)
     theirs["PackedTensorProto"] = theirs["TensorProto"]

@@ -153,7 +153,9 @@ def _ports(given: Given, done: Carried, grpc: bool) -> None:
         done.settings["http.host"] = ""
     if not grpc:
         if port or socket:
-            done.notes.append("--port, --grpc_socket_path: there is no gRPC here, as the extra grpc is not installed")
+            done.notes.append(
+                "--port, --grpc_socket_path: there is no gRPC here, as the extra grpc is not installed: pip install '.[grpc]'"
+            )
         if not rest:
             raise invalid("there is nothing to listen on: want a --rest_api_port where there is no gRPC")
     elif port:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,12 @@ class Metadata:
 
     def __init__(self, context: Any) -> None:
         self._context = context
+
+    @property
+    def peer(self) -> str:
+        """Who calls, in gRPC's words, such as `ipv4:127.0.0.1:40000`."""
+        name: str = self._context.peer()
+        return name
 
     def get(self, name: bytes, /) -> bytes | None:
         wanted = name.decode("latin-1")
@@ -97,15 +104,17 @@ class Calls:
         self._held += size
         return size
 
-    def unary(self, work: Work, words: Words, *, open_to_all: bool = False) -> Any:
-        """A method of one message and one answer. `open_to_all`: without a token."""
+    def unary(self, work: Work, words: Words, *, open_to_all: bool = False, patient: bool = False) -> Any:
+        """A method of one message and one answer. `open_to_all`: without a token. `patient`: a call that brings no deadline
+        has none."""
+        least_s = math.inf if patient else 0.0
 
         async def handle(_: object, context: Any) -> bytes:
             call: Call | None = None
             try:
                 self._check_token(context, open_to_all)
                 with self.admission:
-                    deadline = self._deadline(context)
+                    deadline = self._deadline(context, least_s=least_s)
                     call = Call(self, await self._message(context, deadline), deadline, context)
                     try:
                         call.claim(len(call.body))
@@ -194,12 +203,13 @@ class Calls:
         if refusal is not None:
             raise refusal
 
-    def _deadline(self, context: Any, *, of_stream: bool = False) -> float:
-        """The call's own; of a stream's messages, and of calls that have none, what the server allows."""
+    def _deadline(self, context: Any, *, of_stream: bool = False, least_s: float = 0.0) -> float:
+        """The call's own; of a stream's messages, and of calls that have none, what the server allows: for these,
+        at least `least_s`."""
         now = self._loop.time()
         left: float | None = context.time_remaining()
         if left is None:
-            return now + self.limits.request_timeout_s
+            return now + max(least_s, self.limits.request_timeout_s)
         return now + (min(left, self.limits.request_timeout_s) if of_stream else left)
 
     async def _message(self, context: Any, deadline: float) -> bytes:

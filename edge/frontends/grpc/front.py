@@ -1,15 +1,19 @@
 """The gRPC server on its sockets.
 
-Rule: `close` stops accepting first, lets what runs finish for `drain_s`, then ends the rest.
+Rule 1: `close` stops accepting first, lets what runs finish for `drain_s`, then ends the rest. Rule 2: a socket that is held
+is taken at once, and refuses connections until `start`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
-from collections.abc import Mapping
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +21,57 @@ import grpc
 
 from edge.frontends.grpc import limits
 from edge.frontends.grpc.calls import Calls
-from edge.frontends.http.listener import clear_socket
+from edge.frontends.grpc.holding import hold_port
+from edge.frontends.http.listener import bind_unix, clear_socket
+
+log = logging.getLogger(__name__)
 
 MODE = 0o660
 
 
 class Grpc:
-    """`services`: handlers by service and method. `port` is what was bound, 0 without a TCP port."""
+    """`services`: handlers by service and method. `port` is what was bound, 0 without a TCP port; `addresses` are for people."""
 
     def __init__(self, calls: Calls, services: Mapping[str, Mapping[str, Any]]) -> None:
         self._calls = calls
         self._uds: Path | None = None
+        self._held: list[socket.socket] = []
+        self._later: list[Callable[[], Awaitable[object]]] = []
         self.port = 0
+        self.addresses: list[str] = []
         self._server = grpc.aio.server(options=_options(calls.limits.max_message_bytes))
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
 
-    def listen_tcp(self, host: str, port: int, credentials: Any | None = None) -> int:
+    async def listen_tcp(self, host: str, port: int, credentials: Any | None = None, *, hold: bool = False) -> int:
         """The port that was bound; port 0 picks a free one. Raises OSError."""
+        if hold:
+            try:
+                held, self.port = await asyncio.to_thread(hold_port, host, port)
+            except OSError:
+                raise _taken(host, port) from None
+            self._held += held
+            self._later.append(partial(self._bind_tcp, host, self.port, credentials))
+        else:
+            await self._bind_tcp(host, port, credentials)
+        self.addresses.append(f"{host}:{self.port}" + (" with TLS" if credentials else ""))
+        return self.port
+
+    async def listen_unix(self, path: Path, *, hold: bool = False) -> None:
+        """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
+        if not re.fullmatch(r"[^\x00%]+", str(path)):
+            raise OSError(f"{path}: gRPC takes no socket with such a name")
+        if hold:
+            self._held.append(await asyncio.to_thread(bind_unix, path, MODE))
+            self._later.append(partial(self._bind_unix, path))
+        else:
+            await self._bind_unix(path)
+        self._uds = path
+        self.addresses.append(str(path))
+
+    async def _bind_tcp(self, host: str, port: int, credentials: Any | None) -> None:
+        """Raises OSError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if credentials is None:
@@ -43,13 +79,10 @@ class Grpc:
             else:
                 self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError:
-            raise OSError(f"port {port} of {host} cannot be had for gRPC: it is taken, or no address of here") from None
-        return self.port
+            raise _taken(host, port) from None
 
-    async def listen_unix(self, path: Path) -> None:
-        """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
-        if not re.fullmatch(r"[^\x00%]+", str(path)):
-            raise OSError(f"{path}: gRPC takes no socket with such a name")
+    async def _bind_unix(self, path: Path) -> None:
+        """Raises OSError."""
         await asyncio.to_thread(clear_socket, path)
         before = os.umask(0o777 & ~MODE)
         try:
@@ -58,19 +91,35 @@ class Grpc:
             raise OSError(f"{path}: cannot be bound for gRPC") from None
         finally:
             os.umask(before)
-        self._uds = path
 
     async def start(self) -> None:
+        """From now on; nothing happens after `close`. Raises OSError where somebody was quicker to listen."""
+        if self._calls.closing.done():
+            return
+        for bind in self._later:
+            await bind()
         await self._server.start()
+        self._let_go()
+        for address in self.addresses:
+            log.info("gRPC at %s", address)
+
+    def _let_go(self) -> None:
+        while self._held:
+            self._held.pop().close()
 
     async def close(self, drain_s: float) -> None:
         """What runs may finish within `drain_s` seconds; streams end after the answer that is under way."""
         if not self._calls.closing.done():
             self._calls.closing.set_result(None)
+        self._let_go()
         await self._server.stop(drain_s)
         if self._uds is not None:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self._uds.unlink)
+
+
+def _taken(host: str, port: int) -> OSError:
+    return OSError(f"port {port} of {host} cannot be had for gRPC: it is taken, or no address of here")
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from edge.config import Config
 from edge.domain.ports import Control, Predictor
@@ -13,14 +12,12 @@ from edge.frontends.grpc.front import Grpc
 from edge.frontends.grpc.health import Health, WatchedCatalog
 from edge.frontends.grpc.inference import Inference
 from edge.frontends.grpc.limits import GrpcLimits
-from edge.frontends.grpc.prediction import Prediction
+from edge.frontends.grpc.prediction import Prediction, Reconfigure
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.guard import Guard
 from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
 from edge.wire.proto.messages import prepare
-
-log = logging.getLogger(__name__)
 
 
 async def open_grpc(
@@ -33,8 +30,10 @@ async def open_grpc(
     metrics: Metrics,
     guard: Guard,
     boot: Boot,
+    reconfigure: Reconfigure | None = None,
+    hold: bool = False,
 ) -> Grpc:
-    """Listening. Raises OSError, ssl.SSLError where a socket or a certificate cannot be had."""
+    """Listening; hold: when it is told to `start`. Raises OSError, ssl.SSLError where a socket or a certificate cannot be had."""
     await asyncio.to_thread(prepare)
     section, server = config.grpc, config.server
     limits = GrpcLimits(
@@ -45,7 +44,7 @@ async def open_grpc(
         request_timeout_s=server.request_timeout_s,
     )
     calls = Calls(guard=guard, admission=admission, limits=limits, refused=metrics.refused)
-    prediction = Prediction(calls, predictor=predictor, catalog=catalog)
+    prediction = Prediction(calls, predictor=predictor, catalog=catalog, reconfigure=reconfigure)
     allowed = control if config.http.model_control else None
     inference = Inference(calls, predictor=predictor, catalog=catalog, control=allowed, version=boot.version)
     services = prediction.services() | inference.services()
@@ -55,12 +54,9 @@ async def open_grpc(
         tls = None
         if section.tls_cert is not None and section.tls_key is not None:
             tls = await asyncio.to_thread(credentials, section.tls_cert, section.tls_key, section.client_ca)
-        front.listen_tcp(section.host, section.port, tls)
+        await front.listen_tcp(section.host, section.port, tls, hold=hold)
     if section.uds is not None:
-        await front.listen_unix(section.uds)
-    await front.start()
-    if section.host is not None:
-        log.info("gRPC at %s:%d%s", section.host, front.port, " with TLS" if section.tls_cert else "")
-    if section.uds is not None:
-        log.info("gRPC at %s", section.uds)
+        await front.listen_unix(section.uds, hold=hold)
+    if not hold:
+        await front.start()
     return front

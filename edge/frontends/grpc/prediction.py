@@ -20,8 +20,8 @@ from edge.wire.tfserving_routes import Verb
 
 log = logging.getLogger(__name__)
 
-Reconfigure = Callable[[bytes], Awaitable[None]]
-"""Takes a serialized `tensorflow.serving.ModelServerConfig`. Raises EdgeError."""
+Reconfigure = Callable[[bytes, float], Awaitable[None]]
+"""Takes a serialized `tensorflow.serving.ModelServerConfig`, and until when. Raises EdgeError."""
 
 
 class Prediction:
@@ -46,7 +46,7 @@ class Prediction:
             },
             f"{wire.PACKAGE}.ModelService": {
                 "GetModelStatus": unary(self._status, partial(_words, "status")),
-                "HandleReloadConfigRequest": unary(self._reload, partial(_words, "status")),
+                "HandleReloadConfigRequest": unary(self._reload, partial(_words, "status"), patient=True),
             },
         }
 
@@ -101,7 +101,8 @@ class Prediction:
                 "HandleReloadConfigRequest: this server's models are those of its own configuration; "
                 "change that, and send SIGHUP or POST /v1/reload to the admin socket"
             )
-        await self._reconfigure(config)
+        log.info("HandleReloadConfigRequest from %s", call.carried.peer)
+        await self._reconfigure(config, call.deadline)
         return models.encode_reloaded()
 
 

@@ -78,7 +78,7 @@ class Listener:
 
     async def listen_unix(self, path: Path, *, mode: int) -> None:
         """A socket file left by a dead server is replaced, a living server's is not. Raises OSError."""
-        bound = await asyncio.to_thread(_bind_unix, path, mode)
+        bound = await asyncio.to_thread(bind_unix, path, mode)
         server = await self.loop.create_unix_server(lambda: HttpProtocol(self), sock=bound, backlog=self.limits.backlog)
         self._servers.append(server)
         self._sockets.append(path)
@@ -182,8 +182,8 @@ class Listener:
                 await asyncio.to_thread(path.unlink)
 
 
-def _bind_unix(path: Path, mode: int) -> socket.socket:
-    """Blocks. Raises OSError."""
+def bind_unix(path: Path, mode: int) -> socket.socket:
+    """It does not listen yet. Blocks. Raises OSError."""
     clear_socket(path)
     made = socket.socket(socket.AF_UNIX)
     before = os.umask(0o777 & ~mode)

@@ -303,6 +303,41 @@ async def test_a_model_is_loaded_again_while_it_still_drains() -> None:
         assert [await asked, await w.ask()] == [1.0, 1.0]
 
 
+async def test_models_have_been_tried_when_all_that_is_wished_for_of_them_serves_or_has_failed() -> None:
+    backend = FakeBackend(failing={2})
+    async with world(backend) as w:
+        gate = backend.load_hang[1] = threading.Event()
+        w.aspire(1, 2, pending=True)
+        waiting = asyncio.create_task(w.manager.tried({"m", "nobody's"}))
+        await w.reach(v2=State.FAILED)
+        gate.set()
+        await w.reach(v1=State.READY)
+        assert not waiting.done(), "what is still written has yet to be tried"
+        w.aspire(1, 2)
+        await asyncio.wait_for(waiting, 10)
+        assert w.manager.models["m"].failed == 2
+
+
+async def test_a_model_that_drains_or_is_wanted_no_more_is_waited_for_as_far_as_it_can_come() -> None:
+    backend = FakeBackend()
+    async with world(backend) as w:
+        w.aspire(1)
+        await w.reach(v1=State.READY)
+        tested = len(backend.runs)
+        gate = backend.hang[1] = threading.Event()
+        asked = asyncio.create_task(w.ask())
+        await until(lambda: len(backend.runs) > tested)
+        w.manager.remove("m")
+        await asyncio.wait_for(w.manager.tried({"m"}), 10)
+        w.aspire(1)
+        waiting = asyncio.create_task(w.manager.tried({"m"}))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        gate.set()
+        await asyncio.wait_for(waiting, 10)
+        assert [await asked, await w.ask()] == [1.0, 1.0]
+
+
 async def test_failed_versions_that_lie_nowhere_any_more_are_forgotten_without_a_swap() -> None:
     async with world(FakeBackend(failing=set(range(2, 12))), max_ended=3) as w:
         w.aspire(1)

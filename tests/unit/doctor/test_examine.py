@@ -30,7 +30,7 @@ def died(said: str) -> Finding:
 def test_every_check_is_made_and_is_well_on_a_device_that_lacks_nothing(board: Board, tmp_path: Path) -> None:
     read = resolve(None, {}, {"server.state_dir": tmp_path, "http.port": 0, "admin.uds": tmp_path / "none"})
     found = list(examine(read, board.machine(), run=well))
-    checks = ["configuration", "cpu", "memory", "runtime", "edgetpu", "models", "state", "port"]
+    checks = ["configuration", "cpu", "memory", "runtime", "edgetpu", "models", "state", "port", "grpc"]
     assert [each.check for each in found] == [*checks, "mdns", "broker"]
     assert {each.level for each in found if each.check != "mdns"} == {Level.OK}
 

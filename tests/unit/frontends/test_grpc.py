@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,8 +91,10 @@ MAX_HELD = 4096
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     core, refused, configs = FakeCore(), list[tuple[str, str]](), list[bytes]()
 
-    async def reconfigure(config: bytes) -> None:
+    async def reconfigure(config: bytes, deadline: float) -> None:
         configs.append(config)
+        if config == b"for ever":
+            assert deadline == math.inf
         if config == b"bad":
             raise InvalidInput("Illegal to list model m multiple times in config list")
 
@@ -163,6 +166,12 @@ async def test_a_configuration_goes_to_who_takes_it_and_what_is_wrong_comes_back
     with pytest.raises(grpc.aio.AioRpcError, match="Illegal to list model m multiple times") as caught:
         await served.ask("HandleReloadConfigRequest", request, "ReloadConfigResponse", service="ModelService")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_configuration_has_as_long_as_its_client_waits(served: Served) -> None:
+    request = message(f"{TFS}.ReloadConfigRequest")(config=b"for ever")
+    stub = served.channel.unary_unary(f"/{TFS}.ModelService/HandleReloadConfigRequest")
+    assert await stub(request.SerializeToString()) == b"\x0a\x00"
 
 
 async def test_a_calls_deadline_is_the_requests(served: Served) -> None:

@@ -12,8 +12,10 @@ from edge.domain.errors import (
     EdgeError,
     InferenceFailed,
     InvalidInput,
+    ModelsNotAvailable,
     NotFound,
     Overloaded,
+    TooEarly,
     UnknownSignature,
 )
 from edge.domain.models import ModelId, ModelSpec
@@ -72,6 +74,12 @@ def test_a_context_goes_before_each_example() -> None:
     ("error", "code", "text"),
     [
         (NotFound(ModelSpec("m", 3), model_known=True), "NOT_FOUND", "Servable not found for request: Specific(m, 3)"),
+        (TooEarly("not yet"), "FAILED_PRECONDITION", "not yet"),
+        (
+            ModelsNotAvailable({"b": 4, "n": None}),
+            "UNKNOWN",
+            "Some models did not become available: {{name: b version: 4}, {name: n version: none}, }",
+        ),
         (UnknownSignature("s", ()), "FAILED_PRECONDITION", 'Serving signature key "s" not found.'),
         (InferenceFailed("/home/x: 0x7f"), "INTERNAL", "Failed to invoke TfLite interpreter"),
         (DeadlineExceeded("late"), "DEADLINE_EXCEEDED", "late"),
