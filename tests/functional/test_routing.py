@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -329,23 +328,27 @@ def _failed_once(server: Running, body: Mapping[str, Any]) -> bool:
 FOR_EVER, SLOW, QUICK = {"inputs": [-1e9]}, {"inputs": [-4e6]}, {"inputs": [0.0]}
 
 
-@pytest.mark.parametrize("body", [SLOW, FOR_EVER], ids=["is slow", "hangs"])
-def test_a_shadow_keeps_no_request_waiting_that(body: Mapping[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("body", "max_run_s", "result"),
+    [(SLOW, 60.0, "different"), (FOR_EVER, 2.0, "failed")],
+    ids=["is slow", "hangs"],
+)
+def test_a_shadow_keeps_no_request_waiting_that(
+    body: Mapping[str, Any], max_run_s: float, result: str, tmp_path: Path
+) -> None:
     """The version itself, with one interpreter, answers too while its copy runs."""
     first, second = tflite_models.scaling(1.0, (1,)), tflite_models.looping(0.0)
-    config = shadowed(tmp_path, first, second, "max_run_s = 2.0\n")
+    config = shadowed(tmp_path, first, second, f"max_run_s = {max_run_s}\n")
     with serving(tmp_path, "--config", config, "--set", "server.drain_s=0.2") as server:
         reach(server, "m", v1="ready", v2="ready")
         until_blocking(lambda: _compared(server))
-        slowest = 0.0
-        result = "different" if body is SLOW else "failed"
+        answered = 0
         while not copies(server, result):
             for path, asked in (("/v1/models/m", body), ("/v1/models/m/versions/2", QUICK)):
-                start = time.monotonic()
                 status, said = server.ask(f"{path}:predict", asked)
-                slowest = max(slowest, time.monotonic() - start)
                 assert status == 200, said
-        assert slowest < 0.5, "a run takes longer"
+                answered += 1
+        assert answered > 10, "whoever waits for a copy is the last to be answered before it has ended"
         assert model_status(server, "m")["versions"]["2"]["state"] == "ready"
 
 
