@@ -73,7 +73,7 @@ def test_a_full_queue_is_answered_at_once_with_when_to_come_back(server: Running
     with waiting(server, MAX_QUEUE, QUICK):
         start = time.monotonic()
         refused = [ask(server.port, "POST", LOOP, QUICK) for _ in range(10)]
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5, "the run in front of them never ends"
         for answer in refused:
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             assert f"loop@1: {MAX_QUEUE} requests wait already (max_queue)" in answer.error
@@ -91,10 +91,10 @@ def test_a_deadline_that_passes_in_the_queue_or_in_the_run_is_a_504_in_time(serv
                 stack.enter_context(Wire(server.port)).send(request("POST", LOOP, seconds(2)))
                 until_blocking(lambda: in_flight(server))
             start = time.monotonic()
-            late = ask(server.port, "POST", LOOP, seconds(1), soon)
+            late = ask(server.port, "POST", LOOP, seconds(2), soon)
             took = time.monotonic() - start
         assert (late.status, late.error) == (504, f"the request's time was up {where}")
-        assert 0.15 < took < 0.6
+        assert 0.15 < took < 1.5, "before the run could have ended"
         until_blocking(lambda: not in_flight(server))
     assert metric(server, "edge_requests_total", code="deadline") >= 2
     assert ask(server.port, "POST", LOOP, QUICK).json() == ANSWERED
