@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edge.mqtt.packets import Took, client_class
 from edge.mqtt.settings import LinkSettings
+from edge.mqtt.stream import Took, client_class
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

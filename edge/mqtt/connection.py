@@ -76,8 +76,9 @@ class Connection:
         self._tick: asyncio.TimerHandle | None = None
         self._farewell = self._paused = False
         self._again: asyncio.Handle | None = None
+        self._reading = False
         self.ended: asyncio.Future[Lost] = self._loop.create_future()
-        self._client: Client
+        self._client: Any  # paho's, as edge.mqtt.stream makes it
 
     async def open(self) -> Grant:
         """Raises OSError, ssl.SSLError, ValueError, Refused, Lost, TimeoutError."""
@@ -190,21 +191,35 @@ class Connection:
 
     def _read(self) -> None:
         """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN. What is left is read in
-        the loop's next turn, and what asks meanwhile adds nothing."""
+        the loop's next turn, and what asks meanwhile adds nothing. What is written meanwhile goes together at the end."""
         self._again = None
+        self._reading = True
+        try:
+            left = self._read_some()
+        finally:
+            self._reading = False
+        if self._fd >= 0 and not self.drained:
+            self._write()
+            self._write_later()
+        if left and not self._paused and self._again is None:
+            self._again = self._loop.call_soon(self._read)
+
+    def _read_some(self) -> bool:
+        """Whether there may be more."""
         for _ in range(PACKETS_A_TURN):
             if self._fd < 0 or self._paused:
-                return
+                return False
             self._guarded(self._client.loop_read)
             if not self._more:
-                return
-        if not self._paused:
-            self._again = self._loop.call_soon(self._read)
+                return False
+        return True
 
     @property
     def _more(self) -> bool:
-        """Whether there is something to read, be it an error or the end."""
-        return self._fd >= 0 and ((self._settings.tls and self._socket.pending() > 0) or bool(self._poll.poll(0)))
+        """Whether there is something to read, be it an error or the end: uvloop tells of those once, beside what was read."""
+        if self._fd < 0:
+            return False
+        return self._client.more or (self._settings.tls and self._socket.pending() > 0) or bool(self._poll.poll(0))
 
     def _write(self) -> None:
         if self._fd >= 0:
@@ -232,6 +247,14 @@ class Connection:
 
     def _want_write(self, _client: object, _data: object, _socket: object) -> None:
         if self._fd < 0:  # this is the thread that connects, and `open` looks after it
+            return
+        if not self._reading:  # mostly there is room at once
+            self._guarded(self._client.loop_write)
+            self._write_later()
+
+    def _write_later(self) -> None:
+        """What there was no room for."""
+        if self._fd < 0 or self.drained:
             return
         try:
             self._loop.add_writer(self._fd, self._write)

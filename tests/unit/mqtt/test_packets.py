@@ -13,8 +13,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.mqtt.message import NO_PROPERTIES, Message, variable_length
-from edge.mqtt.packets import MARGIN_BYTES, MAX_CONTROL_BYTES, client_class
+from edge.mqtt.packets import MARGIN_BYTES, MAX_CONTROL_BYTES
 from edge.mqtt.publications import MAX_PROPERTIES_BYTES, Malformed, read_publish
+from edge.mqtt.stream import client_class
 
 MOST = 10_000
 CONNACK = {5: b"\x20\x03\0\0\0", 4: b"\x20\x02\0\0"}

@@ -1,0 +1,146 @@
+"""paho's client between its inside and its socket: what is read ahead, and what is written together."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge.mqtt.stream import WRITE_BYTES, client_class
+
+CONNACK = b"\x20\x03\0\0\0"
+PUBLISH = b"\x30\x05\0\x01t\0x"
+DISCONNECT = 0xE0
+
+
+class Ends:
+    """A client that is connected, and the broker's end of its socket."""
+
+    def __init__(self) -> None:
+        self.came: list[bytes] = []
+        self.delivered: list[tuple[int, str]] = []
+        make: Any = client_class(lambda message, mid: self.came.append(message.payload), 10_000)
+        self.client: Any = make(CallbackAPIVersion.VERSION2, protocol=5, manual_ack=True)
+        self.socket, self.broker = socket.socketpair()
+        self.socket.setblocking(False)
+        self.client._sock = self.socket
+        self.client.max_inflight_messages = 0
+        self.client.on_socket_register_write = lambda *_: None  # somebody calls loop_write later
+        self.client.on_publish = lambda _client, _data, mid, reason, _more: self.delivered.append((mid, str(reason)))
+        self.broker.setblocking(False)
+        self.broker.sendall(CONNACK)
+        self.client.loop_read()
+
+    def got(self) -> bytes:
+        """All that lies at the broker's end."""
+        found = b""
+        while True:
+            try:
+                more = self.broker.recv(1 << 20)
+            except BlockingIOError:
+                return found
+            if not more:
+                return found
+            found += more
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.client._sock = None
+    made.socket.close()
+    made.broker.close()
+
+
+def test_packets_that_came_together_are_read_one_by_one_without_asking_the_socket(ends: Ends) -> None:
+    ends.broker.sendall(PUBLISH * 3 + PUBLISH[:4])
+    for left in (True, True, True):
+        count = len(ends.came)
+        ends.client.loop_read()
+        assert len(ends.came) == count + 1
+        assert ends.client.more is left
+    ends.client.loop_read()
+    assert (len(ends.came), ends.client.more) == (3, False), "the fourth is not all there"
+    ends.broker.sendall(PUBLISH[4:])
+    ends.client.loop_read()
+    assert ends.came == [b"x"] * 4
+
+
+def test_the_end_is_told_behind_all_that_was_read_ahead(ends: Ends) -> None:
+    ends.broker.sendall(PUBLISH * 2)
+    ends.broker.shutdown(socket.SHUT_WR)
+    for _ in range(2):
+        ends.client.loop_read()
+    assert (ends.came, ends.client.socket() is None) == ([b"x"] * 2, False)
+    ends.client.loop_read()
+    assert ends.client.socket() is None
+
+
+class Counting:
+    """A socket that counts what it is asked to send."""
+
+    def __init__(self, of: socket.socket) -> None:
+        self.of, self.sends = of, 0
+
+    def send(self, data: bytes) -> int:
+        self.sends += 1
+        return self.of.send(data)
+
+
+def test_what_is_written_in_one_turn_goes_in_one_call(ends: Ends) -> None:
+    ends.client._sock = counting = Counting(ends.socket)
+    for number in range(5):
+        ends.client.publish("t", b"%d" % number, 0)
+    assert ends.client.want_write()
+    ends.client.loop_write()
+    assert not ends.client.want_write()
+    assert counting.sends == 1
+    assert ends.got() == b"".join(b"\x30\x05\0\x01t\0%d" % number for number in range(5))
+
+
+def test_what_finds_no_room_is_wanted_to_be_written_and_nothing_is_lost_or_out_of_order(ends: Ends) -> None:
+    payloads = [bytes([number]) * (WRITE_BYTES // 3) for number in range(60)] + [b"\xff" * (3 * WRITE_BYTES)]
+    for payload in payloads:
+        ends.client.publish("t", payload, 0)
+    ends.client.loop_write()
+    assert ends.client.want_write(), "nobody reads it"
+    found = b""
+    while ends.client.want_write():
+        found += ends.got()
+        ends.client.loop_write()
+    found += ends.got()
+    at = 0
+    for payload in payloads:
+        at = found.index(b"t\0" + payload, at) + len(payload)
+    assert at == len(found) - 2
+
+
+def test_a_farewell_goes_behind_what_was_written_before_it(ends: Ends) -> None:
+    ends.client.publish("t", b"last", 0)
+    ends.client.disconnect()
+    ends.client.loop_write()
+    found = ends.got()
+    assert found.index(b"last") < found.index(bytes([DISCONNECT]))
+    assert ends.client.socket() is None
+
+
+def test_an_end_that_is_met_in_writing_ends_the_connection(ends: Ends) -> None:
+    ends.broker.close()
+    for _ in range(3):
+        if ends.client.socket() is not None:
+            ends.client.publish("t", b"x", 0)
+            ends.client.loop_write()
+    assert ends.client.socket() is None
+
+
+def test_acknowledgements_are_told_with_their_reason_and_once(ends: Ends) -> None:
+    first, second = (ends.client.publish("t", b"x", 1).mid for _ in range(2))
+    bare = b"\x40\x02" + first.to_bytes(2, "big")
+    ends.broker.sendall(bare + bare + b"\x40\x03" + second.to_bytes(2, "big") + b"\x10")
+    for _ in range(3):
+        ends.client.loop_read()
+    assert ends.delivered == [(first, "Success"), (second, "No matching subscribers")]
