@@ -39,6 +39,11 @@ class Handoff(Generic[T]):
         """Jobs that no worker has taken."""
         return len(self._waiting)
 
+    @property
+    def idle(self) -> int:
+        """Workers that have nothing to do."""
+        return len(self._idle)
+
     def put(self, job: T) -> None:
         with self._lock:
             if not self._idle:

@@ -12,10 +12,10 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from edge.core.blackbox import Mark
-from edge.core.class_names import read_class_names
+from edge.core.class_names import doubt_class_names, read_class_names
 from edge.core.deaths import Deaths
 from edge.core.devices import CPU, Devices
 from edge.core.golden import Golden, load_golden
@@ -23,7 +23,7 @@ from edge.core.instance import Instance
 from edge.core.lanes import LanePlan, Lanes
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
-from edge.core.plan import plan_lanes
+from edge.core.plan import elements_of, plan_lanes
 from edge.core.selftest import SelfTestReport, breather, selftest, warm_up
 from edge.core.slot import Slot
 from edge.core.threads import in_thread, in_thread_or
@@ -31,7 +31,10 @@ from edge.domain.errors import LoadError
 from edge.domain.lifecycle import Event
 from edge.domain.models import Artifact, ModelOptions, Platform
 from edge.domain.ports import Apart, Backend, LoadedModel
-from edge.domain.requests import ModelInfo, default_signature
+from edge.domain.requests import ModelInfo
+
+if TYPE_CHECKING:
+    from edge.core.batch import Batching
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class _Tested(NamedTuple):
     plan: LanePlan
     rest: list[LoadedModel]
     names: tuple[str, ...]
+    batching: Batching | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Loader:
             why = f"{first.device}: the self-test was not done after {self._limits.load_timeout_s:g} s"
             first = await self._in_thread("load", self._revive, slot, backend, why)
             tested = await self._try(slot, first, gently)
-        report, plan, rest, names = tested
+        report, plan, rest, names, batching = tested
         instances = [self._instance(slot, backend, model) for model in (first, *rest)]
         slot.info = ModelInfo(
             id=slot.id,
@@ -135,7 +139,10 @@ class Loader:
             plan,
             max_queue=slot.options.max_queue,
             max_run_s=slot.options.max_run_s,
+            batching=batching,
+            count=slot.meter.ran,
         )
+        slot.remember(slot.options.cache_bytes)
         if isinstance(first, Apart):
             loop = asyncio.get_running_loop()
             first.watch(lambda why: _tell(loop, slot, why))
@@ -185,22 +192,29 @@ class Loader:
         `gently`: something is being served meanwhile.
         """
         artifact, options = slot.artifact, slot.options
+        pause = breather() if gently else lambda took: None
         with self._devices.lock(first.device):
-            report = selftest(first, _golden(artifact), rest=breather() if gently else lambda took: None)
+            report = selftest(first, _golden(artifact), rest=pause)
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
         plan = plan_lanes(
             options,
             device=first.device,
             run_s=report.run_s,
-            elements=_elements(first),
+            elements=elements_of(first.signatures),
             may_run_long=first.may_run_long,
             inline_run_s=self._limits.inline_run_s,
             alone_run_s=self._limits.alone_run_s,
             cores=self._limits.cores,
         )
         names = read_class_names(artifact.file("labels.txt"))
-        _doubt_names(slot, first, names)
+        doubt_class_names(str(slot.id), first.signatures, names)
+        batching = None
+        if first.max_batch > 1 and any(each.batches for each in first.signatures.values()):
+            from edge.core.batch_plan import plan_batching  # a server of models for one row starts without it
+
+            with self._devices.lock(first.device):
+                batching = plan_batching(first, options, artifact.platform, plan, name=str(slot.id), rest=pause)
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
@@ -211,7 +225,7 @@ class Loader:
                 model.close()
             raise
         return_memory()  # of what was needed for loading only
-        return _Tested(report, plan, rest, names)
+        return _Tested(report, plan, rest, names, batching)
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         return Instance(
@@ -245,6 +259,7 @@ class Loader:
     async def take_down(self, slot: Slot) -> None:
         """Close the lanes of a slot that nobody holds, and give the memory back. A run that hangs is left behind."""
         lanes, slot.lanes = slot.lanes, None
+        slot.remember(0)
         if lanes is None:
             return
         lanes.close()
@@ -258,14 +273,6 @@ class Loader:
             return await in_thread(f"loader/{what}", timeout_s, work, *args, **kwargs)
         except TimeoutError:
             raise LoadError(f"{what}: not done after {timeout_s:g} s") from None
-
-
-def _doubt_names(slot: Slot, model: LoadedModel, names: tuple[str, ...]) -> None:
-    """Say so where no output has as many classes as there are names."""
-    sizes = {spec.shape[-1] for each in model.signatures.values() for spec in each.outputs.values() if spec.shape}
-    if names and sizes and not sizes & {-1, len(names)}:
-        classes = " or ".join(map(str, sorted(sizes)))
-        log.warning("%s: labels.txt has %d names, for outputs of %s classes", slot.id, len(names), classes)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, slot: Slot, why: str) -> None:
@@ -282,15 +289,3 @@ def _close(model: LoadedModel | None) -> None:
 def _golden(artifact: Artifact) -> Golden | None:
     path = artifact.file("golden.npz")
     return load_golden(path) if path.exists() else None
-
-
-def _elements(model: LoadedModel) -> int:
-    """Input elements of a run of zeros, as the self-test times it: one for each open dimension."""
-    signature = default_signature(model.signatures)
-    total = 0
-    for spec in signature.inputs.values():
-        size = 1
-        for dimension in spec.shape or ():
-            size *= max(1, dimension)
-        total += size
-    return total

@@ -8,9 +8,13 @@ there is one client, which nobody else waits behind. Figures: docs/adr/0003-lane
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edge.core.devices import CPU
 from edge.core.lanes import LanePlan
 from edge.domain.models import ModelOptions
+from edge.domain.requests import default_signature
+from edge.domain.tensors import Signature
 
 HOP_S = 100e-6
 MAX_AUTO_INSTANCES = 4
@@ -51,6 +55,18 @@ def plan_lanes(
     # The event loop is one of the cores that are kept busy.
     threads = options.instances or max(1, threads - 1)
     return LanePlan(threads=threads, inline_elements=inline_elements, alone_elements=alone_elements)
+
+
+def elements_of(signatures: Mapping[str, Signature]) -> int:
+    """Input elements of a run of zeros, as the self-test times it: one for each open dimension."""
+    signature = default_signature(signatures)
+    total = 0
+    for spec in signature.inputs.values():
+        size = 1
+        for dimension in spec.shape or ():
+            size *= max(1, dimension)
+        total += size
+    return total
 
 
 def _within(limit_s: float, run_s: float, elements: int) -> int:

@@ -1,0 +1,163 @@
+"""Requests to the threads that run them, several at once where that pays: in place of `Handoff`.
+
+Rule 1: `edge.core.batcher` decides, here it is done; each decision is made with the lock held, on what is true then.
+Rule 2: of idle workers the one that was busy last is woken. Rule 3: while a batch is held, one idle worker has the alarm.
+Rule 4: what is put back is before all that waits, and alone.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import cast
+
+from edge.core.batch import Batch
+from edge.core.batcher import Limits, RunTimes, decide
+from edge.core.handoff import Worker
+from edge.core.job import Job, Task
+
+_LOOK = cast("Task", object())
+"""To an idle worker: the alarm is yours, look when it is time."""
+
+
+class BatchQueue:
+    """Safe to use from any thread. `count(rows)` is called in the event loop's for each run."""
+
+    def __init__(self, limits: Limits, times: RunTimes, count: Callable[[int], None] = lambda rows: None) -> None:
+        self.limits, self._times, self._count = limits, times, count
+        self._lock = threading.Lock()
+        self._waiting: list[Job] = []
+        self._idle: list[Worker[Task]] = []
+        self._running: set[Worker[Task]] = set()
+        self._watching: Worker[Task] | None = None
+        self._look_at = self._alarm = math.inf
+        self._closed = False
+
+    @property
+    def depth(self) -> int:
+        """Requests that no worker has taken."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> int:
+        """Workers that have nothing to do."""
+        return len(self._idle)
+
+    def put(self, job: Job) -> None:
+        with self._lock:
+            self._waiting.append(job)
+            self._hand_out()
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        with self._lock:
+            self._waiting[:0] = jobs
+            self._hand_out()
+
+    def answered(self, requests: int, rows: int, run_s: float) -> None:
+        with self._lock:
+            self._times.judged(requests, failed=False)
+            if rows:
+                self._times.observe(rows, run_s)
+
+    def failed(self) -> None:
+        with self._lock:
+            self._times.judged(1, failed=True)
+
+    def counted(self, rows: int) -> None:
+        self._count(rows)
+
+    def take(self, worker: Worker[Task]) -> Task | None:
+        """The next run; blocks. None once it is closed and nothing waits."""
+        with self._lock:
+            self._running.discard(worker)
+            if (task := self._next()) is not None:
+                self._running.add(worker)
+                return task
+            if self._closed and not self._waiting:
+                return None
+            self._idle.append(worker)
+            self._hand_out()
+        return self._wait(worker)
+
+    def borrow(self) -> Worker[Task] | None:
+        """An idle worker, the one that was busy last; None if none is."""
+        with self._lock:
+            return self._wake() if self._idle else None
+
+    def give_back(self, worker: Worker[Task]) -> None:
+        """A worker that was borrowed; it takes what has come meanwhile."""
+        with self._lock:
+            self._idle.append(worker)
+            self._hand_out()
+            if self._closed:
+                self._end()
+
+    def withdraw(self, job: Job) -> None:
+        """Nobody waits for it any more; nothing happens where a worker has it already."""
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    def close(self) -> None:
+        """Workers finish what waits, and end."""
+        with self._lock:
+            self._closed = True
+            self._hand_out()
+            self._end()
+
+    def _end(self) -> None:
+        while self._idle:
+            self._idle.pop().inbox.put(None)
+
+    def _wait(self, worker: Worker[Task]) -> Task | None:
+        timeout = None
+        while True:
+            try:
+                task = worker.inbox.get(timeout=timeout)
+            except queue.Empty:
+                task = _LOOK
+            if task is not _LOOK:
+                return task
+            with self._lock:
+                self._hand_out()
+                # What was handed to this very worker just now lies in its inbox.
+                timeout = max(0.0, self._alarm - monotonic()) if self._watching is worker else None
+
+    def _hand_out(self) -> None:
+        """What is ready goes to idle workers; for what is held, one of them has the alarm."""
+        self._look_at = math.inf
+        while self._idle and (task := self._next()) is not None:
+            worker = self._wake()
+            self._running.add(worker)
+            worker.inbox.put(task)
+        if self._look_at == math.inf or not self._idle:
+            return
+        if self._watching is None or self._look_at < self._alarm:
+            self._watching = self._watching or self._idle[-1]
+            self._watching.inbox.put(_LOOK)
+        self._alarm = self._look_at
+
+    def _wake(self) -> Worker[Task]:
+        worker = self._idle.pop()
+        if worker is self._watching:
+            self._watching, self._alarm = None, math.inf
+        return worker
+
+    def _next(self) -> Task | None:
+        """What is to run now, taken out; None where nothing is. Says in `_look_at` when it may be otherwise."""
+        waiting = self._waiting
+        if not waiting:
+            self._look_at = math.inf
+            return None
+        busy = bool(self._running) and not self._closed
+        found = decide(waiting, self.limits, self._times, now=monotonic(), busy=busy)
+        self._look_at = found.look_at
+        if not found.take and not found.late:
+            return None
+        jobs = [waiting[at] for at in found.take]
+        gone = {*found.take, *found.late}
+        self._waiting = [job for at, job in enumerate(waiting) if at not in gone]
+        return Batch(jobs, self.limits, self) if jobs else None
