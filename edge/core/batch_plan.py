@@ -30,8 +30,10 @@ AUTO_ROWS = 64
 """At most so many rows share a run, where nobody says how many."""
 PROBE_ROWS = 8
 PROBE_RUNS = 4
+SLOW_RUN_S = 0.05
+"""Of a model whose run takes longer, two rows are tried together and not PROBE_ROWS."""
 PROBE_BUDGET_S = 0.5
-"""Every kind of run is timed once, and no further one after this much."""
+"""Rows are compared and every kind of run is timed once, and no further one after this much."""
 WORTH = 0.8
 """A TFLite model's row has to take at most so much in company of what it takes alone."""
 RTOL, ATOL_OF_LARGEST = 1e-2, 1e-3
@@ -42,16 +44,17 @@ Rest = Callable[[float], None]
 
 class Probe(NamedTuple):
     """`same`: whether rows in company have the outputs that they have alone, None where that could not be seen; `equal`: bit for
-    bit. Seconds of a run of one row and of PROBE_ROWS."""
+    bit. Seconds of a run of one row and of `rows`."""
 
     same: bool | None
     equal: bool = False
     one_s: float = 0.0
     many_s: float = 0.0
+    rows: int = PROBE_ROWS
 
     @property
     def pays(self) -> bool:
-        return self.many_s / PROBE_ROWS <= WORTH * self.one_s
+        return self.many_s / self.rows <= WORTH * self.one_s
 
 
 def plan_batching(
@@ -99,7 +102,7 @@ def _teach(times: RunTimes, probe: Probe) -> None:
     if probe.same:
         for _ in range(PROBE_RUNS):
             times.observe(1, probe.one_s)
-            times.observe(PROBE_ROWS, probe.many_s)
+            times.observe(probe.rows, probe.many_s)
 
 
 def _probe(model: LoadedModel, signature: Signature, clock: Callable[[], float], rest: Rest) -> Probe:
@@ -140,10 +143,11 @@ class _Timed:
 def _compare(run: _Timed, rows: list[Tensors], alone: list[Tensors]) -> Probe:
     """Raises as LoadedModel.run."""
     first, second = rows
-    many = {name: np.concatenate([first[name], second[name]] * (PROBE_ROWS // 2)) for name in first}
+    count = PROBE_ROWS if run.spent_s <= 2 * SLOW_RUN_S else 2
+    many = {name: np.concatenate([first[name], second[name]] * (count // 2)) for name in first}
     outputs, _ = run(many)
     again, _ = run(first)
-    apart = _rows_of(outputs)
+    apart = _rows_of(outputs, count)
     if apart is None or not _all(_equal, again, alone[0]):
         return Probe(same=False)
     pairs = [(row, alone[at % 2]) for at, row in enumerate(apart)]
@@ -155,13 +159,13 @@ def _compare(run: _Timed, rows: list[Tensors], alone: list[Tensors]) -> Probe:
         manies.append(run(many)[1])
         run(first)  # sized for one row again
         ones.append(run(second)[1])
-    return Probe(same, equal, sorted(ones)[len(ones) // 2], sorted(manies)[len(manies) // 2])
+    return Probe(same, equal, sorted(ones)[len(ones) // 2], sorted(manies)[len(manies) // 2], count)
 
 
-def _rows_of(outputs: Tensors) -> list[Tensors] | None:
-    if any(not array.ndim or len(array) != PROBE_ROWS for array in outputs.values()):
+def _rows_of(outputs: Tensors, count: int) -> list[Tensors] | None:
+    if any(not array.ndim or len(array) != count for array in outputs.values()):
         return None
-    return [{name: array[at : at + 1] for name, array in outputs.items()} for at in range(PROBE_ROWS)]
+    return [{name: array[at : at + 1] for name, array in outputs.items()} for at in range(count)]
 
 
 def _all(alike: Callable[[Array, Array], bool], these: Tensors, those: Tensors) -> bool:
