@@ -15,7 +15,7 @@ from time import monotonic
 from typing import cast
 
 from edge.core.batch import Batch
-from edge.core.batcher import Limits, RunTimes, decide
+from edge.core.batcher import IN_NO_HURRY_S, Limits, RunTimes, decide
 from edge.core.handoff import Worker
 from edge.core.job import Job, Task
 
@@ -34,6 +34,7 @@ class BatchQueue:
         self._running: set[Worker[Task]] = set()
         self._watching: Worker[Task] | None = None
         self._look_at = self._alarm = math.inf
+        self._room = 0
         self._closed = False
 
     @property
@@ -49,7 +50,15 @@ class BatchQueue:
     def put(self, job: Job) -> None:
         with self._lock:
             self._waiting.append(job)
-            self._hand_out()
+            self._room -= job.rows
+            if self._room <= 0 or job.key is None or (job.deadline or math.inf) - job.queued < IN_NO_HURRY_S:
+                self._hand_out()
+
+    def release(self) -> None:
+        """What waits for a run to end, and for no longer than short ones take, waits no more: that one hangs."""
+        if self.limits.timeout_s == 0:
+            with self._lock:
+                self._hand_out(busy=False)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         with self._lock:
@@ -126,10 +135,10 @@ class BatchQueue:
                 # What was handed to this very worker just now lies in its inbox.
                 timeout = max(0.0, self._alarm - monotonic()) if self._watching is worker else None
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, *, busy: bool = True) -> None:
         """What is ready goes to idle workers; for what is held, one of them has the alarm."""
         self._look_at = math.inf
-        while self._idle and (task := self._next()) is not None:
+        while self._idle and (task := self._next(busy=busy)) is not None:
             worker = self._wake()
             self._running.add(worker)
             worker.inbox.put(task)
@@ -146,15 +155,15 @@ class BatchQueue:
             self._watching, self._alarm = None, math.inf
         return worker
 
-    def _next(self) -> Task | None:
+    def _next(self, *, busy: bool = True) -> Task | None:
         """What is to run now, taken out; None where nothing is. Says in `_look_at` when it may be otherwise."""
         waiting = self._waiting
         if not waiting:
-            self._look_at = math.inf
+            self._look_at, self._room = math.inf, 0
             return None
-        busy = bool(self._running) and not self._closed
+        busy = busy and bool(self._running) and not self._closed
         found = decide(waiting, self.limits, self._times, now=monotonic(), busy=busy)
-        self._look_at = found.look_at
+        self._look_at, self._room = found.look_at, found.room
         if not found.take and not found.late:
             return None
         jobs = [waiting[at] for at in found.take]

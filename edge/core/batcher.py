@@ -18,9 +18,15 @@ from typing import NamedTuple, Protocol
 
 SAVES = 0.95
 """A batch twice as large is worth while where a row of it takes at most so much of a row's time in the smaller one."""
-KEEP_RUNS = 8
+KEEP_RUNS = 16
 ENOUGH_RUNS = 3
 """The mean of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
+SHORT_RUN_S = 1e-3
+HARDLY_MORE = 1.5
+IN_NO_HURRY_S = 1.0
+"""Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""
+HOP_S = 1e-4
+"""What it costs to wake a lane, and the event loop when it is done, beside the run."""
 HARM = 2.0
 """A run that has to be done again counts so often: those who wait for it did nothing wrong."""
 REMEMBER_REQUESTS = 256
@@ -98,7 +104,7 @@ class RunTimes:
             took = self._took[size]
             if len(took) < ENOUGH_RUNS:
                 continue
-            row_s = _mean(took) + self._again_s(1 << size)
+            row_s = _mean(took) + HOP_S / (1 << size) + self._again_s(1 << size)
             if row_s <= SAVES * best:
                 chosen = size
             best = min(best, row_s)
@@ -114,11 +120,15 @@ class RunTimes:
 
 
 class Next(NamedTuple):
-    """Indices of the requests to run as one, none if it is too early; of those whose time is up; when to look again."""
+    """Indices of the requests to run as one, none if it is too early; of those whose time is up; when to look again.
+
+    `room`: until the run under way ends, so many rows more of the same key change nothing.
+    """
 
     take: list[int]
     late: list[int]
     look_at: float = math.inf
+    room: int = 0
 
 
 class _Group(NamedTuple):
@@ -131,16 +141,21 @@ def decide(waiting: Sequence[Asked], limits: Limits, times: RunTimes, *, now: fl
     """`waiting` in the order of arrival; `busy`: a run of the same model is under way."""
     late = [at for at, one in enumerate(waiting) if one.deadline is not None and one.deadline < now]
     gone, look_at = set(late), math.inf
-    held = limits.timeout_s > 0 and busy
+    room = 0
     for group in _groups(waiting, limits, times, gone):
         take = _in_time(group.take, waiting, limits, times, now)
-        if not held or group.full or len(take) < len(group.take):
+        if not busy or group.full or len(take) < len(group.take):
             return Next(take, late)
+        if limits.timeout_s == 0:
+            if not (limits.adaptive and _soon([waiting[at] for at in take], group.rows, times, now)):
+                return Next(take, late)
+            room = 0 if room else times.worth(limits.max_rows) - group.rows
+            continue
         due = _due([waiting[at] for at in take], group.rows, limits, times)
         if due <= now:
             return Next(take, late)
         look_at = min(look_at, due)
-    return Next([], late, look_at)
+    return Next([], late, look_at, room)
 
 
 def _groups(waiting: Sequence[Asked], limits: Limits, times: RunTimes, gone: set[int]) -> Iterator[_Group]:
@@ -188,6 +203,14 @@ def _in_time(take: list[int], waiting: Sequence[Asked], limits: Limits, times: R
         kept -= 1
         rows -= waiting[take[kept]].rows
     return take[:kept]
+
+
+def _soon(group: Sequence[Asked], rows: int, times: RunTimes, now: float) -> bool:
+    """Whether it should wait for the run under way, which is over soon, to take whoever comes until then along."""
+    run_s = times.run_s(rows)
+    if not 0 < run_s <= SHORT_RUN_S or times.run_s(2 * rows) > HARDLY_MORE * run_s:
+        return False
+    return all(one.deadline is None or one.deadline - now > IN_NO_HURRY_S for one in group)
 
 
 def _due(group: Sequence[Asked], rows: int, limits: Limits, times: RunTimes) -> float:

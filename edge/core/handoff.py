@@ -76,6 +76,9 @@ class Handoff(Generic[T]):
             job = self._waiting.popleft() if self._waiting else None
         worker.inbox.put(job)
 
+    def release(self) -> None:
+        """Nothing is ever held."""
+
     def withdraw(self, job: T) -> None:
         """Nobody waits for it any more; nothing happens where a worker has it already."""
         with self._lock:

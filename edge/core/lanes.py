@@ -223,6 +223,7 @@ class Lanes:
             job = lane.job
             if job is not None and not lane.wedged and now - job.started > self._max_run_s:
                 self._hangs(lane, job)
+        self.queue.release()
         if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 

@@ -93,9 +93,8 @@ def test_with_no_run_under_way_the_oldest_runs_at_once(waiting: list[Request], l
 def test_what_is_held_has_room_and_is_run_in_time(waiting: list[Request], limits: Limits, times: RunTimes) -> None:
     found = decide(waiting, limits, times, now=NOW, busy=True)
     alive = [one for one in waiting if not _late(one)]
-    if found.take or not alive:
+    if found.take or not alive or not limits.timeout_s:
         return
-    assert limits.timeout_s > 0
     assert all(one.key is not None for one in alive)
     assert NOW < found.look_at <= min(one.queued for one in alive) + limits.timeout_s
     deadlines = [one.deadline for one in alive if one.deadline is not None]
@@ -156,10 +155,23 @@ def test_a_batch_grows_to_where_it_pays_no_more() -> None:
 
 def test_sizes_that_cost_more_are_stepped_over_to_one_that_pays() -> None:
     times = RunTimes(32)
-    for rows, run_s in ((1, 0.001), (2, 0.004), (4, 0.004), (8, 0.004), (16, 0.004), (32, 0.004)):
+    for rows, run_s in ((1, 0.001), (2, 0.006), (4, 0.006), (8, 0.004), (16, 0.004), (32, 0.004)):
         for _ in range(ENOUGH_RUNS):
             times.observe(rows, run_s)
     assert [times.worth(rows) for rows in (1, 2, 3, 8, 30)] == [1, 1, 1, 8, 30]
+
+
+def test_a_second_run_is_not_begun_beside_a_short_one_that_could_take_more_rows_for_the_same() -> None:
+    flat, dear, long = (learnt(cost) for cost in (lambda _: 3e-4, lambda rows: 3e-4 * rows, lambda _: 0.02))
+    waiting = [Request(), Request()]
+    found = decide(waiting, Limits(32), flat, now=NOW, busy=True)
+    assert (found.take, found.room) == ([], 30)
+    assert decide(waiting, Limits(32), flat, now=NOW, busy=False).take == [0, 1]
+    assert decide([Request() for _ in range(32)], Limits(32), flat, now=NOW, busy=True).take == list(range(32))
+    hurried = [*waiting, Request(deadline=NOW + 0.1)]
+    assert decide(hurried, Limits(32), flat, now=NOW, busy=True).take == [0, 1, 2]
+    for times in (dear, long):
+        assert decide(waiting, Limits(32), times, now=NOW, busy=True).take
 
 
 def test_a_first_run_that_compiled_something_does_not_count_for_long() -> None:
