@@ -90,6 +90,10 @@ class Batch:
         self._started = 0.0
 
     @property
+    def requests(self) -> int:
+        return len(self._jobs)
+
+    @property
     def started(self) -> float:
         return self._started
 

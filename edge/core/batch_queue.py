@@ -15,7 +15,7 @@ from time import monotonic
 from typing import cast
 
 from edge.core.batch import Batch
-from edge.core.batcher import IN_NO_HURRY_S, Limits, RunTimes, decide
+from edge.core.batcher import IN_NO_HURRY_S, Limits, Load, RunTimes, decide
 from edge.core.handoff import Worker
 from edge.core.job import Job, Task
 
@@ -31,7 +31,8 @@ class BatchQueue:
         self._lock = threading.Lock()
         self._waiting: list[Job] = []
         self._idle: list[Worker[Task]] = []
-        self._running: set[Worker[Task]] = set()
+        self._running: dict[Worker[Task], int] = {}
+        self._load, self._idle_since = Load(), -math.inf
         self._watching: Worker[Task] | None = None
         self._look_at = self._alarm = math.inf
         self._room = 0
@@ -50,6 +51,7 @@ class BatchQueue:
     def put(self, job: Job) -> None:
         with self._lock:
             self._waiting.append(job)
+            self._load.arrived(job.queued, len(self._waiting) + sum(self._running.values()))
             self._room -= job.rows
             if self._room <= 0 or job.key is None or (job.deadline or math.inf) - job.queued < IN_NO_HURRY_S:
                 self._hand_out()
@@ -81,9 +83,10 @@ class BatchQueue:
     def take(self, worker: Worker[Task]) -> Task | None:
         """The next run; blocks. None once it is closed and nothing waits."""
         with self._lock:
-            self._running.discard(worker)
+            if self._running.pop(worker, 0) and not self._running:
+                self._idle_since = monotonic()
             if (task := self._next()) is not None:
-                self._running.add(worker)
+                self._running[worker] = task.requests
                 return task
             if self._closed and not self._waiting:
                 return None
@@ -140,7 +143,7 @@ class BatchQueue:
         self._look_at = math.inf
         while self._idle and (task := self._next(busy=busy)) is not None:
             worker = self._wake()
-            self._running.add(worker)
+            self._running[worker] = task.requests
             worker.inbox.put(task)
         if self._look_at == math.inf or not self._idle:
             return
@@ -155,14 +158,23 @@ class BatchQueue:
             self._watching, self._alarm = None, math.inf
         return worker
 
-    def _next(self, *, busy: bool = True) -> Task | None:
+    def _next(self, *, busy: bool = True) -> Batch | None:
         """What is to run now, taken out; None where nothing is. Says in `_look_at` when it may be otherwise."""
         waiting = self._waiting
         if not waiting:
             self._look_at, self._room = math.inf, 0
             return None
         busy = busy and bool(self._running) and not self._closed
-        found = decide(waiting, self.limits, self._times, now=monotonic(), busy=busy)
+        load = None if self._closed else self._load
+        found = decide(
+            waiting,
+            self.limits,
+            self._times,
+            now=monotonic(),
+            busy=busy,
+            load=load,
+            idle_since=self._idle_since,
+        )
         self._look_at, self._room = found.look_at, found.room
         if not found.take and not found.late:
             return None

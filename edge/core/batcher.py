@@ -25,6 +25,13 @@ SHORT_RUN_S = 1e-3
 HARDLY_MORE = 1.5
 IN_NO_HURRY_S = 1.0
 """Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""
+GATHER_S = 2e-3
+SATURATED = 0.7
+"""With so short runs, and more requests than one lane would get done alone, who came during a run waits for up to so long."""
+PEERS = 0.75
+"""Not longer than until so large a part of those who ask at once is there."""
+IDLE_S = 0.1
+REMEMBER_ARRIVALS = 64
 HOP_S = 1e-4
 """What it costs to wake a lane, and the event loop when it is done, beside the run."""
 HARM = 2.0
@@ -32,7 +39,7 @@ HARM = 2.0
 REMEMBER_REQUESTS = 256
 """How many of the last requests say what share of them fails."""
 TRY_AGAIN_RUNS = 64
-"""After so many runs a size that did not pay is tried again: loads and clocks change."""
+"""After so many runs the sizes beside the one that pays are tried again: loads and clocks change."""
 
 
 class Asked(Protocol):
@@ -111,12 +118,33 @@ class RunTimes:
         if chosen < top and self._again_s(2 << chosen) < SAVES * best < math.inf:
             further = chosen + 1
             if len(self._took[further]) < ENOUGH_RUNS or self._runs - self._last[further] >= TRY_AGAIN_RUNS:
-                chosen = further
+                return min(rows, 1 << further)
+        if chosen and self._runs - self._last[chosen - 1] >= TRY_AGAIN_RUNS:
+            chosen -= 1  # what it is better than may have been measured in worse times
         return min(rows, 1 << chosen)
 
     def _again_s(self, rows: int) -> float:
         """What it costs each of so many requests in a run that all are run again when one of them fails it; seconds."""
         return HARM * (1 - (1 - self._failing) ** rows) * self.run_s(1) if rows > 1 else 0.0
+
+
+class Load:
+    """Who asks: `gap_s` between two requests, and `peers`, how many were there at once; of about the last ones that came."""
+
+    def __init__(self) -> None:
+        self.gap_s, self.peers = math.inf, 0.0
+        self._last = -math.inf
+
+    def arrived(self, now: float, there: int) -> None:
+        """One more; with it so many wait or run. Seconds of a clock that never goes back."""
+        gap, self._last = now - self._last, now
+        if gap >= IDLE_S:
+            self.gap_s, self.peers = math.inf, 0.0
+        elif self.gap_s == math.inf:
+            self.gap_s = gap
+        else:
+            self.gap_s += (gap - self.gap_s) / REMEMBER_ARRIVALS
+        self.peers = max(there, self.peers * (1 - 1 / REMEMBER_ARRIVALS))
 
 
 class Next(NamedTuple):
@@ -137,15 +165,33 @@ class _Group(NamedTuple):
     full: bool
 
 
-def decide(waiting: Sequence[Asked], limits: Limits, times: RunTimes, *, now: float, busy: bool) -> Next:
-    """`waiting` in the order of arrival; `busy`: a run of the same model is under way."""
+def decide(
+    waiting: Sequence[Asked],
+    limits: Limits,
+    times: RunTimes,
+    *,
+    now: float,
+    busy: bool,
+    load: Load | None = None,
+    idle_since: float = -math.inf,
+) -> Next:
+    """`waiting` in the order of arrival; `busy`: a run of the same model is under way, `idle_since`: the last one's end."""
     late = [at for at, one in enumerate(waiting) if one.deadline is not None and one.deadline < now]
     gone, look_at = set(late), math.inf
     room = 0
     for group in _groups(waiting, limits, times, gone):
         take = _in_time(group.take, waiting, limits, times, now)
-        if not busy or group.full or len(take) < len(group.take):
+        if group.full or len(take) < len(group.take):
             return Next(take, late)
+        if not busy:
+            came = waiting[take[0]].queued
+            if load is None or came > idle_since or now >= came + GATHER_S or limits.timeout_s or not limits.adaptive:
+                return Next(take, late)
+            room = int(load.peers * PEERS) - group.rows
+            saturated = times.run_s(1) >= SATURATED * load.gap_s
+            if room <= 0 or not saturated or not _soon([waiting[at] for at in take], group.rows, times, now):
+                return Next(take, late)
+            return Next([], late, came + GATHER_S, room)
         if limits.timeout_s == 0:
             if not (limits.adaptive and _soon([waiting[at] for at in take], group.rows, times, now)):
                 return Next(take, late)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.batcher import ENOUGH_RUNS, TRY_AGAIN_RUNS, Limits, RunTimes, decide
+from edge.core.batcher import ENOUGH_RUNS, GATHER_S, TRY_AGAIN_RUNS, Limits, Load, Next, RunTimes, decide
 
 NOW = 100.0
 
@@ -161,8 +161,40 @@ def test_sizes_that_cost_more_are_stepped_over_to_one_that_pays() -> None:
     assert [times.worth(rows) for rows in (1, 2, 3, 8, 30)] == [1, 1, 1, 8, 30]
 
 
+def known(cost: Cost) -> RunTimes:
+    """Every size up to 32 has run."""
+    times = RunTimes(32)
+    for _ in range(ENOUGH_RUNS):
+        for rows in (1, 2, 4, 8, 16, 32):
+            times.observe(rows, cost(rows))
+    return times
+
+
+def under_load(gap_s: float, peers: int) -> Load:
+    load = Load()
+    for n in range(200):
+        load.arrived(NOW - 1 + n * gap_s, peers)
+    return load
+
+
+def test_under_load_who_came_during_a_short_run_waits_a_little_for_most_of_those_who_ask() -> None:
+    flat, dear = known(lambda _: 3e-4), known(lambda rows: 3e-4 * rows)
+    waiting = [Request(queued=NOW - 1e-4) for _ in range(4)]
+
+    def found(times: RunTimes, load: Load, now: float = NOW, ended: float = NOW, count: int = 4) -> Next:
+        return decide(waiting[:count], Limits(32), times, now=now, busy=False, load=load, idle_since=ended)
+
+    assert found(flat, under_load(1e-4, 16)) == Next([], [], waiting[0].queued + GATHER_S, 12 - 4)
+    assert found(flat, under_load(1e-4, 16), now=NOW + GATHER_S).take, "not for long"
+    assert found(flat, under_load(1e-4, 16), ended=NOW - 1).take, "an idle server holds nothing back"
+    assert found(flat, under_load(1e-4, 5)).take, "most are there"
+    assert found(flat, under_load(1e-3, 16)).take, "one lane keeps up"
+    assert found(dear, under_load(1e-4, 16), count=1).take, "nothing is gained"
+    assert under_load(1.0, 3).gap_s == math.inf, "whoever asks once in a while is no load"
+
+
 def test_a_second_run_is_not_begun_beside_a_short_one_that_could_take_more_rows_for_the_same() -> None:
-    flat, dear, long = (learnt(cost) for cost in (lambda _: 3e-4, lambda rows: 3e-4 * rows, lambda _: 0.02))
+    flat, dear, long = (known(cost) for cost in (lambda _: 3e-4, lambda rows: 3e-4 * rows, lambda _: 0.02))
     waiting = [Request(), Request()]
     found = decide(waiting, Limits(32), flat, now=NOW, busy=True)
     assert (found.take, found.room) == ([], 30)
