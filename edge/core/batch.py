@@ -14,11 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from edge.core.batcher import Limits, RunTimes
+from edge.core.batcher import Limits
 from edge.core.check import ONE_RUN
 from edge.core.instance import Instance
 from edge.core.job import Job, Tell
 from edge.core.rows import Work, work_of
+from edge.core.run_times import RunTimes
 from edge.domain.errors import InferenceFailed, NotReady
 from edge.domain.tensors import Array, Tensors
 

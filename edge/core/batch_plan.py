@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.core.batch import Batching
-from edge.core.batcher import Limits, RunTimes
+from edge.core.batcher import Limits
 from edge.core.lanes import LanePlan
+from edge.core.run_times import RunTimes
 from edge.core.selftest import zeros
 from edge.domain.errors import EdgeError
 from edge.domain.models import ModelOptions, Platform

@@ -15,9 +15,10 @@ from time import monotonic
 from typing import cast
 
 from edge.core.batch import Batch
-from edge.core.batcher import IN_NO_HURRY_S, Limits, Load, RunTimes, decide
+from edge.core.batcher import IN_NO_HURRY_S, Limits, decide
 from edge.core.handoff import Worker
 from edge.core.job import Job, Task
+from edge.core.run_times import Load, RunTimes
 
 _LOOK = cast("Task", object())
 """To an idle worker: the alarm is yours, look when it is time."""

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.batcher import ENOUGH_RUNS, GATHER_S, TRY_AGAIN_RUNS, Limits, Load, Next, RunTimes, decide
+from edge.core.batcher import GATHER_S, Limits, Next, decide
+from edge.core.run_times import ENOUGH_RUNS, TRY_AGAIN_RUNS, Load, RunTimes
 
 NOW = 100.0
 

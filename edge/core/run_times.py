@@ -1,0 +1,107 @@
+"""What runs took and who asks: from which `edge.core.batcher` tells how many rows pay. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+SAVES = 0.95
+"""A batch twice as large is worth while where a row of it takes at most so much of a row's time in the smaller one."""
+KEEP_RUNS = 16
+ENOUGH_RUNS = 3
+"""The mean of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
+IDLE_S = 0.1
+REMEMBER_ARRIVALS = 64
+HOP_S = 1e-4
+"""What it costs to wake a lane, and the event loop when it is done, beside the run."""
+HARM = 2.0
+"""A run that has to be done again counts so often: those who wait for it did nothing wrong."""
+REMEMBER_REQUESTS = 256
+"""How many of the last requests say what share of them fails."""
+TRY_AGAIN_RUNS = 64
+"""After so many runs the sizes beside the one that pays are tried again: loads and clocks change."""
+
+
+class RunTimes:
+    """Seconds that runs took, by their rows: sizes are told apart by their power of two."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._took: list[deque[float]] = [deque(maxlen=KEEP_RUNS) for _ in range(_size(max_rows) + 1)]
+        self._last = [0] * len(self._took)
+        self._runs = 0
+        self._failing = 0.0
+
+    def observe(self, rows: int, run_s: float) -> None:
+        size = min(_size(rows), len(self._took) - 1)
+        self._took[size].append(run_s / rows)
+        self._runs += 1
+        self._last[size] = self._runs
+
+    def judged(self, requests: int, *, failed: bool) -> None:
+        """So many requests have been answered, or have failed in a run of their own."""
+        share = 1 - (1 - 1 / REMEMBER_REQUESTS) ** requests
+        self._failing += share * (failed - self._failing)
+
+    def run_s(self, rows: int) -> float:
+        """What a run of so many rows will take, as far as is known; else 0."""
+        wanted = min(_size(rows), len(self._took) - 1)
+        for size in sorted(range(len(self._took)), key=lambda size: abs(size - wanted)):
+            if self._took[size]:
+                row_s = _mean(self._took[size])
+                return row_s * (rows if size <= wanted else 1 << size)
+        return 0.0
+
+    def worth(self, rows: int) -> int:
+        """How many of so many rows that wait should run as one."""
+        best, chosen = math.inf, 0
+        top = min(_size(rows), len(self._took) - 1)
+        for size in range(top + 1):
+            took = self._took[size]
+            if len(took) < ENOUGH_RUNS:
+                continue
+            row_s = _mean(took) + HOP_S / (1 << size) + self._again_s(1 << size)
+            if row_s <= SAVES * best:
+                chosen = size
+            best = min(best, row_s)
+        if chosen < top and self._again_s(2 << chosen) < SAVES * best < math.inf:
+            further = chosen + 1
+            if len(self._took[further]) < ENOUGH_RUNS or self._runs - self._last[further] >= TRY_AGAIN_RUNS:
+                return min(rows, 1 << further)
+        if chosen and self._runs - self._last[chosen - 1] >= TRY_AGAIN_RUNS:
+            chosen -= 1  # what it is better than may have been measured in worse times
+        return min(rows, 1 << chosen)
+
+    def _again_s(self, rows: int) -> float:
+        """What it costs each of so many requests in a run that all are run again when one of them fails it; seconds."""
+        return HARM * (1 - (1 - self._failing) ** rows) * self.run_s(1) if rows > 1 else 0.0
+
+
+class Load:
+    """Who asks: `gap_s` between two requests, and `peers`, how many were there at once; of about the last ones that came."""
+
+    def __init__(self) -> None:
+        self.gap_s, self.peers = math.inf, 0.0
+        self._last = -math.inf
+
+    def arrived(self, now: float, there: int) -> None:
+        """One more; with it so many wait or run. Seconds of a clock that never goes back."""
+        gap, self._last = now - self._last, now
+        if gap >= IDLE_S:
+            self.gap_s, self.peers = math.inf, 0.0
+        elif self.gap_s == math.inf:
+            self.gap_s = gap
+        else:
+            self.gap_s += (gap - self.gap_s) / REMEMBER_ARRIVALS
+        self.peers = max(there, self.peers * (1 - 1 / REMEMBER_ARRIVALS))
+
+
+def _size(rows: int) -> int:
+    """0 for 1, 1 for 2, 2 for 3 and 4, 3 for 5 to 8, and so on."""
+    return (rows - 1).bit_length()
+
+
+def _mean(values: deque[float]) -> float:
+    """Without the largest: a first run that compiled something should not count for long."""
+    if len(values) == 1:
+        return values[0]
+    return (sum(values) - max(values)) / (len(values) - 1)
