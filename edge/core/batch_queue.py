@@ -147,6 +147,7 @@ class BatchQueue:
             self._running[worker] = task.requests
             worker.inbox.put(task)
         if self._look_at == math.inf or not self._idle:
+            self._watching, self._alarm = None, math.inf
             return
         if self._watching is None or self._look_at < self._alarm:
             self._watching = self._watching or self._idle[-1]

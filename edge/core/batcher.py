@@ -1,9 +1,9 @@
 """What runs next, of the requests that wait for a model that takes several at once: pure.
 
 Rule 1: the oldest request decides what is run; others join it whose key is the same, in the order of their arrival.
-Rule 2: with no run under way nothing is held back. Rule 3: a batch is held for at most half of the time
-that any deadline in it leaves beside the run, and nobody joins who would make a run too long for a deadline that it could
-have kept.
+Rule 2: who comes while no run is under way is never held back. Rule 3: a batch is held for at most half of the time that
+any deadline in it leaves beside the run, and nobody joins who would make a run too long for a deadline that it could have
+kept.
 Rule 4: how many rows profit is not assumed but measured (`RunTimes`), unless the limits say otherwise.
 Figures: docs/adr/0020-batching.md.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from edge.core.run_times import Load, RunTimes
 
-SHORT_RUN_S = 1e-3
+SHORT_RUN_S = 2e-3
 HARDLY_MORE = 1.5
 IN_NO_HURRY_S = 1.0
 """Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""

@@ -12,6 +12,7 @@ ENOUGH_RUNS = 3
 """The mean of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
 IDLE_S = 0.1
 REMEMBER_ARRIVALS = 64
+"""How often requests come is told from about so many; after a silence of IDLE_S, from none."""
 HOP_S = 1e-4
 """What it costs to wake a lane, and the event loop when it is done, beside the run."""
 HARM = 2.0

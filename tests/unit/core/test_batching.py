@@ -331,3 +331,18 @@ async def test_a_run_of_many_that_hangs_fails_them_all_once() -> None:
                     await each
         finally:
             gate.set()
+
+
+async def test_a_lane_whose_held_batch_went_to_another_sleeps_again() -> None:
+    options = ModelOptions(lane="thread", instances=2, max_batch_size=8, batch_timeout_s=0.05)
+    backend = FakeBackend(run=picky)
+    async with serving(backend, options) as clients:
+        async with holding(backend, clients):
+            held = asyncio.create_task(clients.ask(2.0))
+            await waiting(clients, 1)
+            held.cancel()
+            await waiting(clients, 0)
+        await asyncio.sleep(0.1)  # past the alarm
+        before = time.process_time()
+        await asyncio.sleep(0.3)
+        assert time.process_time() - before < 0.15, "it spins"
