@@ -31,7 +31,7 @@ class Runs(Protocol):
     """Who made a batch, and is told what came of it. In any thread."""
 
     def answered(self, requests: int, rows: int, run_s: float) -> None:
-        """A run went well. `rows` is 0 where it could not have been shared, and its time says nothing."""
+        """A run went well. `rows` counts those that fill it up; it is 0 where it could not have been shared, and its time says nothing."""
         ...
 
     def failed(self) -> None:
@@ -122,7 +122,7 @@ class Batch:
         shared = found[0][0].key is not None
         work = merge(works, self._limits if shared else ALONE)
         outputs = split(instance.run(work), counts, rows_of(work.inputs))
-        self._runs.answered(len(works), self._rows if shared else 0, monotonic() - began)
+        self._runs.answered(len(works), rows_of(work.inputs) if shared else 0, monotonic() - began)
         return outputs
 
     def resolve(self, outputs: Sequence[Tensors], ended: float) -> None:

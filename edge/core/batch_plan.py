@@ -89,6 +89,9 @@ def plan_batching(
     if not names:
         return None
     allowed = tuple(size for size in options.allowed_batch_sizes if size <= most)
+    if not wanted:
+        # Runtimes prepare each new size: 52 convolutions in 64 sizes are more than oneDNN keeps.
+        allowed = tuple(1 << power for power in range(most.bit_length()))
     limits = Limits(most, options.batch_timeout_s, not wanted, allowed, options.pad_variable_length_inputs)
     return Batching(limits, frozenset(names), times, most if wanted else 0)
 

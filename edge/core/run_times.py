@@ -60,7 +60,9 @@ class RunTimes:
             took = self._took[size]
             if len(took) < ENOUGH_RUNS:
                 continue
-            row_s = _mean(took) + HOP_S / (1 << size) + self._again_s(1 << size)
+            full = 1 << size
+            # Rows that only fill it up cost as much as others.
+            row_s = (_mean(took) * full + HOP_S) / min(rows, full) + self._again_s(full)
             if row_s <= SAVES * best:
                 chosen = size
             best = min(best, row_s)
