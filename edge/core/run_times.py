@@ -9,7 +9,7 @@ SAVES = 0.95
 """A batch twice as large is worth while where a row of it takes at most so much of a row's time in the smaller one."""
 KEEP_RUNS = 16
 ENOUGH_RUNS = 3
-"""The mean of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
+"""The lower quartile of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
 IDLE_S = 0.1
 REMEMBER_ARRIVALS = 64
 """How often requests come is told from about so many; after a silence of IDLE_S, from none."""
@@ -48,7 +48,7 @@ class RunTimes:
         wanted = min(_size(rows), len(self._took) - 1)
         for size in sorted(range(len(self._took)), key=lambda size: abs(size - wanted)):
             if self._took[size]:
-                row_s = _mean(self._took[size])
+                row_s = _typical(self._took[size])
                 return row_s * (rows if size <= wanted else 1 << size)
         return 0.0
 
@@ -62,7 +62,7 @@ class RunTimes:
                 continue
             full = 1 << size
             # Rows that only fill it up cost as much as others.
-            row_s = (_mean(took) * full + HOP_S) / min(rows, full) + self._again_s(full)
+            row_s = (_typical(took) * full + HOP_S) / min(rows, full) + self._again_s(full)
             if row_s <= SAVES * best:
                 chosen = size
             best = min(best, row_s)
@@ -103,8 +103,6 @@ def _size(rows: int) -> int:
     return (rows - 1).bit_length()
 
 
-def _mean(values: deque[float]) -> float:
-    """Without the largest: a first run that compiled something should not count for long."""
-    if len(values) == 1:
-        return values[0]
-    return (sum(values) - max(values)) / (len(values) - 1)
+def _typical(values: deque[float]) -> float:
+    """The lower quartile: first runs that compile something, and those that waited for a processor, say nothing of the size."""
+    return sorted(values)[(len(values) - 1) // 4]
