@@ -15,8 +15,9 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -38,7 +39,7 @@ from edge.core.trial_job import TrialLimits
 from edge.core.trial_runner import run_trial
 from edge.domain.models import Artifact, ModelOptions
 from edge.doors import Addresses, Behind, Doors
-from edge.frontends.announcing import announcer
+from edge.frontends.announce.opening import announcer
 from edge.frontends.supervised import Supervised, standing
 from edge.sources.configured import sources_of, unchanged, watched
 from edge.sources.watch import Changes
@@ -60,9 +61,32 @@ Announce = Callable[[Addresses], None]
 Reread = Callable[[], Config]
 
 
-def serve(config: Config, *, announce: Announce | None = None, reread: Reread | None = None) -> int:
+class Conduct(Protocol):
+    """How a server behaves that stands in for another one: its ports open when what should be served at first has been
+    tried (but for at most `server.start_hold_s`)."""
+
+    def opened(self, at: Addresses) -> None:
+        """The ports are open."""
+        ...
+
+    def judge(self, old: Config, new: Config, available: Mapping[str, Collection[int]]) -> None:
+        """Raises ConfigError where `new` may not take the place of `old`. available: the versions that answer, by model."""
+        ...
+
+    async def follow(self, reload: Callable[[], None]) -> None:
+        """Until cancelled: ask for a reload whenever there is a reason."""
+        ...
+
+
+def serve(
+    config: Config,
+    *,
+    announce: Announce | None = None,
+    reread: Reread | None = None,
+    conduct: Conduct | None = None,
+) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code. `reread` makes the configuration that SIGHUP asks for."""
-    return run(_to_the_end(Server(config, announce, reread)))
+    return run(_to_the_end(Server(config, announce, reread, conduct)))
 
 
 async def _to_the_end(server: Server) -> int:
@@ -89,13 +113,20 @@ def run(main: Coroutine[None, None, int]) -> int:
 class Server:
     """One server; `serve` runs it once."""
 
-    def __init__(self, config: Config, announce: Announce | None = None, reread: Reread | None = None) -> None:
-        self._config, self._announce, self._reread = config, announce, reread
+    def __init__(
+        self,
+        config: Config,
+        announce: Announce | None = None,
+        reread: Reread | None = None,
+        conduct: Conduct | None = None,
+    ) -> None:
+        self._config, self._announce, self._reread, self._conduct = config, announce, reread, conduct
         self.stop = asyncio.Event()
+        self._code = 0
         self._reload_wanted = asyncio.Event()
 
     async def serve(self) -> int:
-        """0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
+        """The exit code: 0 after a clean end. Raises OSError, ValueError, ssl.SSLError where it cannot start."""
         config = self._config
         sys.setswitchinterval(SWITCH_S)
         share_arenas()
@@ -122,12 +153,17 @@ class Server:
                 tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
             if self._doors.mqtt is not None:
                 tasks.append(group.create_task(self._doors.mqtt.run(), name="mqtt"))
+            if self._conduct is not None:
+                tasks.append(group.create_task(self._conduct.follow(self._reload_wanted.set), name="conduct"))
             # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
             gc.enable()
             await self.stop.wait()
             if self._announcer is not None:
                 await self._announcer.close()  # nobody new is sent here
+            if self._registry.shadows is not None:
+                self._registry.shadows.close()
+                self._registry.shadows = None
             log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
             self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
             await self._doors.close(config.server.drain_s)
@@ -138,7 +174,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             await in_thread("deaths", CLOSE_WITHIN_S, self._deaths.close)
         log.info("stopped")
-        return 0
+        return self._code
 
     async def _make_core(self) -> None:
         config, server = self._config, self._config.server
@@ -150,7 +186,7 @@ class Server:
             report = await run_trial(artifact, options, trial_limits)
             return "" if report.ok else report.reason
 
-        loader = Loader(
+        self._loader = loader = Loader(
             backend_for=backend_for,
             trial=trial,
             deaths=self._deaths,
@@ -167,6 +203,7 @@ class Server:
             limits=ManagerLimits(max_load_retries=server.max_load_retries, load_retry_s=server.load_retry_s),
             swapped=self._metrics.swapped,
         )
+        self._route(config)
         self._catalog = Catalog(self._manager, self._registry)
         self._metrics.watch(self._catalog.models)
         self._changes = Changes(await asyncio.to_thread(watched, config), poll_s=server.poll_s)
@@ -175,11 +212,24 @@ class Server:
         self._feeds = Feeds(self._manager)
         self._control = Controls(self._manager, self._changes.notify)
 
+    def _route(self, config: Config) -> None:
+        """Requests that name no version, by what the configuration says of that."""
+        if self._registry.shadows is None and any(model.shadow for model in config.models.values()):
+            from edge.core.shadow import Shadows  # for those who want one
+
+            self._registry.shadows = Shadows(self._registry, self._loader.spare)
+        models = {name: model for name, model in config.models.items() if model.routed}
+        if models or self._metrics.routings:
+            from edge.core.routes import Routed
+
+            counts = self._metrics.routing
+            self._registry.route({name: Routed(model.routing, counts(name)) for name, model in models.items()})
+
     async def _open_doors(self, config: Config) -> None:
         behind = Behind(self._registry, self._catalog, self._control, self._metrics, self._reload_wanted.set)
         boot = Boot(os.urandom(16).hex(), version(), time.time(), self._deaths.last_exit)
-        self._doors = Doors(config, behind, boot, self._supervised.sockets)
-        addresses = await self._doors.open()
+        self._doors = Doors(config, behind, boot, self._supervised.sockets, hold=self._conduct is not None)
+        addresses = self._addresses = await self._doors.open()
         log.info("listening on %s", addresses.url or addresses.uds)
         self._announcer = announcer(config, addresses.url, self._catalog, self._keepsakes)
         if self._announcer is not None:
@@ -192,7 +242,15 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(hold_s):
                 await self._manager.first_tried()
-        await self._doors.accept()
+        try:
+            await self._doors.accept()
+        except OSError as error:  # somebody was quicker to listen where we were bound
+            log.error("cannot listen: %s", error)
+            self._code = 1
+            self.stop.set()
+            return
+        if self._conduct is not None:
+            self._conduct.opened(self._addresses)
 
     def _standing(self) -> str:
         return ("starting: " if self._manager.starting else "") + standing(self._catalog.models())
@@ -220,8 +278,11 @@ class Server:
         """Models, tokens and certificates; an address or a bound needs a restart. Raises what a bad file raises."""
         if self._reread is not None:
             old, new = self._config, await asyncio.to_thread(self._reread)
+            if self._conduct is not None:
+                self._conduct.judge(old, new, {name: each.versions for name, each in self._registry.models.items()})
             await self._doors.reload_tokens(new.http.token_file)
             self._config = msgspec.structs.replace(old, models=new.models, repository=new.repository)
+            self._route(new)
             self._changes.follow(await asyncio.to_thread(watched, new))
             sources = await asyncio.to_thread(sources_of, new, self._changes, self._keepsakes, preferred)
             await self._feeds.replace(sources, unchanged(old, new))

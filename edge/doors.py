@@ -33,6 +33,7 @@ from edge.telemetry.build import Boot
 from edge.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from edge.frontends.grpc.front import Grpc
     from edge.frontends.mqtt.front import Mqtt
 
 log = logging.getLogger(__name__)
@@ -67,19 +68,28 @@ class Doors:
     where a broker is configured, and reaches it while somebody runs its `run`."""
 
     def __init__(
-        self, config: Config, behind: Behind, boot: Boot, given: Mapping[str, Sequence[socket.socket]] | None = None
+        self,
+        config: Config,
+        behind: Behind,
+        boot: Boot,
+        given: Mapping[str, Sequence[socket.socket]] | None = None,
+        *,
+        hold: bool = False,
     ) -> None:
-        """given: sockets that listen already, by name, each in the place of what the configuration would bind."""
-        self._config, self._behind, self._boot = config, behind, boot
+        """given: sockets that listen already, by name, each in the place of what the configuration would bind. hold: nobody
+        can connect to the TCP port before `accept`."""
+        self._config, self._behind, self._boot, self._hold = config, behind, boot, hold
         self._given = dict(given or {})
         front = [each for name in (HTTP, UDS) for each in self._given.get(name, ())]
         self._tcp = [each for each in front if each.family != socket.AF_UNIX]
         self._unix = [each for each in front if each.family == socket.AF_UNIX]
-        self._callers = Callers()
+        # One of each: what bounds the server bounds all its doors together.
+        self._admission, self._predictor = _admission_and_predictor(config, behind.registry)
         self._listeners: list[Listener] = []
         self._guard: Guard
         self.certificates: Certificates | None = None
         self.mqtt: Mqtt | None = None
+        self._grpc: Grpc | None = None
 
     async def open(self) -> Addresses:
         """Raises OSError, ValueError, ssl.SSLError where a socket, a token file or a certificate cannot be had."""
@@ -98,12 +108,18 @@ class Doors:
         )
         self._guard = Guard(policy, await _tokens(http.token_file))
         pages = await asyncio.to_thread(
-            Pages, self._boot, self._behind.catalog, self._behind.metrics, tfserving_metrics=http.tfserving_metrics
+            Pages,
+            self._boot,
+            self._behind.catalog,
+            self._behind.metrics,
+            tfserving_metrics=http.tfserving_metrics_path if http.tfserving_metrics else "",
         )
         for name in self._given.keys() - {HTTP, UDS, ADMIN}:
             log.warning("socket from systemd %.80r: want the name %s, %s or %s; passed over", name, HTTP, UDS, ADMIN)
         url = await self._open_tcp(pages, limits)
         uds = await self._open_unix(pages, limits)
+        if self._config.grpc.wanted:
+            await self._open_grpc()
         if self._config.mqtt.host is not None:
             await self._open_mqtt(url)
         return Addresses(url, uds, await self._open_admin(limits))
@@ -122,17 +138,36 @@ class Doors:
         closing = [listener.close(drain_s) for listener in self._listeners]
         if self.mqtt is not None:
             closing.append(self.mqtt.close(drain_s))
+        if self._grpc is not None:
+            closing.append(self._grpc.close(drain_s))
         await asyncio.gather(*closing)
+
+    async def _open_grpc(self) -> None:
+        """Imported here: a server without it pays nothing for it."""
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its library writes to stderr, past the log
+        try:
+            from edge.frontends.grpc.opening import open_grpc
+        except ImportError as error:
+            raise ValueError(f"[grpc] needs grpcio and protobuf: install edge-serving[grpc] ({error})") from None
+        self._grpc = await open_grpc(
+            self._config,
+            predictor=self._predictor,
+            admission=self._admission,
+            catalog=self._behind.catalog,
+            control=self._behind.control,
+            metrics=self._behind.metrics,
+            guard=self._guard,
+            boot=self._boot,
+        )
 
     async def _open_mqtt(self, url: str) -> None:
         """Imported here: a server without a broker pays nothing for it. The broker need not be there."""
         from edge.frontends.mqtt.opening import open_mqtt
 
-        admission, predictor = self._admission_and_predictor()
         self.mqtt = await open_mqtt(
             self._config,
-            predictor=predictor,
-            admission=admission,
+            predictor=self._predictor,
+            admission=self._admission,
             catalog=self._behind.catalog,
             metrics=self._behind.metrics,
             boot=self._boot,
@@ -159,7 +194,7 @@ class Doors:
             host, port = self._tcp[0].getsockname()[:2]
         else:
             assert http.host is not None
-            host, port = http.host, await listener.listen_tcp(http.host, http.port, tls)
+            host, port = http.host, await listener.listen_tcp(http.host, http.port, tls, hold=self._hold)
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if tls else 'http'}://{shown}:{port}"
 
@@ -208,21 +243,20 @@ class Doors:
 
     def _site(self, pages: Pages, *, local: bool) -> Site:
         http = self._config.http
-        admission, predictor = self._admission_and_predictor()
         return Site(
             guard=self._guard,
             v1=V1(
-                predictor=predictor,
+                predictor=self._predictor,
                 catalog=self._behind.catalog,
-                admission=admission,
+                admission=self._admission,
                 refused=self._behind.metrics.refused,
                 cors=http.cors,
             ),
             v2=V2(
-                predictor=predictor,
+                predictor=self._predictor,
                 catalog=self._behind.catalog,
                 control=self._behind.control if http.model_control else None,
-                admission=admission,
+                admission=self._admission,
                 refused=self._behind.metrics.refused,
                 version=self._boot.version,
             ),
@@ -233,18 +267,17 @@ class Doors:
             access_log=http.access_log,
         )
 
-    def _admission_and_predictor(self) -> tuple[Admission, Predict]:
-        config, http = self._config, self._config.http
-        offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
-        admission = Admission(
-            max_inflight=config.server.max_inflight,
-            max_body_bytes=http.max_body_bytes,
-            max_inflated_bytes=config.server.max_inflight_body_bytes,
-            request_timeout_s=config.server.request_timeout_s,
-            offload=offload,
-        )
-        predictor = Predict(self._behind.registry, offload=offload, callers=self._callers)
-        return admission, predictor
+
+def _admission_and_predictor(config: Config, registry: Registry) -> tuple[Admission, Predict]:
+    offload = ThreadPoolExecutor(OFFLOAD_THREADS, thread_name_prefix="offload")
+    admission = Admission(
+        max_inflight=config.server.max_inflight,
+        max_body_bytes=config.http.max_body_bytes,
+        max_inflated_bytes=config.server.max_inflight_body_bytes,
+        request_timeout_s=config.server.request_timeout_s,
+        offload=offload,
+    )
+    return admission, Predict(registry, offload=offload, callers=Callers())
 
 
 def _on_loopback(given: socket.socket) -> bool:

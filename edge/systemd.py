@@ -30,6 +30,8 @@ TICK_S = 2.0
 """How often a status that has changed is told, at most."""
 PINGS = 6
 """In the time that the watchdog allows: so much of it, less one part, may a loop be busy without a break."""
+LEAST_PAUSE_S = 0.01
+"""Between two words, however little time a watchdog allows: a time that nobody can keep costs no core."""
 
 Sockets = Mapping[str, Sequence[socket.socket]]
 
@@ -122,7 +124,7 @@ async def tend(
     """
     if not given.notifier.wanted:
         return
-    pause_s = min(tick_s, given.watchdog_s / PINGS) if given.watchdog_s else tick_s
+    pause_s = max(LEAST_PAUSE_S, min(tick_s, given.watchdog_s / PINGS)) if given.watchdog_s else tick_s
     last = why = ""
     broken = False
     while True:

@@ -9,15 +9,15 @@ server: here its file is only read, and its CPU twin is run if there is one.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from edge.children import die_with, memory_bytes
 
 if TYPE_CHECKING:
     from edge.core.trial_job import TrialJob, TrialReport
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 
 NICENESS = 19
 IDLE = "idle"
-_PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
     """Raises MemoryError as any program does; the parent knows the word."""
     _give_way(idle=argv[2] == IDLE)
-    _die_with(int(argv[1]))
+    die_with(int(argv[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from edge.core.trial_job import TrialJob
 
@@ -71,7 +70,7 @@ def attempt(job: TrialJob, backend_place: str = "") -> TrialReport:
             return _structural(job, backend)
         return _full(job, backend)
     except LoadError as error:
-        return TrialReport(False, str(error), peak_bytes=_memory("VmHWM"))
+        return TrialReport(False, str(error), peak_bytes=memory_bytes("VmHWM"))
 
 
 def _full(job: TrialJob, backend: Backend) -> TrialReport:
@@ -83,11 +82,11 @@ def _full(job: TrialJob, backend: Backend) -> TrialReport:
 
     path = job.artifact.file("golden.npz")
     golden = load_golden(path) if path.is_file() else None
-    before, start = _memory("VmRSS"), time.perf_counter()
+    before, start = memory_bytes("VmRSS"), time.perf_counter()
     model = backend.load(job.artifact, job.options)
     load_s, notice = time.perf_counter() - start, model.notice
     test = selftest(model, golden)
-    peak, grown = _memory("VmHWM"), _memory("VmHWM") - before
+    peak, grown = memory_bytes("VmHWM"), memory_bytes("VmHWM") - before
     if isinstance(model, Apart):
         memory = model.memory()
         peak, grown = peak + memory.peak_bytes, memory.model_bytes
@@ -138,7 +137,7 @@ def _structural(job: TrialJob, backend: Backend) -> TrialReport:
     if not twin_file(job.artifact, job.options).is_file():
         return TrialReport(
             True,
-            peak_bytes=_memory("VmHWM"),
+            peak_bytes=memory_bytes("VmHWM"),
             device=job.options.device,
             notice=said,
             structural=True,
@@ -152,22 +151,9 @@ def _structural(job: TrialJob, backend: Backend) -> TrialReport:
     )
 
 
-def _die_with(parent: int) -> None:
-    """The kernel kills this process when its parent's thread ends; a parent that is gone already is noticed here."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the server is gone")
-
-
 def _limit_memory(most: int) -> None:
     """Of private writable memory: a limit on address space would count libraries and mapped weights as well."""
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
-def _memory(key: str) -> int:
-    """Bytes, from this process's status. (`ru_maxrss` would begin with the parent's size at the fork.)"""
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next((int(line.split()[1]) * 1024 for line in status if line.startswith(key + ":")), 0)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ And byte code is kept, whatever the environment says: else each of hundreds of p
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or session.testsfailed:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    say = reporter.write_line if reporter is not None else print
-    system.provide([name for name in system.PROGRAMS if name in wanted], say)
+    plugins = session.config.pluginmanager
+    reporter, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            # Processes that run tests side by side have no reporter, and only one of them installs.
+            reporter.write_line(line) if reporter is not None else print(line, file=sys.stderr, flush=True)
+
+    system.TOOLS.parent.mkdir(exist_ok=True)
+    with open(system.TOOLS.parent / "installing", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        system.provide([name for name in system.PROGRAMS if name in wanted], say)
 
 
 def _program(name: str) -> str:

@@ -34,13 +34,13 @@ def main(arguments: list[str]) -> int:
         return unavailable(f"uv left with {error.returncode}: {error.stderr}")
     except subprocess.TimeoutExpired:
         return unavailable(f"the environment was not made within {MAKE_WITHIN_S:g} s")
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    command = [python, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def environment(uv: str) -> Path:
     """Its interpreter; what is there already is only looked at. Raises CalledProcessError, TimeoutExpired."""
-    what = ["--no-default-groups", "--group", "test", "--extra", "gpu", "--extra", "fleet"]
+    what = ["--no-default-groups", "--group", "test", "--group", "serving", "--extra", "gpu", "--extra", "fleet"]
     subprocess.run(
         [uv, "sync", "--quiet", *what],
         cwd=ROOT,

@@ -19,8 +19,24 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".tools" / "tflite"
 PYTHON = "3.11"
-TESTS = ("tests/unit/backends", "tests/functional/test_trial.py")
-TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "blockbuster", "psutil", "pillow")
+TESTS = (
+    "tests/unit/backends",
+    "tests/functional/test_trial.py",
+    # Of another runtime.
+    "--ignore=tests/unit/backends/worker",
+    "--ignore=tests/unit/backends/test_savedmodel.py",
+)
+TOOLS = (
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "blockbuster",
+    "psutil",
+    "pillow",
+    "msgspec",
+)
 UNAVAILABLE = 77
 
 
@@ -32,7 +48,7 @@ def main(arguments: list[str]) -> int:
         python = environment(uv)
     except subprocess.CalledProcessError as error:
         return unavailable(f"{' '.join(map(str, error.cmd[:3]))} left with {error.returncode}: {error.stderr}")
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    command = [python, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"EDGE_RUNTIME": "tflite"}, check=False).returncode
 
 

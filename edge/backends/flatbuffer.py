@@ -21,6 +21,8 @@ from edge.domain.tensors import MAX_RANK
 from edge.files import open_regular
 
 IDENTIFIER = b"TFL3"
+SHORTEST_BYTES = 8
+"""Of what can have an identifier."""
 VERSION = 3
 MAX_ITEMS = 500_000
 """Tables and numbers read from one file: a few seconds of work, and 50 times what the largest vision models need."""
@@ -109,6 +111,8 @@ def read_model(path: Path) -> ModelFile:
 
 def parse(data: bytes, name: str = "model") -> ModelFile:
     """The same, from bytes. Raises LoadError; `name` is for its message."""
+    if len(data) < SHORTEST_BYTES:
+        raise LoadError(f"{name}: want a TFLite model, got a file that is only {len(data)} bytes long")
     if data[4:8] != IDENTIFIER:
         raise LoadError(f"{name}: want a TFLite model, which has {IDENTIFIER!r} at byte 4; got {bytes(data[4:8])!r}")
     try:

@@ -20,6 +20,7 @@ from edge.backends.tflite_model import MAX_TENSOR_BYTES, RUNTIME_ERRORS, TfliteM
 from edge.backends.tflite_signatures import Call, calls, largest_activation, max_batch
 from edge.domain.errors import LoadError
 from edge.domain.models import Artifact, ModelOptions, is_gpu
+from edge.domain.ports import LoadedModel
 from edge.domain.tensors import Signature
 
 MODEL = "model.tflite"
@@ -64,6 +65,12 @@ class TfliteBackend:
         except LoadError as error:
             delegate.close()
             return self._open_twin(artifact, model, options, f"{options.device}: {error}")
+
+    def apart(self, artifact: Artifact, options: ModelOptions) -> LoadedModel:
+        """On the CPU, with the twin of a model that was compiled for an Edge TPU. Raises LoadError."""
+        from edge.backends.tflite_apart import open_apart  # for those who want one
+
+        return open_apart(artifact, options, self.memory_bytes(artifact))
 
     def inspect(self, artifact: Artifact) -> Mapping[str, Signature]:
         """The signatures, from the file alone: what can be checked where no device may be opened. Raises LoadError."""

@@ -6,6 +6,7 @@ Rule: a Tab waits for no longer than WITHIN_S, and says nothing that is wrong: w
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -33,7 +34,13 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None, shell
-    click.echo(found(ctx.find_root().command, {}, "edge", "_EDGE_COMPLETE").source())
+    click.echo(hushed(found(ctx.find_root().command, {}, "edge", "_EDGE_COMPLETE").source(), "edge"))
+
+
+def hushed(source: str, program: str) -> str:
+    """The same script, which says nothing where the program cannot be run: a Tab is no place for a traceback."""
+    call = re.compile(rf"(?<=_complete )(\$1|{program})\)|(?<=-t\) ){program}\)")
+    return call.sub(lambda found: f"{found[0][:-1]} 2>/dev/null)", source)
 
 
 def model_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

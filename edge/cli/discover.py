@@ -60,7 +60,8 @@ def discover(
     if not any(node.url for node in found):
         raise exits.Failure(f"no server was found within {timeout_s:g} s", exits.UNREACHABLE)
     if not shown:
-        raise exits.Failure(f"none of the {len(found)} servers found has the model {model}", exits.NOT_FOUND)
+        who = "the one server found does not have" if len(found) == 1 else f"none of the {len(found)} servers found has"
+        raise exits.Failure(f"{who} the model {model}", exits.NOT_FOUND)
 
 
 def _row(node: Node) -> list[str]:

@@ -73,7 +73,23 @@ def show(server: Server, name: str, as_json: bool) -> None:
         state = version.get("state", "")
         reason = version.get("status", {}).get("error_message", "")
         rows.append([f"  version {version.get('version', '')}", state, printable(reason)])
-    print_table(rows)
+    print_table([*rows, *_routing(known)])
+
+
+def _routing(known: dict[str, Any]) -> list[list[str]]:
+    """Where requests go that name no version, if that is configured."""
+    routing = known.get("parameters", {}).get("routing", {})
+    sides = [("weight", name, side, side.get("weight", 0)) for name, side in routing.get("weights", {}).items()]
+    if shadow := routing.get("shadow"):
+        sides.append(("shadow", shadow.get("name", ""), shadow, shadow.get("share", 0)))
+    return [
+        [
+            printable(f"  {kind} {name}"),
+            f"{share:g}",
+            printable(f"version {side.get('version') or '?'}" + ("" if side.get("ready") else ": not ready")),
+        ]
+        for kind, name, side, share in sides
+    ]
 
 
 def _shape(tensor: dict[str, Any]) -> str:

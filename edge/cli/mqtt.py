@@ -92,14 +92,15 @@ refuses something, with 3 where the server has no such model.""",
 def ping(section: Mqtt, node: str | None, model: str, count: int, timeout_s: float, quiet: bool, as_json: bool) -> None:
     from edge.cli.mqtt_ping import Trouble
     from edge.cli.mqtt_ping import ping as measure
-    from edge.frontends.mqtt.opening import own_name
-    from edge.mqtt.topics import MODEL, Tree
+    from edge.config.node import own_node_name
+    from edge.domain.layout import is_model_name
+    from edge.mqtt.topics import Tree
 
     try:
-        tree = Tree(section.prefix, node or section.node or own_name())
+        tree = Tree(section.prefix, node or section.node or own_node_name())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    if model and MODEL.fullmatch(model) is None:
+    if model and not is_model_name(model):
         raise click.UsageError(f"--model: want the name of a model, got {model!r}")
     settings = _settings(section, "edge-ping", timeout_s)
     try:
@@ -174,10 +175,10 @@ async def _watch(settings: LinkSettings, prefix: str, node: str, for_s: float | 
 
 def _settings(section: Mqtt, name: str, timeout_s: float) -> LinkSettings:
     """A client of one's own, whose name no other has. Raises UsageError."""
-    from edge.frontends.mqtt.opening import link_settings
+    from edge.frontends.mqtt.link_settings import link_settings
 
     try:
-        settings = link_settings(section, f"{name}-{os.urandom(6).hex()}", None)
+        settings = link_settings(section, f"{name}-{os.urandom(6).hex()}")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return replace(settings, connect_s=timeout_s)

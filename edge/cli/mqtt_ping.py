@@ -17,7 +17,7 @@ from typing import Any
 from edge.cli import exits
 from edge.mqtt.connection import Lost, Refused
 from edge.mqtt.message import Message, Properties
-from edge.mqtt.probe import NotAllowed, Probe
+from edge.mqtt.probe import NAGLE_S, NotAllowed, Probe
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.topics import CLIENT, Reply, Tree
 
@@ -25,8 +25,6 @@ UNKNOWN_MODEL = "edge-ping"
 CHEAP = b'{"instances": [0]}'
 MAX_MODEL_BYTES = 4 * 1024 * 1024
 STATUS_WITHIN_S = 1.0
-NAGLE_S = 0.035
-"""Of delay that only QoS 1 has: a delayed acknowledgement of Linux takes 40 ms, and each side may wait for one."""
 NODELAY_HINT = (
     "QoS 1 takes {ms:.0f} ms longer than QoS 0: the broker waits for the network's delayed acknowledgements. With "
     "Mosquitto, `set_tcp_nodelay true` in mosquitto.conf ends that"

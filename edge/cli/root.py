@@ -22,6 +22,7 @@ COMMANDS = {
     "mqtt": "edge.cli.mqtt:mqtt",
     "doctor": "edge.cli.doctor:doctor",
     "config": "edge.cli.config:config",
+    "import-config": "edge.cli.import_config:import_config",
     "version": "edge.cli.version:version",
     "completion": "edge.cli.completion:completion",
 }

@@ -34,11 +34,12 @@ from edge.client.wire import Prediction
 
 if TYPE_CHECKING:
     from edge.client.async_client import AsyncClient
-    from edge.client.discovery import Node, discover, discover_all
+    from edge.client.discovery import discover, discover_all
+    from edge.client.found import Node
 
 _LATER = {
     "AsyncClient": "edge.client.async_client",
-    "Node": "edge.client.discovery",
+    "Node": "edge.client.found",
     "discover": "edge.client.discovery",
     "discover_all": "edge.client.discovery",
 }

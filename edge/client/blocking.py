@@ -137,14 +137,16 @@ def _send(connection: _Connection, pieces: Sequence[bytes | memoryview]) -> None
 
 
 def _read(response: http.client.HTTPResponse, head_length: str, max_bytes: int) -> bytearray | memoryview:
-    if response.chunked or response.length is None:
+    # http.client takes a length that is no number for none at all.
+    known = None if response.chunked else content_length(response.headers.get("Content-Length", ""), max_bytes)
+    if known is None:
         body = bytearray()
         while len(body) <= max_bytes and (piece := response.read(min(CHUNK_BYTES, max_bytes + 1 - len(body)))):
             body += piece
         if len(body) > max_bytes:
             raise too_large(max_bytes)
         return body
-    size = content_length(str(response.length), max_bytes) or 0
+    size = response.length or 0
     view, at = room(size, head_length), 0
     while at < size:
         got = response.readinto(view[at:])

@@ -1,9 +1,6 @@
-"""Servers of the local network, by DNS-SD over multicast DNS: heard of, looked into, asked.
+"""Servers of the local network, by DNS-SD over multicast DNS: heard of, looked into, and asked by `edge.client.found`.
 
-Rule 1: anybody may announce anything. What is announced names an address, a port and whether TLS is spoken there; it never
-names a scheme, a host by name, or a path that is not plain. Rule 2: nobody is believed to serve: they are asked over HTTP.
-Rule 3: a token is shown to nobody but a server with TLS whose certificate is trusted. Rule 4: everything that somebody
-else can fill has a bound, and everything ends with the time that the caller gives.
+Rule: everything that somebody else can fill has a bound, and everything ends with the time that the caller gives.
 Sources: RFC 6762 (multicast DNS), RFC 6763 (DNS-SD)
 """
 
@@ -11,60 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge.client.attempts import ONCE
-from edge.client.errors import ClientError, NotFound, Unauthenticated, Unreachable
-from edge.domain.advert import SERVICE, Advert, from_txt
+from edge.client.errors import NotFound, Unreachable
+from edge.client.found import Node, asked, node_of
+from edge.client.turns import Turns
+from edge.domain.advert import SERVICE
 
-if TYPE_CHECKING:
-    from zeroconf import ServiceInfo
-
-MAX_NAMES = 256
+MAX_NAMES = 4096
 """Services that are looked into in one search."""
-MAX_ADDRESSES = 8
-"""Of one service, that are tried."""
-MAX_MODELS = 10_000
-WORKERS = 32
+WORKERS = 128
+"""Services that are looked into at once, with a connection each."""
+FIRST_S = 0.5
+"""For a first look. Who needs longer waits for their second until all had one: hundreds that never answer hide nobody."""
 RESOLVE_S = 3.0
-ASK_S = 2.0
-"""For each question to one address."""
-NODE_S = 6.0
-"""For all of them together: who announces addresses where nobody answers keeps no worker from the others for longer."""
-MAX_ANSWER_BYTES = 1 << 20
 CLOSE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One server. `url` is where it answered, empty where it did not, and then `problem` says why. `models` are the names
-    of those that answer, None where it would not tell without a token; `ready`: all that it should serve answer."""
-
-    name: str
-    advert: Advert
-    addresses: tuple[str, ...]
-    port: int
-    url: str = ""
-    ready: bool = False
-    models: tuple[str, ...] | None = None
-    problem: str = ""
-
-    @property
-    def id(self) -> str:
-        return self.advert.id
-
-    @property
-    def tls(self) -> bool:
-        return self.advert.tls
-
-    def has(self, model: str) -> bool:
-        return self.models is not None and model in self.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +150,11 @@ async def _browsing(search: Search) -> AsyncIterator[asyncio.Queue[Node]]:
     from zeroconf import DNSQuestionType, Error, IPVersion
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    heard = Turns(MAX_NAMES)
     found: asyncio.Queue[Node] = asyncio.Queue()
-    names: set[str] = set()
 
     def hear(zeroconf: object, service_type: str, name: str, state_change: object) -> None:
-        if name not in names and len(names) < MAX_NAMES:
-            names.add(name)
-            heard.put_nowait(name)
+        heard.hear(name)
 
     hosts = await asyncio.to_thread(_hosts, search)
     try:
@@ -236,79 +196,36 @@ def _hosts(search: Search) -> Any:
     return list(dict.fromkeys(hosts))
 
 
-async def _look(zeroconf: Any, heard: asyncio.Queue[str], found: asyncio.Queue[Node], search: Search) -> None:
+async def _look(zeroconf: Any, heard: Turns, found: asyncio.Queue[Node], search: Search) -> None:
     """One after the other; who cannot be looked into is nobody."""
-    from zeroconf import DNSQuestionType, Error
-    from zeroconf.asyncio import AsyncServiceInfo
+    from zeroconf import Error
 
     while True:
-        name = await heard.get()
+        name, is_first = await heard.next()
         try:
-            info = AsyncServiceInfo(SERVICE, name)
-            if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000, DNSQuestionType.QM):
-                continue
-            node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
+            async with asyncio.timeout(FIRST_S if is_first else None):
+                node = await _looked_into(zeroconf, name, search)
+        except TimeoutError:
+            if is_first:
+                heard.again(name)
         except (OSError, Error, ValueError):
             continue
-        try:
-            async with asyncio.timeout(NODE_S):
-                node = await _asked(node, search)
-        except TimeoutError:
-            node = replace(node, problem=f"none of its addresses answered within {NODE_S:g} s")
-        found.put_nowait(node)
+        else:
+            if node is not None:
+                found.put_nowait(node)
+
+
+async def _looked_into(zeroconf: Any, name: str, search: Search) -> Node | None:
+    """None where nobody says where it is. Raises OSError, zeroconf.Error, ValueError."""
+    from zeroconf import DNSQuestionType
+    from zeroconf.asyncio import AsyncServiceInfo
+
+    info = AsyncServiceInfo(SERVICE, name)
+    if not await info.async_request(zeroconf.zeroconf, RESOLVE_S * 1000, DNSQuestionType.QM):
+        return None
+    node = node_of(name, info, loopback=_names_loopback(search.interfaces), ipv6=search.ipv6)
+    return await asked(node, search.token, search.ca_file)
 
 
 def _names_loopback(interfaces: Sequence[str]) -> bool:
     return any(name == "lo" or name.startswith("127.") or name == "::1" for name in interfaces)
-
-
-def node_of(name: str, info: ServiceInfo, *, loopback: bool, ipv6: bool = False) -> Node:
-    """What somebody announces, IPv4 first. loopback: whether they may be on this machine's loopback. Raises ValueError."""
-    advert = from_txt(info.properties)
-    addresses = [address for address in info.parsed_scoped_addresses() if _usable(address, loopback, ipv6)]
-    if not addresses or not info.port:
-        raise ValueError(f"{name[:80]!r}: want an address and a port, got none that can be used")
-    addresses.sort(key=lambda address: ":" in address)
-    label = "".join(char if char.isprintable() else "�" for char in name.removesuffix(f".{SERVICE}")[:63])
-    return Node(label, advert, tuple(dict.fromkeys(addresses))[:MAX_ADDRESSES], info.port)
-
-
-def _usable(address: str, loopback: bool, ipv6: bool) -> bool:
-    ip = ipaddress.ip_address(address)
-    if ip.is_multicast or ip.is_unspecified or ip.is_reserved or (ip.version == 6 and not ipv6):
-        return False
-    return loopback or not ip.is_loopback
-
-
-async def _asked(node: Node, search: Search) -> Node:
-    """The node with what it says when it is asked, at the first of its addresses that answers."""
-    problem = ""
-    for address in node.addresses:
-        host = f"[{address}]" if ":" in address else address
-        prefix = node.advert.path.rstrip("/")
-        url = f"{'https' if node.tls else 'http'}://{host}:{node.port}{prefix}"
-        try:
-            return await _asked_at(replace(node, url=url), search)
-        except (ClientError, ValueError, OSError) as error:
-            problem = problem or str(error)[:200]
-    return replace(node, problem=problem)
-
-
-async def _asked_at(node: Node, search: Search) -> Node:
-    from edge.client.async_client import AsyncClient
-
-    token = search.token if node.tls else None
-    ca_file = search.ca_file if node.tls else None
-    async with AsyncClient(
-        node.url, token=token, ca_file=ca_file, timeout_s=ASK_S, retries=ONCE, max_answer_bytes=MAX_ANSWER_BYTES
-    ) as client:
-        ready = await client.ready()
-        try:
-            rows = await client.models()
-        except Unauthenticated:
-            if token is None:
-                why = "it asks for a token" if node.tls or not search.token else "it asks for a token, without TLS"
-                return replace(node, ready=ready, problem=why)
-            raise
-        names = sorted({row.name for row in rows[:MAX_MODELS] if row.state == "READY"})
-        return replace(node, ready=ready, models=tuple(names))

@@ -32,7 +32,8 @@ PLACEHOLDERS = {
 }
 """Of keys whose default hangs on the environment."""
 HEAD = """\
-# The settings of `edge serve`, each with its default. Take the # away from a line, and from its section's, to change it.
+# The settings of `edge serve`, each with its default; where that hangs on who starts the server, an example stands, and
+# says that it is one. Take the # away from a line, and from its section's, to change it.
 # `edge config check` says what is wrong, `edge config show --origin` what is in force and who set it.
 """
 
@@ -111,7 +112,7 @@ def _section(section: str) -> Iterator[str]:
     for name, field in keys.fields(section).items():
         _, default, meaning = described().get((section, name), ("", "", ""))
         if field.default is msgspec.NODEFAULT:
-            value = PLACEHOLDERS[section, name]
+            value = f"{PLACEHOLDERS[section, name]}  # an example, not the default"
             meaning += f" (default: {default})" if default else ""
         else:
             value = toml_value(_default(field.default))

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edge.config import paths
-from edge.config.sections import Admin, Advertise, Http, Log, Model, Mqtt, Repository, Server
+from edge.config.sections import Admin, Advertise, Grpc, Http, Log, Model, Mqtt, Repository, Server
 from edge.domain.batch_sizes import check_batch_sizes
 from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
@@ -25,6 +25,7 @@ Key = tuple[str, ...]
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "server": Server,
     "http": Http,
+    "grpc": Grpc,
     "mqtt": Mqtt,
     "models": Model,
     "repository": Repository,
@@ -152,10 +153,20 @@ def _are_addresses(addresses: tuple[str, ...]) -> None:
             raise ValueError(f"want IP addresses, got {address!r}") from None
 
 
+def _can_be_weights(weights: Mapping[str, float]) -> None:
+    if not weights:
+        return
+    from edge.domain.routing import check_weights  # for those who have any
+
+    check_weights(weights)
+
+
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("models", "policy"): parse_policy,
     ("models", "allowed_batch_sizes"): check_batch_sizes,
+    ("models", "weights"): _can_be_weights,
     ("http", "uds"): _short_enough,
+    ("grpc", "uds"): _short_enough,
     ("admin", "uds"): _short_enough,
     ("advertise", "addresses"): _are_addresses,
 }

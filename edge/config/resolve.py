@@ -18,7 +18,7 @@ import msgspec
 from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
-from edge.config.sections import Admin, Advertise, Config, Http, Log, Model, Mqtt, Repository, Server
+from edge.config.sections import Admin, Advertise, Config, Grpc, Http, Log, Model, Mqtt, Repository, Server, is_loopback
 from edge.domain.batch_sizes import check_batch_sizes
 from edge.domain.layout import is_model_name
 
@@ -129,6 +129,7 @@ def _build(values: Values, env: Mapping[str, str]) -> tuple[Config, list[str]]:
         server=server,
         admin=admin,
         http=Http(**_section(values, "http")),
+        grpc=Grpc(**_section(values, "grpc")),
         mqtt=Mqtt(**_section(values, "mqtt")),
         repository=repository,
         advertise=Advertise(**_section(values, "advertise")),
@@ -142,7 +143,7 @@ def _contradictions(config: Config) -> list[str]:
     """What no key forbids by itself."""
     http, server = config.http, config.server
     found = []
-    if http.host is None and http.uds is None:
+    if http.host is None and http.uds is None and not config.grpc.wanted:
         found.append("http.host, http.uds: want at least one of them, got neither; there is nothing to listen on")
     if (http.tls_cert is None) != (http.tls_key is None):
         found.append("http.tls_cert, http.tls_key: want both or neither, got one")
@@ -153,12 +154,35 @@ def _contradictions(config: Config) -> list[str]:
         )
     if http.uds is not None and http.uds == config.admin.uds:
         found.append(f"http.uds, admin.uds: want two sockets, got {http.uds} for both")
+    return found + _batching_contradictions(config) + _grpc_contradictions(config) + _mqtt_contradictions(config.mqtt)
+
+
+def _batching_contradictions(config: Config) -> list[str]:
+    found = []
     for name, model in config.models.items():
         try:
             check_batch_sizes(model.allowed_batch_sizes, model.max_batch_size)
         except ValueError as error:
             found.append(f"models.{name}.allowed_batch_sizes, models.{name}.max_batch_size: {error}")
-    return found + _mqtt_contradictions(config.mqtt)
+    return found
+
+
+def _grpc_contradictions(config: Config) -> list[str]:
+    grpc, server = config.grpc, config.server
+    found = []
+    if (grpc.tls_cert is None) != (grpc.tls_key is None):
+        found.append("grpc.tls_cert, grpc.tls_key: want both or neither, got one")
+    if grpc.client_ca is not None and grpc.tls_cert is None:
+        found.append("grpc.client_ca: want a grpc.tls_cert with it, got none")
+    if grpc.wanted and grpc.max_message_bytes > server.max_inflight_body_bytes:
+        found.append(
+            f"grpc.max_message_bytes: want at most server.max_inflight_body_bytes ({server.max_inflight_body_bytes}), "
+            f"got {grpc.max_message_bytes}"
+        )
+    for name, other in ("http.uds", config.http.uds), ("admin.uds", config.admin.uds):
+        if grpc.uds is not None and grpc.uds == other:
+            found.append(f"grpc.uds, {name}: want two sockets, got {other} for both")
+    return found
 
 
 def _mqtt_contradictions(mqtt: Mqtt) -> list[str]:
@@ -184,15 +208,21 @@ def _doubts(config: Config) -> list[str]:
     found: list[str] = []
     if config.mqtt.password_file is not None and not config.mqtt.tls:
         found.append("mqtt.password_file without mqtt.tls: the password can be read on its way")
+    if config.grpc.host is not None and not is_loopback(config.grpc.host):
+        found += _reachable(f"grpc.host {config.grpc.host}", http.token_file, config.grpc.tls_cert)
     if http.host is None and config.advertise.enabled:
         found.append("advertise.enabled: there is nothing to announce without http.host")
     if http.host is None or http.on_loopback:
         return found
-    if http.token_file is None:
-        found.append(f"http.host {http.host} can be reached from other machines and there is no http.token_file")
-    elif http.tls_cert is None:
-        found.append(f"http.host {http.host} can be reached from other machines without TLS: the token can be read")
-    return found
+    return found + _reachable(f"http.host {http.host}", http.token_file, http.tls_cert)
+
+
+def _reachable(where: str, tokens: Path | None, certificate: Path | None) -> list[str]:
+    if tokens is None:
+        return [f"{where} can be reached from other machines and there is no http.token_file"]
+    if certificate is None:
+        return [f"{where} can be reached from other machines without TLS: the token can be read"]
+    return []
 
 
 def _all_origins(config: Config, given: Mapping[Key, str]) -> dict[str, str]:
@@ -226,6 +256,8 @@ def missing_files(config: Config, origins: Mapping[str, str] = NOTHING) -> list[
     """The files that must be there for the server to start and are not, with who named them. Looks at the disk."""
     http, mqtt = config.http, config.mqtt
     named = {"http.token_file": http.token_file, "http.tls_cert": http.tls_cert, "http.tls_key": http.tls_key}
+    for key in ("tls_cert", "tls_key", "client_ca"):
+        named[f"grpc.{key}"] = getattr(config.grpc, key)
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
         named[f"mqtt.{key}"] = getattr(mqtt, key)
     absent = {key: path for key, path in named.items() if path and not path.is_file()}

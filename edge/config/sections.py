@@ -11,12 +11,15 @@ import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edge.domain.models import ModelOptions, Swap
 from edge.domain.policy import VersionPolicy, parse_policy
+
+if TYPE_CHECKING:
+    from edge.domain.routing import Routing
 
 MIB = 1024 * 1024
 
@@ -35,6 +38,12 @@ Device = Annotated[
 ]
 Rows = Annotated[int, Meta(ge=0, le=65536)]
 SomeRows = Annotated[int, Meta(ge=1, le=65536)]
+Weight = Annotated[float, Meta(ge=0, le=1e9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Tolerance = Annotated[float, Meta(ge=0, le=1e300)]
+HeaderName = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$", description="a header's name of at most 64 characters")
+]
 Prefer = Literal["auto", "tflite", "savedmodel"]
 Node = Annotated[
     str,
@@ -48,7 +57,18 @@ Prefix = Annotated[
     str, Meta(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,3}}$", description="one to four levels such as edge or site/edge")
 ]
 Group = Annotated[str, Meta(pattern=rf"^{_LEVEL}$")]
+UrlPath = Annotated[
+    str, Meta(pattern=r"^/[!-~]{0,255}$", description="a path such as /metrics, at most 256 characters")
+]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address or name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -88,15 +108,30 @@ class Http(Struct, frozen=True, kw_only=True):
     cors: bool = False
     access_log: bool = False
     tfserving_metrics: bool = False
+    tfserving_metrics_path: UrlPath = "/monitoring/prometheus/metrics"
 
     @property
     def on_loopback(self) -> bool:
         """Whether there is a TCP port that only this machine can reach."""
-        host = self.host or ""
-        try:
-            return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-        except ValueError:
-            return host == "localhost" or host.endswith(".localhost")
+        return is_loopback(self.host or "")
+
+
+class Grpc(Struct, frozen=True, kw_only=True):
+    """The gRPC front end, where `host` or `uds` is set. `port` 0: any free one. Tokens are those of [http]."""
+
+    host: str | None = None
+    port: Port = 8500
+    uds: Path | None = None
+    max_message_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 64 * MIB
+    max_streams: AtLeastOne = 256
+    message_timeout_s: SomeSeconds = 60.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self.host is not None or self.uds is not None
 
 
 class Mqtt(Struct, frozen=True, kw_only=True):
@@ -156,6 +191,38 @@ class Model(Struct, frozen=True, kw_only=True):
     gpu_memory_bytes: Count = 0
     xla: bool = False
     mixed_precision: Literal["", "float16", "bfloat16"] = ""
+    weights: Mapping[str, Weight] = MappingProxyType({})
+    sticky_header: HeaderName = ""
+    shadow: str = ""
+    shadow_share: Share = 1.0
+    shadow_atol: Tolerance = 0.0
+    shadow_rtol: Tolerance = 0.0
+
+    @property
+    def routed(self) -> bool:
+        """Whether `routing` says anything."""
+        return bool(self.weights or self.shadow)
+
+    @property
+    def routing(self) -> Routing:
+        """What the domain calls the weights, the shadow and what goes with them."""
+        from edge.domain.routing import Routing  # for models that have any
+
+        return Routing(
+            weights=self.weights,
+            sticky_header=self.sticky_header,
+            shadow=self.shadow,
+            shadow_share=self.shadow_share,
+            shadow_atol=self.shadow_atol,
+            shadow_rtol=self.shadow_rtol,
+        )
+
+    @property
+    def unrouted(self) -> Model:
+        """Itself without any of that: what says which versions are there."""
+        return structs.replace(
+            self, weights={}, sticky_header="", shadow="", shadow_share=1.0, shadow_atol=0.0, shadow_rtol=0.0
+        )
 
     @property
     def version_policy(self) -> VersionPolicy:
@@ -233,6 +300,7 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     admin: Admin
     http: Http = Http()
+    grpc: Grpc = Grpc()
     mqtt: Mqtt = Mqtt()
     repository: Repository = Repository()
     advertise: Advertise = Advertise()

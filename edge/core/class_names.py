@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from edge.domain.tensors import Signature
+from edge.domain.models import ModelId
+from edge.domain.ports import LoadedModel
 from edge.files import open_regular
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     return tuple(data.decode("utf-8", "replace").splitlines())
 
 
-def doubt_class_names(model: str, signatures: Mapping[str, Signature], names: tuple[str, ...]) -> None:
+def doubt_names(id: ModelId, model: LoadedModel, names: tuple[str, ...]) -> None:
     """Say so where no output has as many classes as there are names."""
-    sizes = {spec.shape[-1] for each in signatures.values() for spec in each.outputs.values() if spec.shape}
+    sizes = {spec.shape[-1] for each in model.signatures.values() for spec in each.outputs.values() if spec.shape}
     if names and sizes and not sizes & {-1, len(names)}:
         classes = " or ".join(map(str, sorted(sizes)))
-        log.warning("%s: labels.txt has %d names, for outputs of %s classes", model, len(names), classes)
+        log.warning("%s: labels.txt has %d names, for outputs of %s classes", id, len(names), classes)

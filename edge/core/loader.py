@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from edge.core.blackbox import Mark
-from edge.core.class_names import doubt_class_names, read_class_names
+from edge.core.class_names import doubt_names, read_class_names
 from edge.core.deaths import Deaths
 from edge.core.devices import CPU, Devices
 from edge.core.golden import Golden, load_golden
@@ -201,14 +201,14 @@ class Loader:
             options,
             device=first.device,
             run_s=report.run_s,
-            elements=elements_of(first.signatures),
+            elements=elements_of(first),
             may_run_long=first.may_run_long,
             inline_run_s=self._limits.inline_run_s,
             alone_run_s=self._limits.alone_run_s,
             cores=self._limits.cores,
         )
         names = read_class_names(artifact.file("labels.txt"))
-        doubt_class_names(str(slot.id), first.signatures, names)
+        doubt_names(slot.id, first, names)
         batching = None
         if first.max_batch > 1 and any(each.batches for each in first.signatures.values()):
             from edge.core.batch_plan import plan_batching  # a server of models for one row starts without it
@@ -226,6 +226,18 @@ class Loader:
             raise
         return_memory()  # of what was needed for loading only
         return _Tested(report, plan, rest, names, batching)
+
+    def spare(self, slot: Slot) -> Instance:
+        """One more instance of a version that is READY, apart from everything that serves. Blocks. Raises LoadError."""
+        backend = self._backend_for(slot.artifact.platform)
+        self._check_memory(backend, slot.artifact)
+        model = backend.apart(slot.artifact, slot.options)
+        try:
+            warm_up(model)
+        except BaseException:
+            model.close()
+            raise
+        return Instance(model)
 
     def _instance(self, slot: Slot, backend: Backend, model: LoadedModel) -> Instance:
         return Instance(

@@ -28,5 +28,25 @@ class Meter(Protocol):
         """Answers take so many bytes now."""
         ...
 
+    @property
+    def requests(self) -> int: ...
     def window(self) -> Recent: ...
     def totals(self) -> Totals: ...
+
+
+class RouteMeter(Protocol):
+    """Of one model: where requests that named no version went, and what came of the copies. On the event loop."""
+
+    def routed(self, side: str, version: int) -> None:
+        """`side` as the weights name it, "" where none of them was ready."""
+        ...
+
+    def shadowed(self, version: int, result: str, run_s: float | None = None, told: str = "") -> None:
+        """A copy for `version` (0: for none that is ready) has come to `result`. run_s: how long the version ran, if it
+        did; told: for people."""
+        ...
+
+    @property
+    def difference(self) -> str:
+        """What was told of the last answer that differed."""
+        ...

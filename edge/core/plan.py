@@ -8,13 +8,11 @@ there is one client, which nobody else waits behind. Figures: docs/adr/0003-lane
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edge.core.devices import CPU
 from edge.core.lanes import LanePlan
 from edge.domain.models import ModelOptions
+from edge.domain.ports import LoadedModel
 from edge.domain.requests import default_signature
-from edge.domain.tensors import Signature
 
 HOP_S = 100e-6
 MAX_AUTO_INSTANCES = 4
@@ -57,9 +55,14 @@ def plan_lanes(
     return LanePlan(threads=threads, inline_elements=inline_elements, alone_elements=alone_elements)
 
 
-def elements_of(signatures: Mapping[str, Signature]) -> int:
+def _within(limit_s: float, run_s: float, elements: int) -> int:
+    """How many elements a request may have to run for at most `limit_s`; 0 where one of `elements` takes longer."""
+    return max(elements, int(elements * limit_s / max(run_s, 1e-9))) if run_s <= limit_s else 0
+
+
+def elements_of(model: LoadedModel) -> int:
     """Input elements of a run of zeros, as the self-test times it: one for each open dimension."""
-    signature = default_signature(signatures)
+    signature = default_signature(model.signatures)
     total = 0
     for spec in signature.inputs.values():
         size = 1
@@ -67,8 +70,3 @@ def elements_of(signatures: Mapping[str, Signature]) -> int:
             size *= max(1, dimension)
         total += size
     return total
-
-
-def _within(limit_s: float, run_s: float, elements: int) -> int:
-    """How many elements a request may have to run for at most `limit_s`; 0 where one of `elements` takes longer."""
-    return max(elements, int(elements * limit_s / max(run_s, 1e-9))) if run_s <= limit_s else 0

@@ -12,11 +12,11 @@ from time import monotonic
 import numpy as np
 
 from edge.core.callers import Callers
-from edge.core.check import check
 from edge.core.job import Ran
+from edge.core.quantizing import shown, work_for
 from edge.core.registry import Registry
-from edge.core.rows import Work, work_of
-from edge.core.slot import Call, Slot
+from edge.core.rows import Work
+from edge.core.slot import Slot
 from edge.domain.errors import Code, EdgeError, Overloaded
 from edge.domain.requests import Payload, PredictRequest, PredictResponse, Target
 from edge.domain.tensors import Tensors
@@ -54,7 +54,7 @@ class Predict:
         """Raises EdgeError only."""
         start = monotonic()
         alone = self._callers.alone(request.caller, start)
-        with self._registry.acquire(request.spec) as slot:
+        with self._registry.acquire(request.spec, request.carried) as slot:
             assert slot.lanes is not None
             try:
                 call = slot.call(request.signature_name, request.dequantize)
@@ -63,13 +63,17 @@ class Predict:
                     inputs = await self._bind_elsewhere(payload, call.target)
                 else:
                     inputs = payload.bind(call.target)
-                work = _work(slot, call, inputs)
+                assert slot.info is not None
+                work = work_for(call, inputs, max_batch=slot.info.max_batch)
                 deadline = request.deadline
                 if slot.cache is not None:
                     ran = await self._remembered(slot, work, request, alone=alone)
                 else:
                     ran = slot.lanes.run_now(work, deadline, alone=alone) or await slot.lanes.run(work, deadline)
-                response = _response(slot, call, ran)
+                outputs = shown(call, ran.outputs)
+                response = PredictResponse(
+                    slot.id, call.target.signature, outputs, slot.info.class_names, ran.queue_s, ran.run_s
+                )
             except EdgeError as error:
                 by_model = error.code in BY_MODEL
                 slot.meter.failed(request.protocol, error.code.value, monotonic() - start, by_model=by_model)
@@ -82,6 +86,8 @@ class Predict:
                 raise
             finite = not call.floats or all(bool(np.isfinite(ran.outputs[name]).all()) for name in call.floats)
             slot.meter.answered(request.protocol, monotonic() - start, ran.queue_s, ran.run_s, finite=finite)
+            if (shadows := self._registry.shadows) is not None:
+                shadows.offer(request, inputs, response)
             return response
 
     async def _remembered(self, slot: Slot, work: Work, request: PredictRequest, *, alone: bool) -> Ran:
@@ -123,30 +129,3 @@ class Predict:
         self._binds -= 1
         if not work.cancelled():
             work.exception()
-
-
-def _work(slot: Slot, call: Call, inputs: Tensors) -> Work:
-    """Raises MissingTensors, UnexpectedTensor, TensorMismatch, BatchTooLarge, InvalidInput."""
-    assert slot.info is not None
-    rows = check(call.target.signature, inputs, max_batch=slot.info.max_batch)
-    return work_of(call.signature.name, _quantize(call, inputs) if call.dequantize else inputs, rows)
-
-
-def _response(slot: Slot, call: Call, ran: Ran) -> PredictResponse:
-    assert slot.info is not None
-    outputs = _dequantize(call, ran.outputs) if call.dequantize else ran.outputs
-    return PredictResponse(slot.id, call.target.signature, outputs, slot.info.class_names, ran.queue_s, ran.run_s)
-
-
-def _quantize(call: Call, inputs: Tensors) -> Tensors:
-    return {
-        name: spec.quantization.quantize(inputs[name], spec.dtype) if spec.quantization else inputs[name]
-        for name, spec in call.signature.inputs.items()
-    }
-
-
-def _dequantize(call: Call, outputs: Tensors) -> Tensors:
-    return {
-        name: spec.quantization.dequantize(outputs[name]) if spec.quantization else outputs[name]
-        for name, spec in call.signature.outputs.items()
-    }

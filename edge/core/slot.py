@@ -92,6 +92,10 @@ class Slot:
         if self._users == 0 and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
+    @property
+    def in_use(self) -> bool:
+        return self._users > 0
+
     async def unused(self) -> None:
         """Return once nobody holds the slot."""
         if self._users:

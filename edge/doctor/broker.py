@@ -5,45 +5,30 @@ Rule: `judge` is pure; `check_broker` asks, through `measure`, which a test may 
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
+from edge.config.node import own_node_name
 from edge.config.sections import Mqtt
 from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.round_trips import Trips, measure, own_client_id
+from edge.frontends.mqtt.link_settings import link_settings
 from edge.mqtt.connection import Lost, Refused
-from edge.mqtt.settings import LinkSettings
-from edge.mqtt.topics import Tree, node_name
+from edge.mqtt.probe import NAGLE_S
+from edge.mqtt.settings import LinkSettings, port_of
+from edge.mqtt.topics import Tree
 
-NAGLE_S = 0.035
-"""By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux."""
 CONNECT_S = 5.0
-PORT, TLS_PORT = 1883, 8883
-
 
 Measure = Callable[[LinkSettings, str], Trips]
 
 
 def check_broker(section: Mqtt, measured: Measure = measure) -> Finding:
-    port = section.port or (TLS_PORT if section.tls else PORT)
-    where = f"{section.host}:{port}"
+    where = f"{section.host}:{port_of(section.port, tls=section.tls)}"
     try:
-        settings = LinkSettings(
-            host=section.host or "",
-            port=port,
-            client_id=own_client_id(),
-            protocol=section.protocol,
-            username=section.username,
-            password_file=section.password_file,
-            tls=section.tls,
-            ca_file=section.ca_file,
-            cert_file=section.cert_file,
-            key_file=section.key_file,
-            session_expiry_s=0,
-            connect_s=CONNECT_S,
-        )
-        tree = Tree(section.prefix, section.node or node_name(socket.gethostname()))
+        settings = replace(link_settings(section, own_client_id()), connect_s=CONNECT_S)
+        tree = Tree(section.prefix, section.node or own_node_name())
         return judge(where, measured(settings, f"{tree.base}/doctor"))
     except Exception as error:
         found = _why(where, error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from typing import Any
+
+from edge.children import signal_name
 
 WITHIN_S = 30.0
 
@@ -33,7 +34,7 @@ def probe(what: str, within_s: float = WITHIN_S) -> dict[str, Any]:
     except OSError as error:
         raise Died(f"{sys.executable}: {error.strerror}") from None
     if done.returncode < 0:
-        raise Died(f"killed by {_signal(-done.returncode)}")
+        raise Died(f"killed by {signal_name(-done.returncode)}")
     try:
         report = json.loads(done.stdout)
     except ValueError:
@@ -42,10 +43,3 @@ def probe(what: str, within_s: float = WITHIN_S) -> dict[str, Any]:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise Died(said[-1][:500] if said else f"left with {done.returncode}")
     return report
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

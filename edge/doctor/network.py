@@ -10,11 +10,10 @@ import socket
 
 from edge.doctor.finding import Finding, ok, warn
 from edge.doctor.machine import Machine
+from edge.domain.interfaces import is_of_containers
 
 GROUP, PORT = "224.0.0.251", 5353
 UP, LOOPBACK, MULTICAST = 0x1, 0x8, 0x1000  # net_device_flags of linux/if.h
-INTERNAL = ("docker", "veth", "br-", "cni", "virbr")
-"""Interfaces of containers on this host: who hears them is on this host too."""
 
 
 def check_mdns(machine: Machine) -> Finding:
@@ -49,7 +48,7 @@ def interfaces(machine: Machine) -> list[str]:
     for name in machine.names("sys/class/net"):
         text = machine.text("sys/class/net", name, "flags") or "0x0"
         flags = int(text, 16) if text.startswith("0x") else 0
-        if flags & UP and flags & MULTICAST and not flags & LOOPBACK and not name.startswith(INTERNAL):
+        if flags & UP and flags & MULTICAST and not flags & LOOPBACK and not is_of_containers(name):
             found.append(name)
     return found
 

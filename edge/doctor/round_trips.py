@@ -11,26 +11,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
-from edge.mqtt.connection import Connection, Lost, Refused
-from edge.mqtt.message import Message
-from edge.mqtt.outbox import Ack, Outgoing
+from edge.mqtt.probe import NotAllowed, Probe
 from edge.mqtt.settings import LinkSettings
-from edge.mqtt.subscriptions import Wish
-
-T = TypeVar("T")
 
 WITHIN_S = 10.0
 STEP_S = 1.5
-"""For one round trip."""
+"""For the echo of one publication."""
+PAYLOAD_BYTES = 16
 ROUNDS = 10
 """Of each; a connection's first segments are acknowledged at once, so the later half is what counts."""
-
-
-class NotAllowed(Exception):
-    """The broker took the connection, and will not have the subscription. The message is its reason."""
 
 
 @dataclass(slots=True)
@@ -62,106 +55,50 @@ def own_client_id() -> str:
 
 
 async def _measure(settings: LinkSettings, topic: str) -> Trips:
-    trips = Trips()
+    asked, answered = f"{topic}/ask", f"{topic}/answer"
+    asker, echo = Probe(settings), Probe(replace(settings, client_id=f"{settings.client_id}-echo"))
     began = time.perf_counter()
-    asker = _Session(settings)
     await asker.open()
-    trips.connect_s, trips.protocol = time.perf_counter() - began, asker.connection.version
-    echo = _Session(replace(settings, client_id=f"{settings.client_id}-echo"), f"{topic}/answer")
+    trips = Trips(asker.protocol, time.perf_counter() - began)
     try:
         await echo.open()
-        await echo.subscribe(f"{topic}/ask")
-        await asker.subscribe(f"{topic}/answer")
-        for qos in (1, 0):
-            trips.times_s[qos] = [await asker.trip(f"{topic}/ask", qos) for _ in range(ROUNDS)]
+        await echo.subscribe(asked)
+        await asker.subscribe(answered)
+        async with _echoing(echo, answered):
+            for qos in (1, 0):
+                trips.times_s[qos] = [await _trip(asker, asked, qos) for _ in range(ROUNDS)]
     except NotAllowed as why:
-        trips.kept = f"may not subscribe to {topic}: {why}"
+        trips.kept = f"the broker does not allow {topic}: {why}"
     except TimeoutError:
-        trips.kept = f"what was published to {topic}/ask was not answered"
+        trips.kept = f"what was published to {asked} was not answered"
     finally:
         await echo.close()
         await asker.close()
     return trips
 
 
-class _Session:
-    """What the connection tells goes to whoever waits for it; or, with `echo`, to that topic."""
+@asynccontextmanager
+async def _echoing(echo: Probe, to: str) -> AsyncIterator[None]:
+    """While it is open, what comes to `echo` goes out again to that topic."""
 
-    def __init__(self, settings: LinkSettings, echo: str = "") -> None:
-        self._settings, self._echo = settings, echo
-        self._granted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._came: asyncio.Queue[bytes] = asyncio.Queue()
-        self.connection: Connection
-        self._opened = False
+    async def answer() -> None:
+        while True:
+            message = await echo.next(WITHIN_S)
+            await echo.publish(to, message.payload[:PAYLOAD_BYTES], message.qos)
 
-    async def open(self) -> None:
-        """MQTT 5, and 3.1.1 where the broker knows no better. Raises what Connection.open raises."""
-        wanted = self._settings.protocol
-        try:
-            await self._open("5" if wanted == "auto" else wanted)
-        except Refused as refused:
-            if wanted != "auto" or not refused.protocol:
-                raise
-            await self._open("3.1.1")
+    task = asyncio.create_task(answer())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
-    async def _open(self, version: str) -> None:
-        self.connection = Connection(self._settings, version, self)
-        try:
-            self._grant = await self.connection.open()
-            self._opened = True
-        except BaseException:
-            self.connection.end(Lost("not opened"))
-            raise
 
-    async def close(self) -> None:
-        if self._opened:
-            await self.connection.leave(1.0)
-
-    async def subscribe(self, topic: str) -> None:
-        """Raises NotAllowed, TimeoutError, Lost."""
-        self.connection.subscribe({topic: Wish(1)})
-        if refused := await self._unless_ended(self._granted):
-            raise NotAllowed(refused)
-
-    async def trip(self, topic: str, qos: int) -> float:
-        """Seconds from a publication until its echo comes. Raises TimeoutError, Lost."""
-        began = time.perf_counter()
-        payload = os.urandom(8).hex().encode()
-        self.connection.publish(Outgoing(topic, payload, qos), self._grant)
-        while await self._unless_ended(asyncio.ensure_future(self._came.get())) != payload:
-            continue
-        return time.perf_counter() - began
-
-    async def _unless_ended(self, waited: asyncio.Future[T]) -> T:
-        ended = self.connection.ended
-        both: set[asyncio.Future[Any]] = {waited, ended}
-        await asyncio.wait(both, timeout=STEP_S, return_when=asyncio.FIRST_COMPLETED)
-        if waited.done():
-            return waited.result()
-        waited.cancel()
-        if ended.done():
-            raise ended.result()
-        raise TimeoutError(f"no answer within {STEP_S:g} s")
-
-    # What the connection tells.
-
-    def came(self, message: Message, mid: int) -> None:
-        if message.qos:
-            self.connection.ack(Ack(mid, message.qos))
-        if self._echo:
-            self.connection.publish(Outgoing(self._echo, message.payload[:64], message.qos), self._grant)
-        else:
-            self._came.put_nowait(message.payload)
-
-    def subscribed(self, mid: int, refused: list[str]) -> None:
-        if not self._granted.done():
-            self._granted.set_result(refused[0] if refused else "")
-
-    def delivered(self, mid: int, refused: str) -> None:
-        """What comes back says it."""
-
-    def unsubscribed(self, mid: int) -> None:
-        """Nothing is."""
-
-    def writable(self) -> None:
-        """Nothing waits for it."""
+async def _trip(asker: Probe, topic: str, qos: int) -> float:
+    """Seconds from a publication until its echo comes. Raises TimeoutError, Lost, NotAllowed."""
+    payload = os.urandom(PAYLOAD_BYTES // 2).hex().encode()
+    began = time.perf_counter()
+    await asker.publish(topic, payload, qos)
+    while (await asker.next(STEP_S)).payload != payload:
+        continue
+    return time.perf_counter() - began

@@ -26,7 +26,8 @@ _PATH = re.compile(r"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,30}){1,3}/?", re.ASCI
 _WORDS = re.compile(r"(?:[a-z0-9]{1,16}(?:,[a-z0-9]{1,16}){0,7})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,6}", re.ASCII)
 _HASH = re.compile(r"(?:[0-9a-f]{8})?", re.ASCII)
-_PREFIX = re.compile(r"[^\x00-\x1f\x7f+#$ ]{0,128}")
+_PREFIX = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?:/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){0,3})?", re.ASCII)
+"""As mqtt.prefix has it."""
 
 
 @dataclass(frozen=True, slots=True)

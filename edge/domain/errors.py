@@ -18,6 +18,7 @@ EdgeError
 ├── Unauthenticated
 ├── Forbidden
 ├── InferenceFailed              the model itself failed on this input
+│   └── BadOutputs               what it made cannot be an answer: too large, or not of its signature's shape
 └── ControlFailed                a load or unload that was asked for did not happen
 LoadError                        fails a version, never a request: no EdgeError
 
@@ -158,6 +159,10 @@ class Forbidden(EdgeError):
 
 class InferenceFailed(EdgeError):
     code = Code.INFERENCE_FAILED
+
+
+class BadOutputs(InferenceFailed):
+    """Its message has nothing of the runtime's, and may be told to anybody."""
 
 
 class ControlFailed(EdgeError):

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-NOT_BY_DEFAULT = ("docker*", "veth*", "br-*", "virbr*", "podman*", "cni*")
+OF_CONTAINERS = ("docker*", "veth*", "br-*", "virbr*", "podman*", "cni*")
+"""Interfaces of containers and virtual machines on this host: who hears them is on this host, too."""
 
 
 class Interface(NamedTuple):
@@ -67,8 +68,12 @@ def _named(each: Interface, interfaces: Sequence[str]) -> bool:
     return any(each.address == name or fnmatchcase(each.name, name) for name in interfaces)
 
 
+def is_of_containers(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in OF_CONTAINERS)
+
+
 def _by_default(each: Interface) -> bool:
-    return not _ip(each.address).is_loopback and not any(fnmatchcase(each.name, name) for name in NOT_BY_DEFAULT)
+    return not _ip(each.address).is_loopback and not is_of_containers(each.name)
 
 
 def _answers(host: str, address: str) -> bool:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge.domain.lifecycle import State
 from edge.domain.models import Artifact, Aspired, ModelId, ModelOptions, ModelSpec
 from edge.domain.requests import ModelInfo, PredictRequest, PredictResponse
 from edge.domain.tensors import Signature, Tensors
+
+if TYPE_CHECKING:
+    from edge.domain.routing import RoutingStatus
 
 
 class LoadedModel(Protocol):
@@ -86,6 +89,11 @@ class Backend(Protocol):
         """One instance, ready to run. Blocks. Raises LoadError only."""
         ...
 
+    def apart(self, artifact: Artifact, options: ModelOptions) -> LoadedModel:
+        """One instance, in a process of its own that whatever else wants the processor goes before: what becomes of it is
+        nobody else's matter. Blocks. Raises LoadError only."""
+        ...
+
 
 class Keepsakes(Protocol):
     """What is known again after a restart, by key. Blocks; never raises: a full disk costs the memory of it, and is logged."""
@@ -139,13 +147,15 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """`versions` in descending order. `problem` is what is wrong with the newest wish, if anything."""
+    """`versions` in descending order. `problem` is what is wrong with the newest wish, if anything; `routing` is
+    there where the configuration has weights or a shadow."""
 
     name: str
     versions: Sequence[VersionStatus]
     labels: Mapping[str, int]
     generation: int = 0
     problem: str = ""
+    routing: RoutingStatus | None = None
 
 
 class Predictor(Protocol):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edge.domain.models import ImageOptions, ModelId, ModelSpec
 from edge.domain.tensors import Signature, Tensors
+
+if TYPE_CHECKING:
+    from edge.domain.routing import RoutingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,25 @@ class Payload(Protocol):
         ...
 
 
+class Carried(Protocol):
+    """What a request brings beside its body: headers, metadata or user properties, whose names are in lower case here.
+
+    In it a model's `sticky_header` is looked up, if the model has one. A dict is one.
+    """
+
+    def get(self, name: bytes, /) -> bytes | None:
+        """The first value of that name, if there is any."""
+        ...
+
+
+NOTHING_CARRIED: Mapping[bytes, bytes] = MappingProxyType({})
+
+
 class PredictRequest(NamedTuple):
     """`deadline` is a reading of the event loop's clock, in seconds; `protocol` a metrics label.
 
-    `caller` is a number for the connection that asked, 0 where that is not known.
+    `caller` is a number for the connection that asked, 0 where that is not known. `carried`: where the key is that ties
+    it to one side of its model's weights.
     """
 
     spec: ModelSpec
@@ -55,6 +74,7 @@ class PredictRequest(NamedTuple):
     deadline: float | None = None
     protocol: str = "http"
     caller: int = 0
+    carried: Carried = NOTHING_CARRIED
 
 
 class PredictResponse(NamedTuple):
@@ -88,6 +108,7 @@ class ModelInfo:
     max_batch: int
     class_names: tuple[str, ...] = ()
     image: ImageOptions = field(default_factory=ImageOptions)
+    routing: RoutingStatus | None = None
 
     @property
     def default_signature(self) -> Signature:

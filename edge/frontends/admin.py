@@ -72,6 +72,7 @@ def _model(model: ModelStatus) -> dict[str, Any]:
         "problem": model.problem,
         "labels": dict(model.labels),
         "versions": {str(version.id.version): _version(version) for version in model.versions},
+        **({} if model.routing is None else {"routing": asdict(model.routing)}),
     }
 
 

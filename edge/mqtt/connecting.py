@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from edge.mqtt.packets import Took, client_class
 from edge.mqtt.settings import LinkSettings
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 MAX_PASSWORD_BYTES = 65535
 
 
-def make_client(settings: LinkSettings, version: str) -> Client:
-    """Raises OSError, ssl.SSLError, ValueError."""
-    from paho.mqtt.client import Client, MQTTv5, MQTTv311
+def make_client(settings: LinkSettings, version: str, took: Took) -> Client:
+    """`took` is given each message. Raises OSError, ssl.SSLError, ValueError."""
+    from paho.mqtt.client import MQTTv5, MQTTv311
     from paho.mqtt.enums import CallbackAPIVersion
 
     five = version == "5"
-    client = Client(
+    client = client_class(took, settings.max_packet_bytes)(
         CallbackAPIVersion.VERSION2,
         client_id=settings.client_id,
         clean_session=None if five else True,

@@ -2,30 +2,30 @@
 
 Rule 1: a client is used for one connection only, so nothing of an old one can come back. Rule 2: once the socket is there
 (`edge.mqtt.connecting`), everything happens on the loop. Rule 3: paho's callbacks hold its locks, so they only note what
-happened; nothing that they call may raise, as paho would then see the same packet again.
+happened; nothing that they call may raise, as paho would then see the same packet again. Rule 4: once a socket has failed,
+uvloop tells so once and never again, whatever is still to be read: what tells of readiness is not relied upon.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.mqtt.connecting import connect, in_thread, make_client
-from edge.mqtt.message import Message, properties_of
+from edge.mqtt.grant import Grant, grant_of
+from edge.mqtt.message import Message, Packed
 from edge.mqtt.outbox import Ack, Outgoing
-from edge.mqtt.settings import MAX_PACKET_BYTES, LinkSettings
+from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 TICK_S = 1.0
-PACKETS_A_TURN = 64
-MAX_INFLIGHT = 20
-"""Publications with QoS 1 that may wait for the broker's PUBACK."""
+PACKETS_A_TURN = 16
+"""That are read before others have their turn on the loop."""
 _NO_REASON, _TAKEN_OVER = 0x80, 0x8E
 _OLD_PROTOCOL = "Unsupported protocol version"
 
@@ -45,17 +45,6 @@ class Lost(Exception):
     def __init__(self, why: str, *, taken_over: bool = False, silent: bool = False) -> None:
         super().__init__(why)
         self.taken_over, self.silent = taken_over, silent
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What the broker allows, from its CONNACK."""
-
-    session_present: bool = False
-    max_inflight: int = MAX_INFLIGHT
-    max_packet_bytes: int = MAX_PACKET_BYTES
-    max_qos: int = 1
-    retain: bool = True
 
 
 class Events(Protocol):
@@ -82,9 +71,11 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._fd = -1
         self._socket: Any = None
+        self._poll = select.poll()
         self._answered: asyncio.Future[Grant | Refused] = self._loop.create_future()
         self._tick: asyncio.TimerHandle | None = None
-        self._farewell = False
+        self._farewell = self._paused = False
+        self._again: asyncio.Handle | None = None
         self.ended: asyncio.Future[Lost] = self._loop.create_future()
         self._client: Client
 
@@ -93,15 +84,17 @@ class Connection:
         async with asyncio.timeout(self._settings.connect_s):
             self._client, self._socket = await in_thread(self._connect)
             self._fd = self._socket.fileno()
+            self._poll.register(self._fd, select.POLLIN)
             self._loop.add_reader(self._fd, self._readable)
             if self._client.want_write():
                 self._loop.add_writer(self._fd, self._write)
             self._tick = self._loop.call_later(TICK_S, self._on_tick)
             await asyncio.wait((self._answered, self.ended), return_when=asyncio.FIRST_COMPLETED)
         answer = self._answered.result() if self._answered.done() else self.ended.result()
-        if isinstance(answer, Grant):
-            return answer
-        raise answer
+        if isinstance(answer, Refused | Lost):
+            raise answer
+        self.resume()
+        return answer
 
     def publish(self, item: Outgoing, grant: Grant) -> int:
         """The packet identifier. Raises ValueError where it cannot be packed or is more than the broker takes."""
@@ -110,7 +103,7 @@ class Connection:
         if size > grant.max_packet_bytes:
             raise ValueError(f"{size} bytes, and the broker takes {grant.max_packet_bytes}")
         qos = min(item.qos, grant.max_qos)
-        properties: Any = _Packed(packed) if packed else None
+        properties: Any = Packed(packed) if packed else None
         info = self._client.publish(item.topic, item.payload, qos, item.retain and grant.retain, properties)
         return int(info.mid) if qos else 0
 
@@ -138,6 +131,21 @@ class Connection:
         """Whether all that was handed over has gone to the socket."""
         return not self._client.want_write()
 
+    def pause(self) -> None:
+        """Nothing is read until `resume`, so that the broker waits, and throws away what it may. Nor are its acknowledgements."""
+        self._paused = True
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """From the loop's next turn on. What is there already may have been told of before: it is looked at in any case."""
+        if not self._paused or self._fd < 0:
+            return
+        self._paused = False
+        self._loop.add_reader(self._fd, self._readable)
+        if self._again is None:
+            self._again = self._loop.call_soon(self._read)
+
     async def leave(self, timeout_s: float) -> None:
         """A normal farewell: the broker publishes no will. Never raises."""
         if not self.ended.done():
@@ -160,7 +168,7 @@ class Connection:
 
     def _connect(self) -> tuple[Client, Any]:
         """In the thread. Raises what `connect` does."""
-        client = make_client(self._settings, self.version)
+        client = make_client(self._settings, self.version, self._events.came)
         self._listen(client)
         return client, connect(client, self._settings, self.version)
 
@@ -170,7 +178,6 @@ class Connection:
         client.on_socket_close = self._closing
         client.on_connect = self._on_connack
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_publish = self._on_published
         client.on_subscribe = self._on_suback
         client.on_unsubscribe = self._on_unsuback
@@ -178,14 +185,26 @@ class Connection:
     # On the loop.
 
     def _readable(self) -> None:
-        """Whole packets, one a turn; with TLS also those that lie decrypted already, for no one will say that they do."""
+        if self._again is None and not self._paused:
+            self._read()
+
+    def _read(self) -> None:
+        """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN. What is left is read in
+        the loop's next turn, and what asks meanwhile adds nothing."""
+        self._again = None
         for _ in range(PACKETS_A_TURN):
-            if self._fd < 0:
+            if self._fd < 0 or self._paused:
                 return
             self._guarded(self._client.loop_read)
-            if self._fd < 0 or not self._settings.tls or not self._socket.pending():
+            if not self._more:
                 return
-        self._loop.call_soon(self._readable)
+        if not self._paused:
+            self._again = self._loop.call_soon(self._read)
+
+    @property
+    def _more(self) -> bool:
+        """Whether there is something to read, be it an error or the end."""
+        return self._fd >= 0 and ((self._settings.tls and self._socket.pending() > 0) or bool(self._poll.poll(0)))
 
     def _write(self) -> None:
         if self._fd >= 0:
@@ -196,6 +215,8 @@ class Connection:
     def _on_tick(self) -> None:
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
         self._guarded(self._client.loop_misc)
+        if not self._paused and self._more:
+            self._readable()
 
     def _guarded(self, work: Callable[[], Any]) -> None:
         """paho notices most of what a broker may not send; whatever else comes out of it ends the connection, too."""
@@ -210,8 +231,12 @@ class Connection:
     # paho's callbacks.
 
     def _want_write(self, _client: object, _data: object, _socket: object) -> None:
-        if self._fd >= 0:  # else this is the thread that connects, and `open` looks after it
+        if self._fd < 0:  # this is the thread that connects, and `open` looks after it
+            return
+        try:
             self._loop.add_writer(self._fd, self._write)
+        except (RuntimeError, OSError):  # the socket has failed, as a reader would have noticed in a moment
+            self._loop.call_soon(self.end, Lost("the broker has closed it without a word", silent=True))
 
     def _want_no_write(self, _client: object, _data: object, _socket: object) -> None:
         if self._fd >= 0:
@@ -225,9 +250,10 @@ class Connection:
             self._fd = -1
 
     def _on_connack(self, _client: object, _data: object, flags: Any, reason: Any, properties: Any) -> None:
-        answer = Refused(str(reason)) if reason.is_failure else _grant(bool(flags.session_present), properties)
+        answer = Refused(str(reason)) if reason.is_failure else grant_of(bool(flags.session_present), properties)
         if not self._answered.done():
             self._answered.set_result(answer)
+            self.pause()  # until somebody is there who takes messages
         if isinstance(answer, Refused):  # not now: paho goes on to use the socket
             self._loop.call_soon(self.end, Lost(str(answer)))
 
@@ -245,22 +271,6 @@ class Connection:
         self.ended.set_result(lost)
         self._loop.call_soon(self.end, self.ended.result())
 
-    def _on_message(self, _client: object, _data: object, came: Any) -> None:
-        try:
-            topic = came.topic
-        except UnicodeDecodeError:
-            topic = ""  # nobody's
-        message = Message(
-            topic=topic,
-            payload=bytes(came.payload),
-            qos=came.qos,
-            retain=bool(came.retain),
-            dup=bool(came.dup),
-            properties=properties_of(came.properties),
-            received_at=monotonic(),
-        )
-        self._events.came(message, came.mid)
-
     def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
         self._events.delivered(mid, str(reason) if reason.is_failure else "")
 
@@ -269,26 +279,3 @@ class Connection:
 
     def _on_unsuback(self, _client: object, _data: object, mid: int, _reasons: Any, _properties: Any) -> None:
         self._events.unsubscribed(mid)
-
-
-class _Packed:
-    """Properties that are packed already: all that paho asks of a publication's."""
-
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def pack(self) -> bytes:
-        return self._packed
-
-
-def _grant(session_present: bool, properties: Any) -> Grant:
-    there = vars(properties)
-    return Grant(
-        session_present=session_present,
-        max_inflight=min(MAX_INFLIGHT, int(there.get("ReceiveMaximum", MAX_INFLIGHT))),
-        max_packet_bytes=int(there.get("MaximumPacketSize", MAX_PACKET_BYTES)),
-        max_qos=min(1, int(there.get("MaximumQoS", 1))),
-        retain=bool(there.get("RetainAvailable", 1)),
-    )

@@ -17,14 +17,18 @@ from time import monotonic
 
 from edge.mqtt.acks import Acks, Pending
 from edge.mqtt.backoff import Backoff, Rivalry
-from edge.mqtt.connection import Connection, Grant, Lost, Refused
+from edge.mqtt.connection import Connection, Lost, Refused
+from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.opening import open_connection
 from edge.mqtt.outbox import Outbox, Outgoing
 from edge.mqtt.sender import Sender
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Subscriptions, Wish
 
 log = logging.getLogger(__name__)
+
+MAX_TOPIC_BYTES = 65535
 
 
 class Link:
@@ -51,7 +55,6 @@ class Link:
         self._sender = Sender(self._outbox)
         self._acks = Acks()
         self._connection: Connection | None = None
-        self._early: list[Message] = []  # came right behind the CONNACK
         self._complaint: str | None = None
         self.received = 0
         self._closed = asyncio.Event()
@@ -128,7 +131,7 @@ class Link:
 
         Raises ValueError for a topic that nobody may publish to.
         """
-        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > 65535:
+        if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > MAX_TOPIC_BYTES:
             raise ValueError(f"want a topic without wildcards, got {topic!r}")
         data = payload.encode() if isinstance(payload, str) else payload
         return self._sender.publish(Outgoing(topic, data, qos, retain, properties, droppable))
@@ -144,6 +147,10 @@ class Link:
         if isinstance(message.handle, Pending):
             for ack in self._acks.done(message.handle):
                 self._sender.ack(ack)
+
+    async def room(self) -> None:
+        """Returns when something that waited has gone since `publish` found no room, or a connection has ended."""
+        await self._sender.room()
 
     async def flush(self, timeout_s: float) -> bool:
         """Whether all that waited has gone within so many seconds, and the broker has taken it."""
@@ -174,10 +181,7 @@ class Link:
         self.received += 1
         if message.qos:
             object.__setattr__(message, "handle", self._acks.came(mid, message.qos))
-        if self._connection is None:
-            self._early.append(message)
-        else:
-            self._hand_over(message)
+        self._hand_over(message)
 
     def delivered(self, mid: int, refused: str) -> None:
         self._sender.delivered(mid, refused)
@@ -203,7 +207,7 @@ class Link:
     async def _once(self) -> tuple[Exception, float]:
         """One connection, if there is one; why there is none any more, and how many seconds it lasted."""
         try:
-            connection, grant = await self._open()
+            connection, grant = await open_connection(self._settings.protocol, self._made)
         except (OSError, ValueError, TimeoutError, Refused, Lost) as error:
             return error, 0.0
         except Exception as error:  # a bug here must not take down what serves
@@ -214,25 +218,9 @@ class Link:
         began = monotonic()
         return await self._serve(connection, grant), monotonic() - began
 
-    async def _open(self) -> tuple[Connection, Grant]:
-        """MQTT 5 first, unless told otherwise. Raises what Connection.open does."""
-        wanted = self._settings.protocol
-        try:
-            return await self._open_as("5" if wanted == "auto" else wanted)
-        except Refused as refused:
-            if wanted != "auto" or not refused.protocol:
-                raise
-        return await self._open_as("3.1.1")
-
-    async def _open_as(self, version: str) -> tuple[Connection, Grant]:
-        connection = Connection(self._settings, version, self)
+    def _made(self, version: str) -> Connection:
         self._acks.connected()  # what comes from now on belongs to this connection
-        self._early.clear()
-        try:
-            return connection, await connection.open()
-        except BaseException:
-            connection.end(Lost("not opened"))
-            raise
+        return Connection(self._settings, version, self)
 
     async def _serve(self, connection: Connection, grant: Grant) -> Lost:
         """Until the connection has ended."""
@@ -243,9 +231,6 @@ class Link:
             self._renew()
             self._sender.connected(connection, grant)
             self._tell(self._on_connect)
-            early, self._early = self._early, []
-            for message in early:
-                self._hand_over(message)
             return await asyncio.shield(connection.ended)
         finally:
             self._connection = None

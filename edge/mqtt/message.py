@@ -14,7 +14,8 @@ from typing import Any
 MAX_USER_PROPERTIES = 64
 """More than these are not looked at."""
 
-_PAYLOAD_FORMAT, _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _USER = 1, 2, 3, 8, 9, 38
+PAYLOAD_FORMAT, EXPIRY, CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, USER = 1, 2, 3, 8, 9, 38
+"""The properties' identifiers (section 2.2.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,15 @@ class Properties:
         """As they stand in a PUBLISH packet, their length first. Raises ValueError where one is too long."""
         parts = []
         if self.text:
-            parts.append(b"\x01\x01")
+            parts.append(bytes((PAYLOAD_FORMAT, 1)))
         if self.expiry_s is not None:
-            parts.append(struct.pack("!BI", _EXPIRY, min(max(self.expiry_s, 0), 0xFFFFFFFF)))
+            parts.append(struct.pack("!BI", EXPIRY, min(max(self.expiry_s, 0), 0xFFFFFFFF)))
         if self.content_type is not None:
-            parts.append(bytes((_CONTENT_TYPE,)) + _sized(self.content_type.encode()))
+            parts.append(bytes((CONTENT_TYPE,)) + _sized(self.content_type.encode()))
         if self.response_topic is not None:
-            parts.append(bytes((_RESPONSE_TOPIC,)) + _sized(self.response_topic.encode()))
+            parts.append(bytes((RESPONSE_TOPIC,)) + _sized(self.response_topic.encode()))
         if self.correlation is not None:
-            parts.append(bytes((_CORRELATION,)) + _sized(self.correlation))
+            parts.append(bytes((CORRELATION,)) + _sized(self.correlation))
         for key, value in self.user:
             parts += (_user_key(key), _sized(value.encode()))
         packed = b"".join(parts)
@@ -55,6 +56,18 @@ class Properties:
 
 
 NO_PROPERTIES = Properties()
+
+
+class Packed:
+    """Properties that are packed already: all that paho asks of a publication's."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def pack(self) -> bytes:
+        return self._packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class Message:
 @lru_cache(maxsize=256)
 def _user_key(key: str) -> bytes:
     """Of a user property, as it begins. The names of those that are sent are few."""
-    return bytes((_USER,)) + _sized(key.encode())
+    return bytes((USER,)) + _sized(key.encode())
 
 
 def _sized(data: bytes) -> bytes:
@@ -91,19 +104,3 @@ def variable_length(number: int) -> bytes:
         out.append(digit | 0x80 if number else digit)
         if not number:
             return bytes(out)
-
-
-def properties_of(came: Any) -> Properties:
-    """What paho unpacked, or None where there was nothing (3.1.1)."""
-    if came is None:
-        return NO_PROPERTIES
-    there = vars(came)
-    user = there.get("UserProperty") or ()
-    return Properties(
-        response_topic=there.get("ResponseTopic"),
-        correlation=there.get("CorrelationData"),
-        expiry_s=there.get("MessageExpiryInterval"),
-        content_type=there.get("ContentType"),
-        user=tuple((key, value) for key, value in user[:MAX_USER_PROPERTIES]),
-        text=there.get("PayloadFormatIndicator") == 1,
-    )

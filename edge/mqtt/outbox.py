@@ -1,6 +1,7 @@
 """What waits to be sent, in order.
 
-Rule 1: it is bounded. When it is full, the oldest that may be dropped goes first; where there is none, the new one does.
+Rule 1: it is bounded. When it is full, the oldest that may be dropped goes first; where there is none, and the new one is of
+QoS 1, the oldest of QoS 0 that is not retained, as that promises nothing; and else the new one itself.
 Rule 2: of retained messages for one topic only the newest waits: nobody could ever see the others. Rule 3: an ack goes out
 behind what was published before it, so that nothing is acked whose answer is not on its way; acks are not counted, as the
 broker bounds them, and they end with their connection.
@@ -55,6 +56,11 @@ class Outbox:
         return len(self._waiting)
 
     @property
+    def level(self) -> float:
+        """How full it is, from 0 to 1; more where acks wait, too."""
+        return max(len(self._waiting) / self._max_queued, self._bytes / self._max_queued_bytes)
+
+    @property
     def head(self) -> Outgoing | Ack:
         return self._waiting[0]
 
@@ -64,7 +70,7 @@ class Outbox:
             self._supersede(item.topic)
         while self._full(len(item.payload)):
             self.dropped += 1
-            if item.droppable or not self._make_room():
+            if item.droppable or not self._make_room(item.qos):
                 return False
         self._waiting.append(item)
         self._count(item, 1)
@@ -111,9 +117,13 @@ class Outbox:
             if item.retain and item.topic == topic:
                 self._remove(item)
 
-    def _make_room(self) -> bool:
-        for item in self._waiting:
-            if isinstance(item, Outgoing) and item.droppable:
-                self._remove(item)
-                return True
-        return False
+    def _make_room(self, qos: int = 0) -> bool:
+        """For one of that QoS."""
+        messages = [item for item in self._waiting if isinstance(item, Outgoing)]
+        chosen = next((item for item in messages if item.droppable), None)
+        if chosen is None and qos:
+            chosen = next((item for item in messages if not item.qos and not item.retain), None)
+        if chosen is None:
+            return False
+        self._remove(chosen)
+        return True

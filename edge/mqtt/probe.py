@@ -11,8 +11,10 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from edge.mqtt.connection import Connection, Grant, Lost, Refused
+from edge.mqtt.connection import Connection
+from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.opening import open_connection
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
@@ -20,6 +22,9 @@ from edge.mqtt.subscriptions import Wish
 T = TypeVar("T")
 
 NOBODY = "No matching subscribers"
+NAGLE_S = 0.035
+"""By which QoS 1 may be slower than QoS 0: a delayed acknowledgement takes 40 ms on Linux, and each side may wait for one."""
+LEAVE_S = 1.0
 MAX_WAITING = 10_000
 """Messages that came and were not asked for; of more, the oldest go."""
 
@@ -53,13 +58,7 @@ class Probe:
 
     async def open(self) -> None:
         """Raises OSError, ssl.SSLError, ValueError, Refused, Lost, TimeoutError."""
-        wanted = self._settings.protocol
-        try:
-            await self._open("5" if wanted == "auto" else wanted)
-        except Refused as refused:
-            if wanted != "auto" or not refused.protocol:
-                raise
-            await self._open("3.1.1")
+        _, self._grant = await open_connection(self._settings.protocol, self._made)
 
     async def subscribe(self, topic: str, qos: int = 1) -> None:
         """Raises NotAllowed, Lost, TimeoutError."""
@@ -87,15 +86,11 @@ class Probe:
         return await self._until(self.messages.get(), timeout_s)
 
     async def close(self) -> None:
-        await self._connection.leave(1.0)
+        await self._connection.leave(LEAVE_S)
 
-    async def _open(self, version: str) -> None:
+    def _made(self, version: str) -> Connection:
         self._connection = _Connection(self._settings, version, self)
-        try:
-            self._grant = await self._connection.open()
-        except BaseException:
-            self._connection.end(Lost("not opened"))
-            raise
+        return self._connection
 
     async def _answer(self, mid: int) -> list[str]:
         """What the broker says of a packet that was just sent: its answer is read by the loop, so not before this waits."""

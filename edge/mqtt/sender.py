@@ -1,7 +1,10 @@
 """Sends what waits, as fast as the broker and the socket take it, over one connection after the other.
 
 Rule 1: a publication of QoS 1 is kept until the broker has acknowledged it, and goes first on the next connection. Rule 2:
-one that connections keep ending over is given up: else it would end them for ever.
+one that connections keep ending over is given up: else it would end them for ever. Rule 3: one over which a connection may
+have ended is sent again alone, so that it is the one that is given up, and not those that were under way with it. Rule 4:
+while more waits than the socket takes, nothing is read, as every request that comes is one more answer that has no room. What
+waits for the broker's acknowledgements never holds back reading, as that is how they come.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ import asyncio
 import contextlib
 import logging
 
-from edge.mqtt.connection import Connection, Grant
+from edge.mqtt.connection import Connection
+from edge.mqtt.grant import Grant
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
 
 log = logging.getLogger(__name__)
 
-MAX_TRIES = 5
+MAX_TRIES = 3
 """Connections that may end while a publication waits for its acknowledgement."""
 UNSENT_PACKETS = 32
 """Packets that are handed to the connection before the socket has taken them."""
+HOLD_BACK_AT = 0.5
+READ_ON_AT = 0.25
+"""How full the outbox is when nothing more is read, and when it is again."""
 
 
 class Sender:
@@ -31,7 +38,10 @@ class Sender:
         self._grant = Grant()
         self._unsent = self.sent = 0
         self._pump_is_due = False
+        self._alone: Outgoing | None = None  # under way, and sent before on a connection that ended
         self._quiet = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._held_back = False
 
     @property
     def waiting(self) -> int:
@@ -39,14 +49,15 @@ class Sender:
         return len(self._outbox) + len(self._unacknowledged)
 
     def connected(self, connection: Connection, grant: Grant) -> None:
-        self._connection, self._grant, self._unsent = connection, grant, 0
+        self._connection, self._grant, self._unsent, self._held_back = connection, grant, 0, False
         self.pump()
 
     def lost(self) -> None:
-        self._connection = None
+        self._connection = self._alone = None
         self._outbox.put_back(self._worth_another_try())
         self._unacknowledged.clear()
         self._quiet.set()
+        self._gone.set()
 
     def publish(self, item: Outgoing) -> bool:
         """Whether it will be sent."""
@@ -54,6 +65,8 @@ class Sender:
             self._outbox.dropped += 1
             return False
         taken = self._outbox.put(item)
+        if not taken:
+            self._gone.clear()
         self.pump()
         return taken
 
@@ -65,6 +78,8 @@ class Sender:
         item = self._unacknowledged.pop(mid, None)
         if item is None:
             return
+        if item is self._alone:
+            self._alone = None
         if refused:
             log.warning("MQTT: the broker did not take what was published to %s: %s", item.topic, refused)
         item.ended(refused, False)
@@ -78,6 +93,10 @@ class Sender:
         self._quiet.set()
         self.pump()
 
+    async def room(self) -> None:
+        """Returns when something that waited has gone since a publication found no room."""
+        await self._gone.wait()
+
     async def flush(self, timeout_s: float) -> bool:
         """Whether all that waited has gone within so many seconds, and the broker has taken it."""
         with contextlib.suppress(TimeoutError):
@@ -90,7 +109,13 @@ class Sender:
     def pump(self) -> None:
         """Hand over what there is room for."""
         connection = self._connection
-        while connection is not None and len(self._outbox) and not connection.ended.done():
+        if connection is not None:
+            blocked = self._hand_over(connection)
+            self._hold_back(connection, blocked)
+
+    def _hand_over(self, connection: Connection) -> bool:
+        """Whether it is the socket that what is left waits for."""
+        while len(self._outbox) and not connection.ended.done():
             head = self._outbox.head
             if isinstance(head, Ack):
                 connection.ack(head)
@@ -98,11 +123,29 @@ class Sender:
                 continue
             if connection.drained:
                 self._unsent = 0
-            if self._unsent >= UNSENT_PACKETS or (head.qos and len(self._unacknowledged) >= self._grant.max_inflight):
-                return
+            if self._unsent >= UNSENT_PACKETS:
+                return True
+            if self._waits(head):
+                return False
             self._outbox.pop()
+            self._gone.set()
             self._unsent += 1
             self._send(connection, head)
+        return False
+
+    def _hold_back(self, connection: Connection, blocked: bool) -> None:
+        level = self._outbox.level
+        if not self._held_back and blocked and level >= HOLD_BACK_AT:
+            self._held_back = True
+            connection.pause()
+        elif self._held_back and (not blocked or level <= READ_ON_AT):
+            self._held_back = False
+            connection.resume()
+
+    def _waits(self, item: Outgoing) -> bool:
+        """For the broker to acknowledge what is under way."""
+        most = 1 if item.tries else self._grant.max_inflight
+        return self._alone is not None or (item.qos > 0 and len(self._unacknowledged) >= most)
 
     def _pump_late(self) -> None:
         self._pump_is_due = False
@@ -119,6 +162,7 @@ class Sender:
         self.sent += 1
         if mid:
             self._unacknowledged[mid] = item
+            self._alone = item if item.tries else None
         else:
             item.ended("", False)
 

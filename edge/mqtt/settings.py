@@ -8,6 +8,7 @@ from typing import Literal
 
 Protocol = Literal["auto", "5", "3.1.1"]
 
+PORT, TLS_PORT = 1883, 8883
 MIN_PACKET_BYTES = 1024
 MAX_PACKET_BYTES = 268_435_455
 """What MQTT itself allows."""
@@ -35,7 +36,7 @@ class LinkSettings:
     """
 
     host: str
-    port: int = 1883
+    port: int = PORT
     client_id: str
     protocol: Protocol = "auto"
     username: str = ""
@@ -69,3 +70,8 @@ class LinkSettings:
             )
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("a key_file wants a cert_file")
+
+
+def port_of(port: int, *, tls: bool) -> int:
+    """The port, or where it is 0 the one that MQTT has."""
+    return port or (TLS_PORT if tls else PORT)

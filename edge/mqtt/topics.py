@@ -6,29 +6,34 @@ this tree and no setting.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge.domain.layout import is_model_name, version_of
+from edge.domain.node import NODE
+
 PROTOCOL = "v1"
 MAX_REPLY_TOPIC_BYTES = 256
-MAX_VERSION = 2**63 - 1
+MAX_REPLY_LEVELS = 16
+"""Brokers end the connection of who publishes to more levels than they take; Mosquitto takes 200."""
+MAX_CORRELATION_BYTES = 64
+EVERYONE = "all"
+"""The group that every node and every device is in."""
 
-NODE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 COMMAND = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}){0,3}", re.ASCII)
 CLIENT = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
 """Of a client's name and of a request's id, where they are levels of a topic."""
 
-_NOT_IN_REPLIES = re.compile("[+#\\x00-\\x1f\\x7f]")
-
-COMMON_HOSTNAMES = frozenset(
-    {"", "localhost", "raspberrypi", "debian", "ubuntu", "orangepi", "rock", "mendel", "jetson", "dietpi", "alpine"}
+_NOT_IN_REPLIES = re.compile(
+    "[+#\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
 )
-"""What images come with: many devices have it."""
+"""Wildcards, and what a broker may end the connection over: control characters and what Unicode has for no character (MQTT 5,
+section 1.5.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ def _told(levels: Sequence[str], group: str | None) -> Command | Desired | None:
 
 def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
     """{model}[/versions/{version}][/req/{client}/{id}]"""
-    if not levels or MODEL.fullmatch(levels[0]) is None:
+    if not levels or not is_model_name(levels[0]):
         return None
     rest, version, reply = list(levels[1:]), None, None
     if len(rest) >= 2 and rest[0] == "versions":
@@ -162,14 +167,6 @@ def _infer(levels: Sequence[str], *, pool: str | None) -> Infer | None:
         reply = Reply(rest[1], rest[2])
         rest = []
     return Infer(levels[0], version, reply, pool) if not rest else None
-
-
-def version_of(text: str) -> int | None:
-    """The number of a version, or None for what is none."""
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
-        return None
-    number = int(text)
-    return number if 0 < number <= MAX_VERSION else None
 
 
 def matches(filter: str, topic: str) -> bool:
@@ -197,21 +194,11 @@ def reply_problem(topic: str, allowed: Iterable[str]) -> str:
     if len(topic.encode(errors="replace")) > MAX_REPLY_TOPIC_BYTES:
         return f"want a response topic of at most {MAX_REPLY_TOPIC_BYTES} bytes, got {len(topic.encode())}"
     if _NOT_IN_REPLIES.search(topic) is not None:
-        return "want a response topic without wildcards and control characters"
+        return "want a response topic without wildcards, control characters and what is no character"
+    if topic.count("/") >= MAX_REPLY_LEVELS:
+        return f"want a response topic of at most {MAX_REPLY_LEVELS} levels, got {topic.count('/') + 1}"
     if topic.startswith("$"):
         return "want a response topic that does not begin with $"
     if not any(matches(filter, topic) for filter in allowed):
         return "the response topic is none that this server may publish to"
     return ""
-
-
-def node_name(hostname: str, machine_id: str = "") -> str:
-    """A node's name: the host's first label, made valid; where images come with it, told apart by a hash of the machine's
-    id. Where neither says anything, it is `edge`."""
-    name = re.sub(r"[^a-z0-9-]+", "-", hostname.partition(".")[0].lower()).strip("-")
-    if name not in COMMON_HOSTNAMES:
-        return name[:63].strip("-")
-    base = name or "edge"
-    if not machine_id.strip():
-        return base
-    return f"{base}-{hashlib.sha256(b'edge-node:' + machine_id.strip().encode()).hexdigest()[:6]}"

@@ -40,7 +40,8 @@ def sources_of(config: Config, changes: Changes, keepsakes: Keepsakes, preferred
 
 def unchanged(old: Config, new: Config) -> set[str]:
     """The keys of `sources_of` that mean the same in both."""
-    same = {name for name, model in new.models.items() if old.models.get(name) == model}
+    before = {name: model.unrouted for name, model in old.models.items()}
+    same = {name for name, model in new.models.items() if before.get(name) == model.unrouted}
     if old.repository == new.repository and old.models.keys() == new.models.keys():
         same.add(REPOSITORY)
     return same

@@ -63,6 +63,8 @@ class _Server(Collector):
         yield from _shared(self._metrics)
         yield from _states(self._metrics, statuses)
         yield from _swaps(self._metrics)
+        if self._metrics.routings:
+            yield from _routings(self._metrics)
         if self._metrics.mqtt is not None:
             yield from _mqtt(self._metrics.mqtt)
         yield from _temperatures(self._thermal)
@@ -154,6 +156,30 @@ def _swaps(metrics: Metrics) -> Iterator[Metric]:
     )
     _add(seconds, [], metrics.swap_seconds)
     yield seconds
+
+
+def _routings(metrics: Metrics) -> Iterator[Metric]:
+    routed = CounterMetricFamily(
+        "edge_routed_requests",
+        "Requests that named no version, by the side that the weights chose; side is empty where none was ready.",
+        labels=["model", "side", "version"],
+    )
+    copies = CounterMetricFamily(
+        "edge_shadow_copies",
+        "Copies of requests by what came of them; version is the shadow's.",
+        labels=["model", "version", "result"],
+    )
+    seconds = HistogramMetricFamily(
+        "edge_shadow_inference_seconds", "Time that a shadow ran.", labels=["model", "version"]
+    )
+    for model, counts in sorted(metrics.routings.copy().items()):
+        for (side, version), count in counts.sides.copy().items():
+            routed.add_metric([model, side, str(version)], count)
+        for (version, result), count in counts.results.copy().items():
+            copies.add_metric([model, str(version or ""), result], count)
+        for version, histogram in counts.seconds.copy().items():
+            _add(seconds, [model, str(version)], histogram)
+    yield from (routed, copies, seconds)
 
 
 def _mqtt(counts: MqttCounts) -> Iterator[Metric]:

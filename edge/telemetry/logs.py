@@ -70,7 +70,9 @@ class TextFormatter(logging.Formatter):
 def _value(value: Any) -> str:
     """A word as it is; anything with blanks or quotes in it as a JSON string."""
     text = str(value)
-    return text if re.fullmatch(r"[^\s\"=\x00-\x1f\x7f-\x9f]+", text) else json.dumps(text, ensure_ascii=False)
+    return (
+        text if re.fullmatch(r"[^\s\"=\x00-\x1f\x7f-\x9f]+", text) else one_line(json.dumps(text, ensure_ascii=False))
+    )
 
 
 class JsonFormatter(logging.Formatter):

@@ -18,6 +18,7 @@ from edge.telemetry.window import WINDOW_S, Recent, Totals, Window, percentile
 if TYPE_CHECKING:
     from edge.domain.ports import ModelStatus
     from edge.telemetry.exposition import Exposition
+    from edge.telemetry.routing import RoutingCounts
     from edge.telemetry.tfserving import ModelCounts
 
 OK = "ok"
@@ -209,6 +210,7 @@ class Metrics:
         self.swap_seconds = Histogram(SWAP_BUCKETS_S)
         self.tfserving: dict[str, ModelCounts] = {}
         self.mqtt: MqttCounts | None = None  # where there is a broker
+        self.routings: dict[str, RoutingCounts] = {}  # of models that have weights or a shadow
         self.statuses: Callable[[], Sequence[ModelStatus]] = tuple
 
     def watch(self, statuses: Callable[[], Sequence[ModelStatus]]) -> None:
@@ -230,6 +232,12 @@ class Metrics:
                 del known[number]
         known[version] = counters
         return counters
+
+    def routing(self, model: str) -> RoutingCounts:
+        """The counters of a model that has weights or a shadow; those it had, if it had any before."""
+        from edge.telemetry.routing import RoutingCounts
+
+        return self.routings.setdefault(model, RoutingCounts())
 
     def versions(self) -> list[VersionMetrics]:
         """Every version whose counters are kept, by model and then in the order of loading."""

@@ -1,4 +1,4 @@
-"""The one table of protocol numbers. A test holds it complete."""
+"""The one table of protocol numbers, and of gRPC's names of them. A test holds both complete."""
 
 from __future__ import annotations
 
@@ -19,3 +19,20 @@ HTTP_STATUS: dict[Code, int] = {
     Code.INFERENCE_FAILED: 500,
     Code.CONTROL_FAILED: 500,
 }
+
+GRPC_STATUS: dict[Code, str] = {
+    Code.INVALID_INPUT: "INVALID_ARGUMENT",
+    Code.TOO_LARGE: "RESOURCE_EXHAUSTED",
+    Code.UNSUPPORTED: "UNIMPLEMENTED",
+    Code.UNSUPPORTED_MEDIA: "INVALID_ARGUMENT",
+    Code.NOT_FOUND: "NOT_FOUND",
+    Code.NOT_READY: "UNAVAILABLE",
+    Code.OVERLOADED: "UNAVAILABLE",
+    Code.DEADLINE: "DEADLINE_EXCEEDED",
+    Code.TOO_SLOW: "DEADLINE_EXCEEDED",
+    Code.UNAUTHENTICATED: "UNAUTHENTICATED",
+    Code.FORBIDDEN: "PERMISSION_DENIED",
+    Code.INFERENCE_FAILED: "INTERNAL",
+    Code.CONTROL_FAILED: "INTERNAL",
+}
+"""https://grpc.io/docs/guides/status-codes/"""

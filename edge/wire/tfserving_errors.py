@@ -6,7 +6,15 @@ Rule 2: the status comes from `edge.wire.status` alone.
 
 from __future__ import annotations
 
-from edge.domain.errors import EdgeError, InferenceFailed, NotFound, Overloaded, UnknownLabel, UnknownSignature
+from edge.domain.errors import (
+    BadOutputs,
+    EdgeError,
+    InferenceFailed,
+    NotFound,
+    Overloaded,
+    UnknownLabel,
+    UnknownSignature,
+)
 from edge.domain.models import ModelSpec
 from edge.wire.status import HTTP_STATUS
 from edge.wire.tfserving_debug import quote
@@ -15,7 +23,7 @@ from edge.wire.tfserving_routes import Malformed, Verb
 
 def error_response(error: EdgeError, verb: Verb = "predict") -> tuple[int, bytes]:
     """The status, and the body; empty where TensorFlow Serving's is."""
-    message = _message(error, verb)
+    message = wording(error, verb)
     body = b"" if isinstance(error, Malformed) and not message else error_body(message)
     return HTTP_STATUS[error.code], body
 
@@ -25,7 +33,8 @@ def error_body(message: str) -> bytes:
     return f'{{\n    "error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
 
 
-def _message(error: EdgeError, verb: Verb) -> str:
+def wording(error: EdgeError, verb: Verb) -> str:
+    """What TensorFlow Serving says."""
     match error:
         case NotFound():
             return _not_found(error.spec, verb)
@@ -35,7 +44,7 @@ def _message(error: EdgeError, verb: Verb) -> str:
             return f"No signature was found with the name: {error.name}"
         case UnknownSignature():
             return f'Serving signature name: "{error.name}" not found in signature def'
-        case InferenceFailed():
+        case InferenceFailed() if not isinstance(error, BadOutputs):
             # What the runtime said is for the log; it may hold addresses and paths.
             return "Failed to invoke TfLite interpreter"
         case Overloaded():

@@ -50,7 +50,7 @@ def parse_examples(body: bytes, method: Method) -> ParsedExamples:
     if not examples:
         raise InvalidInput(f"JSON Value: {debug(document)} 'examples' value is an empty array")
     serialized = [_example(context | _features(example)) for example in examples]
-    return ParsedExamples(document.get("signature_name", ""), _ExamplesPayload(len(body), method, serialized))
+    return ParsedExamples(document.get("signature_name", ""), ExamplesPayload(len(body), method, serialized))
 
 
 def method_name(signature: Signature) -> str:
@@ -66,7 +66,9 @@ def method_name(signature: Signature) -> str:
     return METHOD_NAMES["predict"]
 
 
-class _ExamplesPayload:
+class ExamplesPayload:
+    """`examples`: serialized. `size`: bytes of the request."""
+
     def __init__(self, size: int, method: Method, examples: list[bytes]) -> None:
         self.size = size
         self.slow = size > SLOW_BYTES

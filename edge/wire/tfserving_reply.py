@@ -40,6 +40,14 @@ def encode_predict(response: PredictResponse, *, row: bool) -> bytes:
 
 def encode_classify(response: PredictResponse) -> bytes:
     """`results`: for each example its [label, score] pairs. Raises InvalidInput if the outputs are of no such form."""
+    classes, scores, (rows, columns) = class_arrays(response)
+    labels: list[list[Any]] = [[""] * columns] * rows if classes is None else tree(classes)
+    numbers: list[list[Any]] = [[0.0] * columns] * rows if scores is None else tree(scores)
+    return encode({"results": [list(zip(*row, strict=True)) for row in zip(labels, numbers, strict=True)]})
+
+
+def class_arrays(response: PredictResponse) -> tuple[Array | None, Array | None, tuple[int, int]]:
+    """Labels and scores, where there are any, each [examples, classes], and that shape. Raises InvalidInput."""
     classes, scores = response.outputs.get("classes"), response.outputs.get("scores")
     given = [array for array in (classes, scores) if array is not None]
     for array in given:
@@ -47,20 +55,22 @@ def encode_classify(response: PredictResponse) -> bytes:
             raise InvalidInput(f"Expected Tensor shape: [batch_size num_classes] but got {show_dims(array.shape)}")
     if not given:
         raise InvalidInput("Expected classification signature outputs classes or scores, got none")
-    rows, columns = given[0].shape
-    labels: list[list[Any]] = [[""] * columns] * rows if classes is None else tree(classes)
-    numbers: list[list[Any]] = [[0.0] * columns] * rows if scores is None else tree(scores)
-    return encode({"results": [list(zip(*row, strict=True)) for row in zip(labels, numbers, strict=True)]})
+    return classes, scores, (given[0].shape[0], given[0].shape[1])
 
 
 def encode_regress(response: PredictResponse) -> bytes:
     """`results`: one number for each example. Raises InvalidInput if the output is of no such form."""
+    return b'{"results":' + array_text(regressed(response)) + b"}"
+
+
+def regressed(response: PredictResponse) -> Array:
+    """One number for each example, [examples]. Raises InvalidInput."""
     ((_, array),) = response.outputs.items()
     if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
         raise InvalidInput(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {show_dims(array.shape)}"
         )
-    return b'{"results":' + array_text(array.reshape(-1)) + b"}"
+    return array.reshape(-1)
 
 
 def _tree(name: str, array: Array) -> Any:

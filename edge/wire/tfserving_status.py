@@ -38,12 +38,17 @@ _DTYPES = {dtype: f"DT_{dtype.value.upper()}" for dtype in DType} | {
 
 def encode_status(status: ModelStatus | None, spec: ModelSpec) -> bytes:
     """Every version, or the one that `spec` names, newest first; a label is ignored. Raises NotFound."""
+    return _print({"model_version_status": [_version(version) for version in found_versions(status, spec)]})
+
+
+def found_versions(status: ModelStatus | None, spec: ModelSpec) -> list[VersionStatus]:
+    """Those that the spec asks for, newest first. Raises NotFound."""
     versions = [] if status is None else status.versions
     found = [version for version in versions if spec.version in (None, version.id.version)]
     if not found:
         raise NotFound(ModelSpec(spec.name, spec.version), model_known=status is not None)
     found.sort(key=lambda version: version.id.version, reverse=True)
-    return _print({"model_version_status": [_version(version) for version in found]})
+    return found
 
 
 def encode_metadata(info: ModelInfo) -> bytes:

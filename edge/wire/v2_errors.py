@@ -41,13 +41,19 @@ def error_response(error: EdgeError, *, model: str = "", request_id: str = "") -
     headers = {"Content-Type": JSON}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return Reply(HTTP_STATUS[error.code], headers, error_body(_word(error, model, request_id)))
+    return Reply(HTTP_STATUS[error.code], headers, error_body(wording(error, model, request_id)))
 
 
 def control_failed(error: ControlFailed, *, model: str, action: str, known: bool) -> Reply:
     """The reply to a `load` or `unload` that did not happen. `known`: whether the repository has the model."""
+    text = control_wording(error, model, action, known)
+    return Reply(HTTP_STATUS[error.code], {"Content-Type": JSON}, error_body(text))
+
+
+def control_wording(error: ControlFailed, model: str, action: str, known: bool) -> str:
+    """What Triton says, whatever the transport."""
     reason = error.message if known else "failed to poll from model repository"
-    return Reply(HTTP_STATUS[error.code], {"Content-Type": JSON}, error_body(f"failed to {action} '{model}', {reason}"))
+    return f"failed to {action} '{model}', {reason}"
 
 
 def error_body(text: str) -> bytes:
@@ -56,7 +62,8 @@ def error_body(text: str) -> bytes:
     return msgspec.json.encode({"error": cut.encode("utf-8", "replace").decode()})
 
 
-def _word(error: EdgeError, model: str, request_id: str) -> str:
+def wording(error: EdgeError, model: str, request_id: str) -> str:
+    """What Triton says, whatever the transport."""
     match error:
         case NotFound():
             return f"Request for unknown model: {_what_is_missing(error)}"

@@ -9,7 +9,7 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol (model
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.domain.errors import NotFound
 from edge.domain.layout import MODEL_FILES
@@ -21,6 +21,9 @@ from edge.domain.tensors import DType, Signature, TensorSpec
 from edge.wire.reply import TEXT, Reply, json_reply
 from edge.wire.v2_datatypes import NAMES
 from edge.wire.v2_errors import error_body
+
+if TYPE_CHECKING:
+    from edge.domain.routing import RoutingStatus, SideStatus
 
 EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "parameters", "statistics")
 CONTROL_EXTENSION = "model_repository"
@@ -60,9 +63,26 @@ def model_metadata(info: ModelInfo) -> Reply:
         **_tensors_of(default),
     }
     others = {name: _tensors_of(signature) for name, signature in info.signatures.items() if signature is not default}
-    if others:
-        reply["parameters"] = {"signatures": others}
+    parameters: dict[str, Any] = {"signatures": others} if others else {}
+    if info.routing is not None:
+        parameters["routing"] = _routing(info.routing)
+    if parameters:
+        reply["parameters"] = parameters
     return json_reply(reply)
+
+
+def _routing(routing: RoutingStatus) -> dict[str, Any]:
+    """Where requests go that name no version. A side whose version is not ready gets none."""
+    shadow = routing.shadow
+    return {
+        "weights": {side.name: {"weight": side.weight, **_target(side)} for side in routing.sides},
+        "sticky_header": routing.sticky_header,
+        **({} if shadow is None else {"shadow": {"name": shadow.name, "share": shadow.weight, **_target(shadow)}}),
+    }
+
+
+def _target(side: SideStatus) -> dict[str, Any]:
+    return {"version": "" if side.version is None else str(side.version), "ready": side.ready}
 
 
 def _tensors_of(signature: Signature) -> dict[str, Any]:

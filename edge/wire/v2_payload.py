@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 
 from edge.domain.errors import InvalidInput, MissingTensors, TensorMismatch, UnexpectedTensor
 from edge.domain.requests import Target
-from edge.domain.tensors import Array, DType, Shape, Tensors, TensorSpec
+from edge.domain.tensors import Array, DType, Shape, Signature, Tensors, TensorSpec
 from edge.wire import v2_arrays, v2_binary
 from edge.wire.v2_datatypes import DTYPES, LITTLE
 from edge.wire.v2_errors import tagged
@@ -62,15 +62,8 @@ class InferPayload(NamedTuple):
 
     def bind(self, target: Target) -> Tensors:
         """The target's inputs. Raises EdgeError."""
-        wanted, promised = target.signature.inputs, target.signature.outputs
-        for tensor in self.inputs:
-            if tensor.name not in wanted:
-                raise UnexpectedTensor(tensor.name, tuple(wanted))
-        if len(self.inputs) != len(wanted):
-            raise MissingTensors(tuple(wanted), tuple(tensor.name for tensor in self.inputs))
-        for output in self.outputs:
-            if output.name not in promised:
-                raise InvalidInput(f"unexpected inference output '{output.name}' for model '{self.model}'")
+        wanted = target.signature.inputs
+        check_names(target.signature, [tensor.name for tensor in self.inputs], self.outputs, self.model)
         return {tensor.name: self._read(tensor, wanted[tensor.name]) for tensor in self.inputs}
 
     def _read(self, tensor: InputTensor, spec: TensorSpec) -> Array:
@@ -103,6 +96,19 @@ class InferPayload(NamedTuple):
             data = head.inputs[self.inputs.index(tensor)].data
             array = v2_arrays.from_objects(data, dtype, tensor.shape)
         return array
+
+
+def check_names(signature: Signature, given: list[str], outputs: tuple[RequestedOutput, ...], model: str) -> None:
+    """Raises UnexpectedTensor, MissingTensors, InvalidInput. No name comes twice."""
+    wanted = signature.inputs
+    for name in given:
+        if name not in wanted:
+            raise UnexpectedTensor(name, tuple(wanted))
+    if len(given) != len(wanted):
+        raise MissingTensors(tuple(wanted), tuple(given))
+    for output in outputs:
+        if output.name not in signature.outputs:
+            raise InvalidInput(f"unexpected inference output '{output.name}' for model '{model}'")
 
 
 @dataclass(frozen=True, slots=True)

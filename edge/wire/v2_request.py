@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from edge.domain.errors import InvalidInput
 from edge.domain.models import ModelSpec
-from edge.domain.requests import Payload, PredictRequest
+from edge.domain.requests import NOTHING_CARRIED, Carried, Payload, PredictRequest
 from edge.domain.tensors import Shape, show_dims
 from edge.wire.v2_datatypes import KNOWN
 from edge.wire.v2_errors import tagged
@@ -50,12 +50,15 @@ class ParsedInfer(NamedTuple):
         deadline: float | None = None,
         protocol: str = "v2",
         caller: int = 0,
+        carried: Carried = NOTHING_CARRIED,
     ) -> PredictRequest:
         """The request for the core, at loop time `now`; due at `deadline` or by its own timeout, if that is sooner."""
         if self.timeout_s is not None:
             own = now + self.timeout_s
             deadline = own if deadline is None else min(own, deadline)
-        return PredictRequest(spec, self.payload, self.signature_name, self.dequantize, deadline, protocol, caller)
+        return PredictRequest(
+            spec, self.payload, self.signature_name, self.dequantize, deadline, protocol, caller, carried
+        )
 
 
 def parse_header_length(value: str) -> int:
@@ -142,12 +145,12 @@ def _check(item: InputHead, request_id: str, again: bool) -> None:
     if item.datatype not in KNOWN:
         raise InvalidInput(f"invalid datatype for input {item.name}")
     check_content(item.data, item.parameters)
-    if _elements(item.shape) > MAX_ELEMENTS:
+    if elements(item.shape) > MAX_ELEMENTS:
         text = f"invalid shape for input '{item.name}': shape {show_dims(item.shape)} causes total element count"
         raise InvalidInput(f"{text} to exceed maximum size of {MAX_ELEMENTS}")
 
 
-def _elements(shape: Shape) -> int:
+def elements(shape: Shape) -> int:
     """How many there are, or would be if sizes of 0 were 1: numpy counts an empty tensor's other sizes too."""
     return math.prod(shape) or math.prod(size or 1 for size in shape)
 

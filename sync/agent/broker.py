@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from edge.mqtt.link import Link
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.settings import LinkSettings
-from edge.mqtt.topics import Command, Desired, Tree, reply_problem
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Command, Desired, Tree, reply_problem
 from sync.agent.asked import Asked
 from sync.agent.orders import ASK, HOLD, Orders
 from sync.domain.errors import DocumentError, Refused, Rejected, Unreachable
@@ -30,13 +30,10 @@ MAX_PACKET_BYTES = 16 << 10
 """That the broker may send here: all that is listened to is small."""
 MAX_WAITING = 32
 """Commands that wait to be done; more are not heard."""
-MAX_CORRELATION_BYTES = 64
 GARBAGE_LOG_S = 600.0
 """Between two lines of the log about messages that made no sense."""
 CLOSE_S = 2.0
 NAMES = (*ASK, *HOLD)
-ALL = "all"
-"""The group that every device is in."""
 
 
 class _Order(NamedTuple):

@@ -36,4 +36,6 @@ def update_limits(config: Config) -> UpdateLimits:
 def nudge_limits(config: Config) -> NudgeLimits:
     """Polls that bring nothing are asked for about as rarely as they are made anyway."""
     every_s = config.mqtt.nudge_every_s
-    return NudgeLimits(every_s=every_s, jitter_s=config.mqtt.jitter_s, max_every_s=max(config.poll.every_s, every_s))
+    return NudgeLimits(
+        every_s=every_s, jitter_s=config.mqtt.fleet_jitter_s, max_every_s=max(config.poll.every_s, every_s)
+    )

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,9 +35,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits(PollLimits):
-    """Seconds. heartbeat_s: between reports when nothing happens, jittered as polls are."""
+    """Seconds. heartbeat_s: between reports when nothing happens, jittered as polls are. last_reports_s: for reports that wait to be
+    sent at the end of `once`, also where it is called off."""
 
     heartbeat_s: float = 6 * 3600.0
+    last_reports_s: float = 30.0
 
 
 class Agent:
@@ -102,7 +105,17 @@ class Agent:
         await asyncio.to_thread(self._staging.collect, lambda: kept(self._journal()))
 
     async def once(self, *, within_s: float) -> bool:
-        """Poll, and follow every update to its end, for at most so long; whether nothing is under way then."""
+        """Poll, and follow every update to its end, for at most so long; whether nothing is under way then. At its end, also where
+        it is cancelled, reports that wait are sent."""
+        try:
+            return await self._once(within_s)
+        except asyncio.CancelledError:
+            await self._end()
+            raise
+        finally:
+            await self._send_last()
+
+    async def _once(self, within_s: float) -> bool:
         await self._begin()
         polled = await self.poll()
         end = self._clock.monotonic() + within_s
@@ -112,12 +125,17 @@ class Agent:
             states = [self._updater.state(model) for model in models]
             if all(state.phase is Phase.IDLE for state in states) and min(waits, default=1.0) > 0:
                 await self._reporter.put(self._report())
-                await self._reporter.flush()
                 return polled
             wait_s = min([wait for wait in waits if wait > 0], default=0.0)
             await self._clock.sleep(min(wait_s, end - self._clock.monotonic()))
         await self._end()
         return False
+
+    async def _send_last(self) -> None:
+        """For as long as `last_reports_s`; what is not taken by then waits for the next agent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_reports_s):
+                await self._reporter.flush()
 
     async def poll(self) -> bool:
         """Whether the documents could be had, and were planned by."""

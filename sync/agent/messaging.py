@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.mqtt.settings import LinkSettings
-from edge.mqtt.topics import Tree
+from edge.mqtt.settings import LinkSettings, port_of
+from edge.mqtt.topics import EVERYONE, Tree
 from sync.agent.asked import Asked
-from sync.agent.broker import ALL, MAX_PACKET_BYTES, Broker
+from sync.agent.broker import MAX_PACKET_BYTES, Broker
 from sync.agent.limits import nudge_limits
 from sync.agent.orders import Device, Orders
 from sync.agent.places import Places
@@ -42,7 +42,7 @@ class Messaging:
         self.broker = Broker(
             settings_of(told, f"edge-sync-{device.id}"),
             tree_of(told, device.id),
-            (ALL, device.group, *told.groups),
+            (EVERYONE, device.group, *told.groups),
             asked,
             clock,
             listens=told.commands != "off",
@@ -81,7 +81,7 @@ def settings_of(told: MqttSection, client_id: str, *, max_packet_bytes: int = MA
     try:
         return LinkSettings(
             host=told.host,
-            port=told.port or (8883 if tls else 1883),
+            port=port_of(told.port, tls=tls),
             client_id=client_id,
             protocol=told.protocol,
             username=told.username,

@@ -1,9 +1,8 @@
 """Commands that come by MQTT: what they ask, whether it is done, and the answer.
 
 Rule 1: nobody has signed them. None brings anything here that is not signed; `rollback`, `pin` and `unpin` choose among what is here
-already, and only where this device is told to obey them. Rule 2: one that comes twice is done once, and answered twice. Rule 3: every
-answer has one shape: {"status": "ok"|"error", "data": {…}, "error"?, "transaction"?}. Rule 4: what many devices are told at once
-and costs somebody else something is done at different moments.
+already, and only where this device is told to obey them. Rule 2: one that comes twice is done once, and answered twice. Rule 3: what
+many devices are told at once and costs somebody else something is done at different moments.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from edge.domain.layout import is_model_name
+from edge.mqtt.commands import MAX_COMMAND_BYTES, MAX_TRANSACTION_CHARS, Transaction, answer_body
 from sync.agent.asked import Asked
 from sync.agent.nudges import NudgeLimits
 from sync.domain.errors import OperatorError, SyncError
@@ -26,8 +26,6 @@ from sync.domain.ports import Clock
 
 log = logging.getLogger(__name__)
 
-MAX_ORDER_BYTES = 4096
-MAX_TRANSACTION_CHARS = 128
 MAX_ANSWERS = 128
 """Commands that are known when they come again."""
 MAX_HOLDS = 10
@@ -43,7 +41,7 @@ OBEYED: Mapping[str, tuple[str, ...]] = {"off": (), "ask": ASK, "all": (*ASK, *H
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     version: int | None = None
-    transaction: str | int | None = None
+    transaction: Transaction = None
 
 
 class Device(Protocol):
@@ -85,7 +83,7 @@ class Orders:
     async def obey(self, name: str, payload: bytes, *, fleet: bool, correlation: bytes = b"") -> bytes:
         """The answer. fleet: other devices are told the same. Raises nothing that a message can cause."""
         order, problem = _parsed(payload)
-        key = (name, correlation or str(order.transaction or "").encode())
+        key = (name, correlation or _known_by(order.transaction))
         if key[1] and key in self._answers:
             return self._answers[key]
         data: dict[str, Any] = {}
@@ -98,7 +96,7 @@ class Orders:
         except Exception:
             log.exception("the command %s failed", name)
             problem = "it failed here, and the log says why"
-        answer = _answer(order, data, problem)
+        answer = answer_body(data, problem, order.transaction)
         if key[1]:
             self._answers[key] = answer
             if len(self._answers) > MAX_ANSWERS:
@@ -162,10 +160,10 @@ class Orders:
 def _parsed(payload: bytes) -> tuple[Order, str]:
     """The order, and what is wrong with it, "" for nothing."""
     try:
-        if len(payload) > MAX_ORDER_BYTES:
-            raise ValueError(f"want at most {MAX_ORDER_BYTES} bytes, got {len(payload)}")
+        if len(payload) > MAX_COMMAND_BYTES:
+            raise ValueError(f"want at most {MAX_COMMAND_BYTES} bytes, got {len(payload)}")
         order = msgspec.json.decode(payload, type=Order) if payload.strip() else Order()
-        if len(str(order.transaction or "")) > MAX_TRANSACTION_CHARS:
+        if len(str(order.transaction)) > MAX_TRANSACTION_CHARS:
             raise ValueError(f"transaction: want at most {MAX_TRANSACTION_CHARS} characters")
     except (ValueError, RecursionError) as error:
         return Order(), str(error)
@@ -179,10 +177,6 @@ def _model(order: Order) -> str:
     return order.model
 
 
-def _answer(order: Order, data: dict[str, Any], problem: str) -> bytes:
-    told: dict[str, Any] = {"status": "error" if problem else "ok", "data": data}
-    if problem:
-        told["error"] = problem
-    if order.transaction is not None:
-        told["transaction"] = order.transaction
-    return msgspec.json.encode(told)
+def _known_by(transaction: Transaction) -> bytes:
+    """Empty for none: a command that cannot be known when it comes again."""
+    return b"" if transaction is None else str(transaction).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,11 +72,18 @@ def run(config: Path | None, settings: tuple[str, ...], watch_s: str | None) -> 
 
 @agent.command()
 @configured
-@click.option("--within", type=float, default=ONCE_WITHIN_S, show_default=True, help="Seconds, at most.")
+@click.option(
+    "--within",
+    type=float,
+    default=ONCE_WITHIN_S,
+    show_default=True,
+    help="Seconds for what has begun to end, at most; a probation alone takes minutes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch-s", hidden=True)
 def once(config: Path | None, settings: tuple[str, ...], within: float, as_json: bool, watch_s: str | None) -> int:
-    """Poll once, and follow what begins to its end."""
+    """Poll once, and follow what begins to its end: for up to --within, an hour. Reports that wait are sent then, and also at
+    SIGTERM, for up to 30 s more."""
     _log("INFO")
     loaded = load(config, settings, watch_s)
 
@@ -85,7 +93,13 @@ def once(config: Path | None, settings: tuple[str, ...], within: float, as_json:
         assembled = await asyncio.to_thread(assemble, loaded)
         try:
             await assembled.start()
-            return await assembled.agent.once(within_s=within), assembled.agent.problem
+            task = asyncio.ensure_future(assembled.agent.once(within_s=within))
+            if threading.current_thread() is threading.main_thread():  # signals come to no other
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            return await task, assembled.agent.problem
+        except asyncio.CancelledError:
+            logging.getLogger("sync").info("stopped")
+            return False, None
         finally:
             await assembled.close()
 

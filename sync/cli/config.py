@@ -27,19 +27,23 @@ def check(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
     """Say everything that is wrong with the configuration; leave with 2 if anything is."""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    nowhere = ""
     try:
-        warnings = resolved(config, settings).warnings
+        found, nowhere = resolved(config, settings)
+        warnings = found.warnings
     except OperatorError as error:
         problems = error.more or (error.message.removeprefix("configuration: "),)
     if as_json:
-        print_json({"ok": not problems, "problems": list(problems), "warnings": list(warnings)})
+        print_json(
+            {"ok": not problems, "problems": list(problems), "warnings": [*warnings, *([nowhere] if nowhere else [])]}
+        )
     else:
         for each in warnings:
             warn(f"warning: {each}")
         for each in problems:
             warn(f"error: {each}")
         if not problems:
-            print("ok")
+            print(f"ok: the defaults, for {nowhere}" if nowhere else "ok")
     return 2 if problems else 0
 
 
@@ -49,7 +53,7 @@ def check(config: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(config: Path | None, settings: tuple[str, ...], origin: bool, as_json: bool) -> None:
     """Print every setting as TOML."""
-    found = resolved(config, settings)
+    found, _ = resolved(config, settings)
     for each in found.warnings:
         warn(f"warning: {each}")
     values = plain(found.config)

@@ -17,10 +17,10 @@ from sync.cli.nudge import nudge
 from sync.cli.options import json_option, operator, ring
 from sync.cli.output import print_json, quietly, say
 from sync.cli.root import wait
-from sync.cli.standing import Pinned, as_json, words
+from sync.cli.standing import Pinned, as_json, listed, words
 from sync.cli.units import duration, instant
 from sync.domain.errors import Missing, OperatorError
-from sync.domain.layout import PINS, manifest_name, rollout_name
+from sync.domain.layout import PINS, groups_of, manifest_name, rollout_name
 from sync.domain.rollout import PIN_BINS, Pins, Rollout, encode, is_group, parse_pins, parse_rollout, pin_bin
 from sync.fleet import rollouts
 from sync.fleet.reports import ReportDirectory
@@ -199,7 +199,7 @@ def status(
             await repository.open()
             data = await repository.read("rollouts", rollout_name(group))
             if data is None:
-                raise Missing(f"{group}: nobody has written a rollout for it")
+                raise Missing(f"{group}: nobody has written a rollout for it{await _others(repository)}")
             document = parse_rollout(data)
             return document, await _pins(repository) if document.pins_ref else {}
 
@@ -215,6 +215,12 @@ def status(
     else:
         for line in words(document, found, silent_after, pins):
             say(line)
+
+
+async def _others(repository: Repository) -> str:
+    """Which groups there are, for who has named none, or another. Raises StoreError, TrustError."""
+    groups = groups_of(await repository.names("rollouts"))
+    return f"; want --group, one of {listed(groups)}" if groups else ""
 
 
 async def _pins(repository: Repository) -> Pinned:

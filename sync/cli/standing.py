@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -41,6 +41,11 @@ def words(document: Rollout, found: Standing | None, silent_s: float, pins: Pinn
         lines += _unable(standing.unable, "cannot take its pin") if standing is not None else ()
         lines += _holding(standing.holding) if standing is not None else ()
     return lines + list(_pins(pins))
+
+
+def listed(names: Sequence[str]) -> str:
+    more = len(names) - MAX_SHOWN
+    return ", ".join(names[:MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _pins(pins: Pinned) -> Iterator[str]:

@@ -1,11 +1,12 @@
-"""Whether the agent can have its connection to an MQTT broker. No update needs it: nothing here fails."""
+"""Whether the agent can have its connection to an MQTT broker. No update needs it: nothing here fails but what the agent
+does not start with."""
 
 from __future__ import annotations
 
 from sync.agent.view import View
 from sync.agent.words import plain
 from sync.config import Config
-from sync.doctor.finding import Finding, ok, warn
+from sync.doctor.finding import Finding, fail, ok, warn
 from sync.domain.errors import OperatorError
 
 
@@ -20,7 +21,7 @@ def check_broker(config: Config, view: View | None) -> Finding:
         settings = settings_of(told, "doctor")
         tree_of(told, config.device.id)
     except OperatorError as error:
-        return warn("mqtt", f"{error.message}; the agent does not start so", "mend the file, the variable or the flag")
+        return fail("mqtt", error, "mend the file, the variable or the flag: the agent does not start so")
     where = f"{settings.host}:{settings.port}"
     seen = view.situation.broker if view is not None and view.running and view.situation is not None else None
     if seen is None:

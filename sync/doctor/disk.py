@@ -118,20 +118,21 @@ def check_floor(config: Config, journal: Journal | None) -> tuple[Finding, float
 
 def check_outbox(config: Config) -> Finding:
     directory = places_of(config).outbox
-    if not config.report.url:
-        return ok("outbox", "report.url is empty: no reports are sent")
+    taker = config.report.url or (f"the broker at {config.mqtt.host}" if config.mqtt.host else "")
+    if not taker:
+        return ok("outbox", "report.url and mqtt.host are empty: no reports are sent")
     try:
         reports = [entry for entry in os.scandir(directory) if entry.name.endswith(".json")]
         size = sum(entry.stat().st_size for entry in reports)
         oldest_s = time.time() - min((entry.stat().st_mtime for entry in reports), default=time.time())
     except FileNotFoundError:
-        return ok("outbox", "empty")
+        return ok("outbox", f"empty; reports go to {taker}")
     except OSError as error:
         return fail("outbox", DiskError(f"{directory}: {error.strerror}"), "run this as the agent's user, or as root")
     if not reports:
-        return ok("outbox", "empty")
+        return ok("outbox", f"empty; reports go to {taker}")
     text = f"{len(reports)} reports ({amount(size)}) wait, the oldest for {lasting(oldest_s)}"
-    do = f"see that {config.report.url} takes them, and whether the agent runs"
+    do = f"see that {taker} takes them, and whether the agent runs"
     if len(reports) >= config.report.max_waiting:
         return warn("outbox", f"{text}; of more than {config.report.max_waiting} the oldest are dropped", do)
     return warn("outbox", text, do) if oldest_s > LATE_S else ok("outbox", text)

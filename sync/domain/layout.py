@@ -9,6 +9,8 @@ blobs/sha256/<hex>               files of models, and patches; immutable
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sync.domain.digests import Digest, hex_of
 
 TIMESTAMP = "metadata/timestamp.json"
@@ -46,3 +48,9 @@ def deltas_name(model: str, version: int) -> str:
 
 def rollout_name(group: str) -> str:
     return f"rollouts/{group}.json"
+
+
+def groups_of(names: Iterable[str]) -> list[str]:
+    """Of targets those that are groups' rollouts, by their groups, in order."""
+    parts = [name.split("/") for name in names]
+    return sorted(part[1].removesuffix(".json") for part in parts if part[0] == "rollouts" and len(part) == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from edge.mqtt.link import Link
@@ -50,13 +51,15 @@ class FakeLink:
 
 
 class NotingLink(Link):
-    """`said` has ("publish", topic) and ("ack", payload)."""
+    """`said` has ("publish", topic) and ("ack", payload). It takes nothing while `open` is not set."""
 
     def __init__(self, version: str = "5") -> None:
         super().__init__(LinkSettings(host="nowhere", client_id="fake"), lambda message: None)
         self._version = version
         self.said: list[tuple[str, str]] = []
         self.published: list[tuple[str, bytes, int, Properties]] = []
+        self.open = asyncio.Event()
+        self.open.set()
 
     @property
     def protocol(self) -> str:
@@ -72,9 +75,14 @@ class NotingLink(Link):
         properties: Properties = NO_PROPERTIES,
         droppable: bool = False,
     ) -> bool:
+        if not self.open.is_set():
+            return False
         self.said.append(("publish", topic))
         self.published.append((topic, payload.encode() if isinstance(payload, str) else payload, qos, properties))
         return True
+
+    async def room(self) -> None:
+        await self.open.wait()
 
     def ack(self, message: Message) -> None:
         self.said.append(("ack", message.payload.decode(errors="replace")))

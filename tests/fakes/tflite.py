@@ -81,6 +81,9 @@ class FakeBackend:
         self.models.append(model)
         return model
 
+    def apart(self, artifact: Artifact, options: ModelOptions) -> FakeModel:
+        return self.load(artifact, options)
+
     @property
     def alive(self) -> list[ModelId]:
         """Instances loaded and not closed."""

@@ -33,6 +33,8 @@ ECHO = Signature(
     MappingProxyType({"s": TensorSpec("s", DType.STRING, None), "n": TensorSpec("n", DType.INT8, ())}),
     MappingProxyType({"s": TensorSpec("s", DType.STRING, None), "n": TensorSpec("n", DType.INT8, ())}),
 )
+LONG = "\x1b[31m" + "x" * 1_000_000
+"""Words that no worker of this server's would say."""
 
 
 def prepare() -> Load:
@@ -79,7 +81,15 @@ class Program:
             self._kept = x
         if x[0] == KEPT:
             return {"y": self._kept}
-        return {"y": x * np.float32(2)}
+        if x[0] == LIE:
+            return {"z": x}
+        if x[0] == NONE:
+            return {}
+        if x[0] == BEND:
+            return {"y": x.reshape(1, -1)}
+        if x[0] == STEER:
+            return {LONG: x}
+        return {"y": x.astype(np.float64) if x[0] == MISTAKE else x * np.float32(2)}
 
 
 def _behave(job: Mapping[str, Any], key: str) -> None:
@@ -119,7 +129,9 @@ def _garble() -> None:
     _hang()
 
 
-CRASH, HANG, EXIT, GARBLE, REFUSE, FULL, BREAK, BUG, KEEP, KEPT, KILL = (float(-n) for n in range(1, 12))
+CRASH, HANG, EXIT, GARBLE, REFUSE, FULL, BREAK, BUG, KEEP, KEPT, KILL, LIE, MISTAKE, BEND, NONE, STEER = (
+    float(-n) for n in range(1, 17)
+)
 _WORDS: Mapping[float, Callable[[], None]] = {
     CRASH: _crash,
     HANG: _hang,

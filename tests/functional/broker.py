@@ -150,6 +150,10 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        # Out of the circle that these make, so that it closes its own sockets now, and not when a collection comes by.
+        for name in ("on_connect", "on_message", "on_subscribe", "on_unsubscribe", "on_publish"):
+            setattr(self.client, name, None)
+        del self.client
 
     def subscribe(self, *filters: str, qos: int = 1, retain_as_published: bool = False) -> None:
         """Returns when the broker has granted it."""

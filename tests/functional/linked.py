@@ -13,15 +13,19 @@ from edge.mqtt.backoff import Backoff
 from edge.mqtt.link import Link
 from edge.mqtt.message import Message
 from edge.mqtt.settings import LinkSettings
+from tests.waiting import until
 
 VERSIONS = ("5", "3.1.1")
 IN_TIME_S = 10.0
 
 
 class Soon(random.Random):
-    """Pauses are short, and no test waits for luck."""
+    """Pauses are short. `pauses` counts them: one for each connection that ended, or was not to be had."""
+
+    pauses = 0
 
     def uniform(self, a: float, b: float) -> float:
+        self.pauses += 1
         return min(b, 0.05)
 
 
@@ -38,8 +42,12 @@ class Subject:
     def __init__(self, settings: LinkSettings, *, answers: bool = True) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.connections = 0
-        self._answers = answers
-        self.link = Link(settings, self._message, self._connected, backoff=Backoff(Soon()))
+        self._answers, self._chance = answers, Soon()
+        self.link = Link(settings, self._message, self._connected, backoff=Backoff(self._chance))
+
+    @property
+    def pauses(self) -> int:
+        return self._chance.pauses
 
     def _message(self, message: Message) -> None:
         self.messages.put_nowait(message)
@@ -57,13 +65,6 @@ class Subject:
 def settings(port: int, version: str = "auto", **more: Any) -> LinkSettings:
     wanted: dict[str, Any] = {"host": "127.0.0.1", "port": port, "client_id": "subject", "protocol": version}
     return LinkSettings(**(wanted | more))
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Raises TimeoutError where it does not within `IN_TIME_S`."""
-    async with asyncio.timeout(IN_TIME_S):
-        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ class Agent:
 async def running(made: Device, port: int, **settings: object) -> AsyncIterator[Agent]:
     told = {f"mqtt.{key}": str(value) for key, value in settings.items() if "__" not in key}
     told |= {key.replace("__", "."): str(value) for key, value in settings.items() if "__" in key}
-    made.settings |= {"mqtt.host": "127.0.0.1", "mqtt.port": str(port), "mqtt.jitter_s": "0", **told}
+    made.settings |= {"mqtt.host": "127.0.0.1", "mqtt.port": str(port), "mqtt.fleet_jitter_s": "0", **told}
     assembled = await asyncio.to_thread(assemble, made.config, limits=UpdateLimits(watch_s=0.01))
     agent = Agent(assembled)
     task = asyncio.ensure_future(assembled.run())

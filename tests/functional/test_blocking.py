@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.functional.asked import Asker, until_ready
 from tests.functional.broker import running_broker
+from tests.functional.grpc_client import ON_LOOPBACK, WITHIN_S, call, outputs, port_of, predict_request, raw
 from tests.functional.raw import ask
 from tests.functional.server import Running, configuration, serving
 from tests.functional.zoo import DIGITS, HALF, HALVED, PIXELS, half, publish
@@ -134,3 +136,22 @@ def swap(server: Running, models: Path) -> None:
     (broken / "model.tflite").write_bytes(b"\0" * 100)
     publish(broken, models / "digits" / "3")
     until_blocking(lambda: "digits@3: failed" in server.log.read_text())
+
+
+def test_no_call_over_grpc_blocks_the_event_loop(tmp_path: Path, blocking: Path) -> None:
+    grpc = pytest.importorskip("grpc")
+    shutil.copytree(DIGITS / "1", tmp_path / "models" / "digits" / "1")
+    arguments = (*ON_LOOPBACK, "--set", f"grpc.uds={tmp_path / 'grpc.sock'}", "--model-control")
+    with (
+        serving(tmp_path, tmp_path / "models", *arguments, environment=environment(blocking), module=MODULE) as server,
+        grpc.insecure_channel(f"127.0.0.1:{port_of(server)}") as channel,
+    ):
+        pixels = np.array(PIXELS, np.int8)[None]
+        assert outputs(call(channel, "Predict", predict_request("digits", image=pixels)))["scores"].shape == (1, 10)
+        many = np.zeros((20_000, 8, 8, 1), np.int8)  # more than is read on the loop
+        assert len(outputs(call(channel, "Predict", predict_request("digits", image=many)))["scores"]) == 20_000
+        for name in ("ServerMetadata", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"):
+            about = b"" if name in ("ServerMetadata", "RepositoryIndex") else b"\x0a\x06digits"
+            assert raw(channel, f"/inference.GRPCInferenceService/{name}")(about, timeout=WITHIN_S)
+        assert raw(channel, "/grpc.health.v1.Health/Check")(b"", timeout=WITHIN_S) == b"\x08\x01"
+    assert blocking.read_text() == ""

@@ -79,6 +79,28 @@ def test_bash_offers_commands_and_options(
     assert in_bash(bash, environment, line) == offered
 
 
+@pytest.mark.parametrize("program", ["edge", "edge-sync"])
+def test_where_the_program_cannot_be_run_a_tab_says_nothing(
+    bash: str, environment: dict[str, str], tmp_path: Path, program: str
+) -> None:
+    function = f"_{program.replace('-', '_')}_completion"
+    broken = tmp_path / "broken"
+    broken.write_text("#!/nowhere/python\n")
+    broken.chmod(0o755)
+    script = f"source <({program} completion bash)\nCOMP_WORDS=({program} '')\nCOMP_CWORD=1\n{function} {broken}\n"
+    assert said(environment, bash, "--norc", "-c", script) == []
+    for shell in ("zsh", "fish"):
+        done = subprocess.run(
+            [program, "completion", shell],
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=True,
+            env=environment,
+        )
+        assert f"{program} 2>/dev/null)" in done.stdout
+
+
 def test_bash_offers_the_models_of_the_server(bash: str, environment: dict[str, str], server: Running) -> None:
     environment["EDGE_URL"] = server.url
     assert in_bash(bash, environment, "edge predict d") == ["detector", "digits"]

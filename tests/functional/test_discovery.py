@@ -83,6 +83,7 @@ def hashes(log: Path) -> list[str]:
     return [line.split()[2] for line in log.read_text().splitlines() if line.startswith("told cam-1 ")]
 
 
+@pytest.mark.slow
 def test_a_server_is_found_from_another_host_until_it_says_goodbye(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     there, here = hosts
     models = Repository(tmp_path / "models")
@@ -194,6 +195,7 @@ def avahi(host: Host, daemon: str, bus: str, path: Path) -> Iterator[dict[str, s
                 process.wait()
 
 
+@pytest.mark.slow
 def test_avahi_sees_the_server_as_it_is(
     hosts: tuple[Host, Host], avahi_daemon: str, avahi_browse: str, dbus_daemon: str, tmp_path: Path
 ) -> None:

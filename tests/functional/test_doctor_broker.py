@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +21,6 @@ from tests.functional.test_doctor import doctor
 
 def section(port: int, **keys: Any) -> Mqtt:
     return Mqtt(host="127.0.0.1", port=port, node="cam1", **keys)
-
-
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[Broker]:
-    with running_broker(mosquitto, tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.mark.parametrize("protocol", ["auto", "3.1.1"])

@@ -53,6 +53,7 @@ def figures(text: str) -> list[tuple[int, int, int, dict[int, int]]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(WITHIN_S + 30)
 def test_a_good_version_loses_no_request_and_bad_ones_end_with_the_good_one_serving(tmp_path: Path) -> None:
     log = tmp_path / "demo.log"

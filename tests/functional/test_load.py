@@ -129,10 +129,11 @@ def test_what_a_client_that_has_gone_asked_for_is_dropped_and_counted(server: Ru
     assert time.monotonic() - start < 2, "four runs of 2.5 s were not made for nobody"
 
 
-def test_requests_in_flight_are_bounded_over_all_models(tmp_path: Path) -> None:
+def test_requests_in_flight_are_bounded_over_all_models_and_doors(tmp_path: Path) -> None:
+    uds = tmp_path / "http.sock"
     bounds = ("--set", "server.max_inflight=3", "--set", "server.drain_s=0.2", "--set", "models.loop.instances=1")
-    with serving(tmp_path, looping(tmp_path), *bounds) as server, ExitStack() as stack:
-        wires = [stack.enter_context(Wire(server.port)) for _ in range(3)]
+    with serving(tmp_path, looping(tmp_path), *bounds, "--uds", uds) as server, ExitStack() as stack:
+        wires = [stack.enter_context(Wire(place)) for place in (server.port, uds, uds)]
         for wire in wires:
             wire.send(request("POST", LOOP, FOR_EVER))
         until_blocking(lambda: ask(server.port, "POST", LOOP, QUICK, ["X-Request-Timeout-Ms: 50"]).status == 503)

@@ -88,6 +88,13 @@ def test_the_same_command_twice_is_done_once(controlled: Scene) -> None:
     assert 'edge_mqtt_dropped_total{reason="duplicate"} 1.0' in metrics
 
 
+def test_a_command_that_nobody_has_is_answered_and_the_agents_are_not(controlled: Scene) -> None:
+    controlled.peer.publish(TREE.command("sync"), "{}", ResponseTopic=REPLY, CorrelationData=b"a")
+    answer = controlled.command("nope")
+    assert (answer["status"], answer["data"]) == ("error", {})
+    assert answer["error"].startswith("nope: no such command; want load, ")
+
+
 def test_a_retained_command_is_not_done_and_is_counted(controlled: Scene) -> None:
     controlled.peer.publish(TREE.command("unload"), b'{"model": "digits"}', retain=True)
     assert controlled.command("log-level", {"level": "info"})["status"] == "ok"
@@ -117,9 +124,8 @@ def test_a_reload_finds_what_was_put_there(plain: Scene) -> None:
     plain.peer.wait_for(TREE.model("more"), lambda said: b'"ready"' in said)
 
 
-def test_the_agents_commands_are_not_even_subscribed(plain: Scene) -> None:
-    for name in ("sync", "rollback", "pin", "unpin", "report"):
-        assert plain.peer.publish(TREE.command(name), b"{}") == "No matching subscribers"
+def test_a_groups_commands_that_are_the_agents_or_nobodys_are_not_even_subscribed(plain: Scene) -> None:
+    for name in ("sync", "rollback", "pin", "unpin", "report", "nope"):
         assert plain.peer.publish(TREE.fleet_command("all", name), b"{}") == "No matching subscribers"
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,6 @@ from tests.waiting import until_blocking
 
 HALF = b'{"instances": [1.0]}'
 VERSIONS = ("5", "3.1.1")
-
-
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[Broker]:
-    with running_broker(mosquitto, tmp_path / "broker") as broker:
-        yield broker
 
 
 @pytest.fixture

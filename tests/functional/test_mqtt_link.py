@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,8 @@ from edge.mqtt.link import Link
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.settings import Will
 from tests.functional.broker import Broker, Peer, running_broker
-from tests.functional.linked import (
-    IN_TIME_S,
-    VERSIONS,
-    Halved,
-    in_thread,
-    running,
-    settings,
-    until,
-)
-
-
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[Broker]:
-    with running_broker(mosquitto, tmp_path / "broker") as broker:
-        yield broker
+from tests.functional.linked import IN_TIME_S, VERSIONS, Halved, in_thread, running, settings
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("version", VERSIONS)

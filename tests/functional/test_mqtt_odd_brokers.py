@@ -6,20 +6,17 @@ import asyncio
 import logging
 import socket
 import struct
+import threading
 
 import pytest
 
 from edge.mqtt.backoff import Backoff
 from edge.mqtt.link import Link
 from tests.functional.broker import free_port
-from tests.functional.linked import (
-    Halved,
-    packet,
-    running,
-    scripted,
-    settings,
-    until,
-)
+from tests.functional.linked import IN_TIME_S, Halved, packet, running, scripted, settings
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_link_that_was_taken_over_says_so_and_waits(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,6 +70,12 @@ async def test_a_broker_that_is_told_to_speak_5_and_cannot_is_not_spoken_to(capl
         b"\xf0\x00\x00",  # a packet that only clients may send
         b"\x00\x00",  # none at all
         b"\x90\x00",  # a SUBACK of nothing
+        b"\x20\x03\x00\x00\x00",  # a second CONNACK
+        b"\x30\xff\xff\xff\x7f\x00",  # the beginning of 256 MiB
+        b"\x90\xff\xff\x7f\x00",  # the beginning of a SUBACK of 2 MiB
+        b"\x34\x06\x00\x01a\x00\x01\x00",  # QoS 2, which nobody was granted
+        b"\x62\x02\x00\x01",  # a PUBREL
+        b"\xc0\x00",  # a PINGREQ, which nobody has to answer
     ],
 )
 async def test_garbage_ends_the_connection_and_not_the_link(garbage: bytes) -> None:
@@ -86,6 +89,39 @@ async def test_garbage_ends_the_connection_and_not_the_link(garbage: bytes) -> N
 
     async with scripted(mad) as port, running(settings(port), connected=False) as subject:
         await until(lambda: len(connections) == 2 and subject.link.connected)
+
+
+async def test_a_message_before_the_connack_ends_the_connection_and_is_nobody_s() -> None:
+    connections = []
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        connections.append(1)
+        early = b"\x30\x05\x00\x01a\x00b" if len(connections) == 1 else b""
+        writer.write(early + b"\x20\x03\x00\x00\x00")
+        await reader.read()
+
+    async with scripted(hasty) as port, running(settings(port)) as subject:
+        assert len(connections) == 2
+        assert subject.messages.empty()
+
+
+async def test_what_comes_right_behind_the_connack_comes_when_the_link_has_said_that_it_is_connected() -> None:
+    connected: list[int] = []
+    came: list[int] = []
+
+    async def quick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        writer.write(b"\x20\x03\x00\x00\x00" + b"\x30\x05\x00\x01a\x00b" * 100)
+        await reader.read()
+
+    async with scripted(quick) as port:
+        link = Link(settings(port), lambda _: came.append(len(connected)), lambda: connected.append(1))
+        task = asyncio.create_task(link.run())
+        await until(lambda: len(came) == 100)
+        task.cancel()
+        await asyncio.wait([task])
+    assert came == [1] * 100
 
 
 async def test_a_topic_that_is_no_text_is_nobody_s_and_harms_none() -> None:
@@ -133,14 +169,17 @@ async def test_an_end_while_connecting_waits_for_nobody() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(1)
-        async with running(settings(deaf.getsockname()[1]), connected=False):
+        loop = asyncio.get_running_loop()
+        async with running(settings(deaf.getsockname()[1], connect_s=60.0), connected=False):
             await asyncio.sleep(0.05)
+            leaving = loop.time()
+        assert loop.time() - leaving < 5
 
 
 async def test_without_a_broker_there_is_one_line_of_log_for_many_tries(caplog: pytest.LogCaptureFixture) -> None:
     async with running(settings(free_port()), connected=False) as subject:
         subject.link.publish("state", b"x", qos=1, retain=True)
-        await asyncio.sleep(0.5)
+        await until(lambda: subject.pauses >= 5)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
 
 
@@ -156,3 +195,41 @@ async def test_a_subscription_that_the_broker_refuses_is_logged(caplog: pytest.L
         subject.link.subscribe("forbidden")
         await until(lambda: "does not let subject subscribe to forbidden: Not authorized" in caplog.text)
         assert subject.link.connected
+
+
+def test_a_connection_that_is_reset_behind_what_was_sent_is_noticed_at_once() -> None:
+    """On uvloop, which tells once that a socket has failed, and never that there is still something to read from it."""
+    uvloop = pytest.importorskip("uvloop")
+    may_go, gone = threading.Event(), threading.Event()
+    connections: list[int] = []
+
+    def broker(listening: socket.socket) -> None:
+        while len(connections) < 2:
+            opened, _ = listening.accept()
+            with opened:
+                opened.recv(1000)
+                opened.sendall(b"\x20\x03\x00\x00\x00")
+                connections.append(1)
+                if len(connections) == 1:
+                    may_go.wait(IN_TIME_S)
+                    opened.sendall(b"\x30\x05\x00\x01a\x00b" * 5)
+                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.set()
+
+    async def scenario(port: int) -> int:
+        async with running(settings(port)) as subject:
+            may_go.set()
+            gone.wait(IN_TIME_S)  # nobody else may run until all of it is there
+            await until(lambda: len(connections) == 2)
+            assert subject.link.publish("a", b"", qos=1)
+            return subject.messages.qsize()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=broker, args=(listening,))
+        thread.start()
+        try:
+            assert uvloop.run(scenario(listening.getsockname()[1])) == 5
+        finally:
+            while thread.is_alive():  # let it accept for the last time
+                socket.create_connection(listening.getsockname()).close()
+                thread.join(0.1)

@@ -7,21 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.functional.broker import Broker, free_port, running_broker
 from tests.functional.passwords import write_passwords
 from tests.functional.responder import TREE, responder
-
-
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[Broker]:
-    with running_broker(mosquitto, tmp_path / "broker") as broker:
-        yield broker
 
 
 def edge(*arguments: str | float | Path) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,9 @@ from paho.mqtt.client import Client
 
 from tests.functional.asked import Asker, on_broker, until_ready
 from tests.functional.broker import running_broker
-from tests.functional.linked import IN_TIME_S, VERSIONS, in_thread, packet, running, scripted, settings, until
+from tests.functional.linked import IN_TIME_S, VERSIONS, in_thread, packet, running, scripted, settings
 from tests.functional.zoo import half
+from tests.waiting import until
 
 
 async def test_what_is_larger_than_the_broker_takes_is_dropped_and_ends_no_connection(

@@ -81,6 +81,7 @@ def answering(server: Running) -> int:
     return max(int(each) for each in server.json("/v2/models/digits")["versions"])
 
 
+@pytest.mark.slow
 def test_the_agent_verifies_and_brings_what_was_published_elsewhere(python: Path, tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     operator.publish(7)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import on_tflite_runtime
-from tests.on_tflite_runtime import ROOT, UNAVAILABLE, find_uv
+from tests.functional.apart import passes_apart
+from tests.on_tflite_runtime import find_uv
 
 LIMIT_S = 570.0
 
@@ -37,22 +34,4 @@ def test_uv_is_the_one_that_runs_this_else_on_path_else_where_the_readme_puts_it
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(os.environ.get("EDGE_RUNTIME") == "tflite", reason="this is that run")
 async def test_the_tflite_backend_passes_its_tests_on_tflite_runtime() -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "tests/on_tflite_runtime.py",
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            said, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    text = said.decode(errors="replace")
-    if process.returncode == UNAVAILABLE:
-        pytest.skip(text.strip())
-    assert process.returncode == 0, text[-5_000:]
+    await passes_apart("tests/on_tflite_runtime.py", limit_s=LIMIT_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.broker import running_broker
+from tests.functional.grpc_client import ON_LOOPBACK, port_of
 from tests.functional.server import Running, serving
 from tests.functional.zoo import DIGITS
 
@@ -27,14 +28,15 @@ BLOCKS = [(language, code) for language, code in EXAMPLES if code not in OVER_MQ
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("readme")
     shutil.copytree(DIGITS / "2", path / "models" / "digits" / "2")
-    with serving(path, path / "models") as running:
+    with serving(path, path / "models", *ON_LOOPBACK) as running:
         yield running
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=[code.splitlines()[0][:40] for _, code in BLOCKS])
 def test_an_example_does_what_it_shows(server: Running, language: str, code: str) -> None:
-    assert "localhost:8501" in code
+    assert "localhost:8501" in code or "localhost:8500" in code
     code = code.replace("localhost:8501", f"localhost:{server.port}")
+    code = code.replace("localhost:8500", f"127.0.0.1:{port_of(server)}")
     if language == "python" and "tritonclient" in code:
         pytest.importorskip("tritonclient.http")
     command = (
@@ -53,7 +55,7 @@ def test_an_example_does_what_it_shows(server: Running, language: str, code: str
 
 def test_there_are_examples_of_every_protocol() -> None:
     text = "".join(code for _, code in BLOCKS)
-    assert all(word in text for word in ("/v1/models", "/v2/models", "tritonclient"))
+    assert all(word in text for word in ("/v1/models", "/v2/models", "tritonclient.http", "tritonclient.grpc"))
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ async def test_what_an_operator_publishes_to_a_bucket_a_device_takes_and_verifie
     assert '"role": "timestamp"' in await fleet.run("keys", "show", "--json")
 
 
+@pytest.mark.slow
 async def test_what_is_flipped_in_a_bucket_is_believed_by_no_device(fleet: Fleet) -> None:
     model = picking()
     await fleet.run("keys", "init", "--root", str(fleet.path / "root.json"))
@@ -224,6 +225,7 @@ async def test_a_publisher_killed_in_any_of_his_writes_leaves_the_old_state_or_t
     assert killed > 3
 
 
+@pytest.mark.slow
 async def test_what_is_withdrawn_from_a_bucket_gc_frees_and_nothing_else(fleet: Fleet) -> None:
     await fleet.run("keys", "init", "--root", str(fleet.path / "root.json"))
     models = {version: picking((10.0 * version, 1.0)) for version in (1, 2, 3)}

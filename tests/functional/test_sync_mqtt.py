@@ -230,7 +230,7 @@ async def test_how_far_an_update_is_is_told_while_it_goes_on(broker: Broker, mad
 
 async def test_a_name_that_is_no_level_of_a_topic_is_refused_with_what_was_wanted(made: Device) -> None:
     made.settings |= {"mqtt.host": "127.0.0.1", "device.id": "Camera_7"}
-    with pytest.raises(OperatorError, match=r"device.id 'Camera_7' .* want a node's name of at most 63 letters a-z"):
+    with pytest.raises(OperatorError, match=r"device.id: with mqtt.host, want at most 63 letters a-z.* got 'Camera_7'"):
         await asyncio.to_thread(assemble, made.config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ from tests.functional.listening import (
 from tests.unit.sync.cli.edge_sync import edge_sync
 from tests.unit.sync.doctor.device import Device, device
 from tests.waiting import until, until_blocking
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -127,9 +130,10 @@ async def test_new_devices_are_waited_for_and_one_that_floods_holds_up_nobody(br
 
 async def test_a_report_is_taken_from_the_broker_when_the_disk_has_it(broker: Broker, tmp_path: Path) -> None:
     class Full(ReportDirectory):
-        broken = True
+        broken, tries = True, 0
 
         def take(self, report: Report, now: float) -> bool:
+            self.tries += 1
             if self.broken:
                 raise DiskError("no space left")
             return super().take(report, now)
@@ -139,7 +143,7 @@ async def test_a_report_is_taken_from_the_broker_when_the_disk_has_it(broker: Br
     async with peer_of(broker) as peer:
         async with bridged(broker.port, directory, limits):
             await said(peer, "cam-1", report("cam-1", 7), retain=False)
-            await asyncio.sleep(0.2)
+            await until(lambda: directory.tries, within_s=WITHIN_S)
         directory.broken = False
         async with bridged(broker.port, directory, limits):  # the one before had not acked it
             await until(lambda: seqs(directory, "cam-1") == [7], within_s=WITHIN_S)
@@ -216,8 +220,22 @@ async def test_a_nudge_that_is_typed_brings_the_update_and_the_broker_keeps_it(b
         message = await in_thread(late.get)
         assert message.retain
         assert parse_nudge(message.payload) == nudge
+    assert answer.errors == ""
     answer = await asyncio.to_thread(edge_sync, *words, "--device", "cam-1")
-    assert json.loads(answer.out)["topic"] == f"{BASE}/desired"
+    assert (json.loads(answer.out)["topic"], answer.errors) == (f"{BASE}/desired", "")
+
+
+async def test_a_nudge_to_a_group_without_a_rollout_warns_and_names_those_that_have_one(
+    broker: Broker, made: Device
+) -> None:
+    words = ["rollout", "nudge", "--store", str(made.path / "store"), "--mqtt-host", "127.0.0.1"]
+    words += ["--mqtt-port", str(broker.port)]
+    answer = await asyncio.to_thread(edge_sync, *words)
+    there = "there are those of line-3: want --group"
+    assert answer.errors == f"warning: default: nobody has written a rollout for this group; {there}\n"
+    assert (answer.code, answer.out.startswith("edge/v1/_fleet/default/desired: ")) == (0, True)
+    answer = await asyncio.to_thread(edge_sync, *words, "--group", "all")
+    assert (answer.code, answer.errors) == (0, "")
 
 
 async def test_a_nudge_that_no_broker_takes_says_so(
@@ -237,8 +255,8 @@ async def test_a_nudge_that_no_broker_takes_says_so(
 
 
 async def test_who_may_do_what_is_as_the_guide_has_it(mosquitto: str, tmp_path: Path, made: Device) -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
-    (tmp_path / "acl").write_text("# acl_file" + guide.split("```\n# acl_file")[1].split("```")[0])
+    assert "`deploy/mosquitto/edge.acl`" in (ROOT / "docs/fleet.md").read_text()
+    shutil.copy(ROOT / "deploy/mosquitto/edge.acl", tmp_path / "acl")
 
     def named(user: str) -> Callable[[Client], object]:
         return lambda client: client.username_pw_set(user)

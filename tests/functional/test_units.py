@@ -239,6 +239,40 @@ def test_a_directory_of_somebody_else_is_neither_installed_into_nor_removed(stag
     assert (root / "opt/mine/precious").exists()
 
 
+@pytest.mark.parametrize("name", ["a|b", "a*[b]$", r"a\b"])
+def test_the_root_may_have_any_name(name: str, staged: tuple[Path, Path]) -> None:
+    _, python = staged
+    root = python.parent / name
+    (root / "etc").mkdir(parents=True)
+    done = install("--root", root, "--python", python)
+    assert done.returncode == 0, done.stderr
+    assert (root / "opt/edge/bin/edge").read_text() == "#!/opt/edge/bin/python\n"
+    assert "ExecStart=/opt/edge/bin/edge serve" in (root / "usr/local/lib/systemd/system/edge.service").read_text()
+    assert install("--root", root, "--uninstall").returncode == 0
+    assert not (root / "opt/edge").exists()
+
+
+def test_a_root_with_a_line_break_in_its_name_is_refused(tmp_path: Path) -> None:
+    done = install("--dry-run", "--root", f"{tmp_path}/a\nb")
+    assert (done.returncode, "want a path without line breaks" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("begun", ["", 'mkdir -p "$3/bin"; echo > "$3/bin/activate"; '])
+@pytest.mark.parametrize("then", ["install", "uninstall"])
+def test_an_installer_that_was_killed_leaves_what_is_taken_up_again_or_taken_away(
+    begun: str, then: str, staged: tuple[Path, Path]
+) -> None:
+    root, python = staged
+    python.write_text(PYTHON.replace('"-m venv") ', f'"-m venv") {begun}kill -9 "$PPID"; exit 9; '))
+    assert install("--root", root, "--python", python).returncode == -9
+    assert (root / "opt/edge").is_dir()
+    python.write_text(PYTHON)
+    done = install("--root", root, *(("--python", python) if then == "install" else ("--uninstall",)))
+    assert done.returncode == 0, done.stderr
+    assert (root / "opt/edge/bin/edge").exists() == (then == "install")
+    assert {path.name for path in root.glob("opt/edge/.*")} == set()
+
+
 @pytest.mark.parametrize("more", [(), ("--uninstall",)])
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path, more: tuple[str, ...]) -> None:
     done = install("--dry-run", "--root", tmp_path, "--prefix", "/opt/x", *more)

@@ -24,6 +24,7 @@ NO_DATA = {
     "edge demo": "tells a story",
     "edge completion": "prints a script",
     "edge config init": "writes a file",
+    "edge import-config": "prints a file",
     "edge config schema": "prints JSON as it is",
     "edge models load": "does something",
     "edge models unload": "does something",

@@ -16,7 +16,7 @@ from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
 from edge.telemetry.exposition import Exposition
 from edge.telemetry.metrics import Metrics, MqttCounts
-from edge.wire.status import HTTP_STATUS
+from edge.wire.status import GRPC_STATUS, HTTP_STATUS
 from sync import config as agent
 from sync.domain.errors import Reason
 from sync.domain.rollout import ModelRollout, Probation, Rollout
@@ -77,6 +77,8 @@ def test_every_metric_is_documented_with_its_labels_and_no_other(tmp_path: Path)
     metrics.version("m", 1).looked_up(hit=True)
     metrics.swapped(1.0, True)
     metrics.mqtt = MqttCounts()
+    metrics.routing("m").routed("stable", 1)
+    metrics.routing("m").shadowed(2, "same", 0.1)
     metrics.watch(lambda: [ModelStatus("m", [VersionStatus(ModelId("m", 1), State.READY)], {})])
     _, text = Exposition(metrics, tmp_path).render("")
     given = families(text.decode()) | families(metrics.render_tfserving().decode())
@@ -99,8 +101,8 @@ def families(text: str) -> dict[str, set[str]]:
 
 
 def test_every_code_is_documented_with_its_status() -> None:
-    documented = {code: cells[0] for code, cells in rows((DOCS / "errors.md").read_text()).items()}
-    assert documented == {code.value: str(HTTP_STATUS[code]) for code in Code}
+    documented = {code: cells[:2] for code, cells in rows((DOCS / "errors.md").read_text()).items()}
+    assert documented == {code.value: [str(HTTP_STATUS[code]), f"`{GRPC_STATUS[code]}`"] for code in Code}
 
 
 def fleet(heading: str) -> dict[str, list[str]]:
@@ -124,7 +126,7 @@ def test_every_key_of_the_agent_is_documented_and_no_other() -> None:
     assert {(section, key) for section in sections for key in fleet(f"### [{section}]")} == AGENT_KEYS.keys()
 
 
-@pytest.mark.parametrize(("section", "key"), AGENT_KEYS.keys() - OF_THE_HOST)
+@pytest.mark.parametrize(("section", "key"), sorted(AGENT_KEYS.keys() - OF_THE_HOST))
 def test_the_default_of_the_agent_that_is_documented_is_the_one_there_is(section: str, key: str) -> None:
     kind, said, meaning = fleet(f"### [{section}]")[key]
     assert kind

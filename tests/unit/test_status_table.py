@@ -1,5 +1,5 @@
 from edge.domain.errors import Code, EdgeError
-from edge.wire.status import HTTP_STATUS
+from edge.wire.status import GRPC_STATUS, HTTP_STATUS
 
 
 def _all_errors(cls: type[EdgeError]) -> list[type[EdgeError]]:
@@ -7,5 +7,5 @@ def _all_errors(cls: type[EdgeError]) -> list[type[EdgeError]]:
 
 
 def test_every_code_has_a_status_and_every_error_a_code() -> None:
-    assert set(HTTP_STATUS) == set(Code)
+    assert set(HTTP_STATUS) == set(GRPC_STATUS) == set(Code)
     assert all(isinstance(error.code, Code) for error in _all_errors(EdgeError))

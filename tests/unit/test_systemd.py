@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge import systemd
-from edge.systemd import MAX_OWED, MAX_SOCKETS, MAX_STATUS_CHARS, Given, Notifier, status, take, tend
+from edge.systemd import LEAST_PAUSE_S, MAX_OWED, MAX_SOCKETS, MAX_STATUS_CHARS, Given, Notifier, status, take, tend
 from tests.inheriting import inheriting
 from tests.waiting import until
 
@@ -299,6 +299,17 @@ async def test_where_no_watchdog_looks_nothing_is_told_but_the_status(manager: M
     await asyncio.sleep(0.05)
     await ended(work)
     assert manager.heard() == [["STATUS=well"]]
+
+
+async def test_a_watchdog_that_allows_next_to_no_time_keeps_no_core_busy(manager: Manager) -> None:
+    begun = time.monotonic()
+    work = tending(manager, lambda: "well", watchdog_s=1e-6)
+    heard = 0
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        heard += len(manager.heard())
+    await ended(work)
+    assert 0 < heard <= (time.monotonic() - begun) / LEAST_PAUSE_S + 1
 
 
 async def test_where_nobody_listens_tending_is_over_at_once() -> None:

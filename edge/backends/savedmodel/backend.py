@@ -41,6 +41,13 @@ class SavedModelBackend:
 
     def load(self, artifact: Artifact, options: ModelOptions) -> WorkerModel:
         """Raises LoadError: TensorFlow is not installed, no SavedModel with these tags, nothing to call, an operator that it lacks."""
+        return self._open(artifact, options)
+
+    def apart(self, artifact: Artifact, options: ModelOptions) -> WorkerModel:
+        """In another process than any other of it. Raises LoadError."""
+        return self._open(artifact, options, idle=True)
+
+    def _open(self, artifact: Artifact, options: ModelOptions, *, idle: bool = False) -> WorkerModel:
         index = gpu_index(options.device)
         if options.lane == "inline":
             raise LoadError("lane: a SavedModel runs in a process of its own; want auto or thread, got 'inline'")
@@ -52,7 +59,7 @@ class SavedModelBackend:
         environment = dict(_LOG) if index is not None else _LOG | {"CUDA_VISIBLE_DEVICES": "-1"}
         keeper = Keeper(
             str(artifact.id),
-            lambda: WorkerProcess(self.program, job, limits=limits, environment=environment),
+            lambda: WorkerProcess(self.program, job, limits=limits, environment=environment, idle=idle),
             self.restarts,
         )
         return WorkerModel(keeper, keeper.open(), limits)

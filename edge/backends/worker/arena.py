@@ -15,18 +15,22 @@ import fcntl
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
-from edge.backends.worker.messages import MAX_RANK, Garbage, Tensor
-from edge.domain.tensors import Array, DType, Tensors
+from edge.backends.worker.messages import Garbage, Tensor
+from edge.domain.tensors import MAX_RANK, Array, DType, Tensors
 
 ALIGNMENT = 64
 """Bytes. What is aligned so, TensorFlow uses as it lies (EIGEN_MAX_ALIGN_BYTES)."""
 MAX_ARENA_BYTES = 2**30
 """All inputs and outputs of one run, those of the largest batch too."""
+MAX_TENSORS = 10_000
+"""Inputs or outputs of one run."""
+MAX_ELEMENTS = 2**48
+"""Of a shape, each size of 0 taken for 1: an array without elements, too, has sizes that numpy can multiply."""
 _LEAST_BYTES = 64 * 1024
 _OFFSET = np.dtype("<i8")
 
@@ -126,8 +130,12 @@ def pack(arena: Arena, tensors: Tensors, at: int = 0) -> tuple[tuple[Tensor, ...
     return tuple(places), at
 
 
-def unpack(memory: Array, places: Iterable[Tensor], *, copy: bool = False) -> dict[str, Array]:
+def unpack(memory: Array, places: Collection[Tensor], *, copy: bool = False) -> dict[str, Array]:
     """The tensors by name, numbers as views of `memory` unless `copy`. Raises Garbage."""
+    if len(places) > MAX_TENSORS:
+        raise Garbage(f"want at most {MAX_TENSORS} tensors, got {len(places)}")
+    if len({place.name for place in places}) < len(places):
+        raise Garbage("want each tensor once, got one twice")
     return {place.name: _get(memory, place, copy) for place in places}
 
 
@@ -171,6 +179,8 @@ def _texts(place: Tensor, room: Array, count: int) -> Array:
 def _count(shape: tuple[int, ...]) -> int:
     if len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise Garbage(f"{list(shape)} is no shape")
+    if math.prod(size or 1 for size in shape) > MAX_ELEMENTS:
+        raise Garbage(f"{list(shape)} is no shape of at most {MAX_ELEMENTS} elements")
     return math.prod(shape)
 
 

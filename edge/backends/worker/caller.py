@@ -6,13 +6,14 @@ ones are copied out of it. Rule 2: an arena is used again when nobody looks at i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 
 from edge.backends.worker.arena import Arena, pack, unpack
-from edge.backends.worker.messages import Failed, Garbage, Ran, Run, Tensor
+from edge.backends.worker.messages import BAD_OUTPUTS, Failed, Garbage, Ran, Run, Tensor
 from edge.backends.worker.process import WorkerProcess
-from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, Overloaded, Unsupported
+from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, Overloaded, Unsupported
 from edge.domain.tensors import Array, Tensors
 
 COPY_BYTES = 64 * 1024
@@ -22,7 +23,8 @@ MAX_LENT = 3
 KEEP_BYTES = 64 * 2**20
 """A larger arena is given back after its run."""
 _ERRORS: Mapping[str, type[EdgeError]] = {
-    each.code.value: each for each in (InvalidInput, Unsupported, Overloaded, InferenceFailed)
+    **{each.code.value: each for each in (InvalidInput, Unsupported, Overloaded, InferenceFailed)},
+    BAD_OUTPUTS: BadOutputs,
 }
 
 
@@ -45,7 +47,7 @@ class Caller:
         except OSError:
             raise NotBegun from None
         self._spare: list[Arena] = []
-        self._forget: list[int] = []
+        self._forget: deque[int] = deque()
         self._made = 0
         self._lent: set[int] = set()
         self._closed = False
@@ -79,7 +81,8 @@ class Caller:
             places, end = pack(arena, inputs)
         except OSError:
             raise Overloaded("not enough memory for the inputs") from None
-        forget, self._forget = tuple(self._forget), []
+        # One by one: more may be given back in other threads meanwhile.
+        forget = tuple(self._forget.popleft() for _ in range(len(self._forget)))
         run = Run(signature, arena.number, arena.size, places, end, forget)
         try:
             self._line.say(run, () if arena.shared else [arena.file])

@@ -11,10 +11,8 @@ server words it. Rule 3: it steps back behind the server's requests while it loa
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -24,6 +22,8 @@ from pathlib import Path
 from edge.backends.worker.arena import Arena, Full, pack, unpack
 from edge.backends.worker.line import Line
 from edge.backends.worker.messages import (
+    BAD_OUTPUTS,
+    MAX_REASON_CHARS,
     Attach,
     Begin,
     Call,
@@ -37,13 +37,12 @@ from edge.backends.worker.messages import (
     Run,
 )
 from edge.backends.worker.program import Broken, Computing, Load
+from edge.children import die_with, memory_bytes
 from edge.domain.errors import Code, EdgeError, LoadError
 
 NICENESS = 19
-MAX_REASON_CHARS = 2_000
 GARBAGE, BROKEN = 76, 70
 """Exit codes: the server said what makes no sense; the runtime can no longer be trusted."""
-_PR_SET_PDEATHSIG = 1
 _CAP_SYS_NICE = 23
 
 
@@ -59,6 +58,8 @@ def main(argv: list[str]) -> int:
     begin = line.hear()
     if not isinstance(begin, Begin):
         return GARBAGE
+    if begin.idle:
+        stay_idle()
     niceness.step_back()
     try:
         model = _load(argv[3], begin, line)
@@ -77,7 +78,7 @@ def _load(program: str, begin: Begin, line: Line) -> Computing:
     module, _, name = program.partition(":")
     try:
         load: Load = getattr(import_module(module), name)()
-        line.say(Prepared(_resident_bytes()))
+        line.say(Prepared(memory_bytes("VmRSS")))
         return load(begin.job)
     except LoadError:
         raise
@@ -143,7 +144,7 @@ def _answer(arena: Arena, run: Run, model: Computing) -> Message:
     except EdgeError as error:
         return Failed(error.code.value, error.message[:MAX_REASON_CHARS], isinstance(error, Broken))
     except Full as error:
-        return Failed(Code.INFERENCE_FAILED.value, f"outputs: {error}")
+        return Failed(BAD_OUTPUTS, f"outputs: {error}")
     except (OSError, MemoryError):
         return Failed(Code.OVERLOADED.value, "not enough memory for the outputs")
     except Garbage:
@@ -176,27 +177,22 @@ class Niceness:
                     os.setpriority(os.PRIO_PROCESS, int(task.name), self._before)
 
 
+def stay_idle() -> None:
+    """This thread, and all that it starts from now on, for good: it is given what no other process wants."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def _may_be_at(niceness: int) -> bool:
     soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
     if soft == resource.RLIM_INFINITY or niceness >= 20 - soft:
         return True
-    return bool(_status("CapEff", 16) >> _CAP_SYS_NICE & 1)
+    return bool(_capabilities() >> _CAP_SYS_NICE & 1)
 
 
-def die_with(parent: int) -> None:
-    """The kernel kills this process when its parent's thread ends; a parent that is gone already is noticed here."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the server is gone")
-
-
-def _resident_bytes() -> int:
-    return _status("VmRSS", 10) * 1024
-
-
-def _status(key: str, base: int) -> int:
+def _capabilities() -> int:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return next((int(line.split()[1], base) for line in status if line.startswith(key + ":")), 0)
+        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ import struct
 from collections.abc import Sequence
 from time import monotonic
 
-from edge.backends.worker.messages import MAX_MESSAGE_BYTES, Garbage, Message, decode, encode
+from edge.backends.worker.messages import LENGTH_BYTES, MAX_MESSAGE_BYTES, Garbage, Message, decode, encode
 
 MAX_FILES = 4
 CHUNK_BYTES = 64 * 1024
-LENGTH_BYTES = 4
 SAY_WITHIN_S = 10
 """A side that does not read for so long has gone."""
 

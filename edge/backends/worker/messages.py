@@ -1,7 +1,8 @@
 """What the server and a worker say to each other. Tensors do not travel here: a message says where in shared memory they lie.
 
 Rule 1: whatever comes is checked against these types, and against MAX_MESSAGE_BYTES: a worker runs a stranger's model.
-Rule 2: a message is one MessagePack value behind its length in bytes (32 bits, little endian).
+Rule 2: a message is one MessagePack value behind its length in bytes (LENGTH_BYTES, little endian). Rule 3: a text that may be
+told to somebody is one line of what can be printed, of at most MAX_REASON_CHARS, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import msgspec
 from edge.domain.tensors import DType, Signature, TensorSpec
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-MAX_RANK = 32
+LENGTH_BYTES = 4
+MAX_REASON_CHARS = 2_000
+BAD_OUTPUTS = "bad_outputs"
 
 
 class Begin(msgspec.Struct, tag=True):
-    """To a worker: load what `job` says, in the program's own words. `tensor_bytes`: the most that may lie in an arena."""
+    """To a worker: load what `job` says, in the program's own words. `tensor_bytes`: the most that may lie in an arena.
+    `idle`: whatever else wants a processor goes first."""
 
     job: dict[str, Any]
     tensor_bytes: int
+    idle: bool = False
 
 
 class Prepared(msgspec.Struct, tag=True):
@@ -105,7 +110,7 @@ class Ran(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """`code`: one of `edge.domain.errors.Code`. `last`: the worker can no longer be trusted, and ends."""
+    """`code`: one of `edge.domain.errors.Code`, or BAD_OUTPUTS. `last`: the worker can no longer be trusted, and ends."""
 
     code: str
     reason: str
@@ -120,21 +125,35 @@ _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 class Garbage(Exception):
     """What came is no message that may come here."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(shown(why))
+
 
 def encode(message: Message) -> bytes:
     """With its length before it. Raises Garbage for one that is too long to be read."""
     data = _ENCODER.encode(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise Garbage(f"want a message of at most {MAX_MESSAGE_BYTES} bytes, got {len(data)}")
-    return len(data).to_bytes(4, "little") + data
+    return len(data).to_bytes(LENGTH_BYTES, "little") + data
 
 
 def decode(data: bytes | bytearray) -> Message:
-    """Raises Garbage."""
+    """Its texts are fit to be told. Raises Garbage."""
     try:
-        return _DECODER.decode(data)
+        message = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Garbage(str(error)) from None
+    if isinstance(message, Failed | Refused):
+        message.reason = shown(message.reason)
+    elif isinstance(message, Loaded):
+        message.device, message.notice = shown(message.device), shown(message.notice)
+    return message
+
+
+def shown(text: str) -> str:
+    """One line of it, with nothing that could steer a terminal or fill a log."""
+    cut = text if len(text) <= MAX_REASON_CHARS else f"{text[: MAX_REASON_CHARS - 1]}…"
+    return "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in cut)
 
 
 def _specs(specs: Any) -> tuple[Spec, ...]:

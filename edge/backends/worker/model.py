@@ -19,8 +19,8 @@ from edge.backends.worker.caller import Caller, Last, NotBegun
 from edge.backends.worker.messages import Garbage, Loaded
 from edge.backends.worker.process import WorkerLimits, WorkerMemory, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import InferenceFailed, InvalidInput, LoadError, NotReady
-from edge.domain.tensors import Signature, Tensors
+from edge.domain.errors import BadOutputs, InferenceFailed, InvalidInput, LoadError, NotReady
+from edge.domain.tensors import Signature, Tensors, show_shape
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,14 @@ class Keeper:
     def _keep(self) -> None:
         deaths = 0
         while not self._over.is_set():
-            why, served_s = self._one_life()
+            try:
+                why, served_s = self._one_life()
+            except Exception:  # a bug here: without a thread nobody would ever start a worker again
+                log.exception("%s: its worker was kept in a way that it never should be", self.name)
+                why, served_s = "was given up; the log has it", 0.0
+                self._give_up()
             if self._loaded is None:
-                self._refused = why
+                self._refused = self._refused or why
                 self._opened.set()
                 return
             if self._over.is_set():
@@ -131,8 +136,10 @@ class Keeper:
                 process.kill(f"found another model in its files: {_differs(self._loaded, loaded)}")
                 return process.end(), 0.0
         except LoadError as error:
-            self.trouble = f"its worker cannot load it: {error}"
-            return str(error), 0.0
+            self._refused = str(error)
+            why = f"could not load it: {error}"
+            self.trouble = f"its worker {why}"
+            return why, 0.0
         self._loaded, began = self._loaded or loaded, monotonic()
         self._ended.clear()
         self._live = process
@@ -143,6 +150,12 @@ class Keeper:
             self.trouble, self._live = f"its worker {why}", None
         self._ended.set()
         return why, monotonic() - began
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self._live, process = None, self._process
+        if process is not None:
+            process.kill("was given up")  # and dies with this thread, at the latest
 
     def _break(self, why: str) -> None:
         log.error("%s: %s", self.name, why)
@@ -181,7 +194,9 @@ class WorkerModel:
             raise InferenceFailed("the model was unloaded")
         process = self._keeper.process()
         try:
-            return self._call(process).run(signature, inputs, self._limits.run_s)
+            outputs = self._call(process).run(signature, inputs, self._limits.run_s)
+            _check(self.signatures[signature], outputs)
+            return outputs
         except Full as error:
             raise InvalidInput(str(error)) from None
         except NotBegun:
@@ -226,6 +241,18 @@ class WorkerModel:
             return self._keeper.process().memory()
         except NotReady:
             return WorkerMemory(0, 0)
+
+
+def _check(signature: Signature, outputs: Tensors) -> None:
+    """Raises Garbage for outputs that are not the signature's; BadOutputs for another shape: a model's author says
+    shapes, and may be wrong, where names and types are the runtime's."""
+    if outputs.keys() != signature.outputs.keys():
+        raise Garbage(f"want outputs {', '.join(signature.outputs)}, got {', '.join(outputs)}")
+    for name, spec in signature.outputs.items():
+        if outputs[name].dtype != spec.dtype.numpy:
+            raise Garbage(f"{name}: want {spec}, got {outputs[name].dtype}")
+        if not spec.admits(outputs[name].shape):
+            raise BadOutputs(f"outputs: {name}: want {spec}, got {spec.dtype.value} {show_shape(outputs[name].shape)}")
 
 
 def _differs(was: Loaded, now: Loaded) -> str:

@@ -22,7 +22,8 @@ from typing import Any
 import edge
 from edge.backends.worker.arena import MAX_ARENA_BYTES
 from edge.backends.worker.line import Line, pair
-from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused
+from edge.backends.worker.messages import Attach, Begin, Garbage, Loaded, Prepared, Refused, shown
+from edge.children import memory_bytes, signal_name
 from edge.domain.errors import LoadError
 
 CHILD = "edge.backends.worker.child"
@@ -63,9 +64,10 @@ class WorkerProcess:
         *,
         limits: WorkerLimits,
         environment: Mapping[str, str] | None = None,
+        idle: bool = False,
     ) -> None:
-        """Raises LoadError where no process can be started."""
-        self._limits = limits
+        """idle: it computes when no other process wants the processor. Raises LoadError where no process can be started."""
+        self._limits, self._idle = limits, idle
         self._saying = threading.Lock()
         self._why = ""
         self._base_bytes = 0
@@ -106,7 +108,7 @@ class WorkerProcess:
     def _load(self) -> Loaded:
         end = monotonic() + self._limits.load_s
         with contextlib.suppress(OSError):  # its end is noticed below
-            self._line.say(Begin(self._job, self._limits.tensor_bytes))
+            self._line.say(Begin(self._job, self._limits.tensor_bytes, self._idle))
         while True:
             try:
                 message = self._line.hear(min(LOOK_S, max(0.0, end - monotonic())))
@@ -173,12 +175,12 @@ class WorkerProcess:
 
     def memory(self) -> WorkerMemory:
         """Zeros where it has ended."""
-        peak = _resident(self.pid, "VmHWM")
+        peak = memory_bytes("VmHWM", self.pid)
         return WorkerMemory(peak, max(0, peak - self._base_bytes))
 
     def _look_at_memory(self) -> None:
         most = self._limits.model_bytes
-        if most and self._base_bytes and _resident(self.pid, "VmRSS") - self._base_bytes > most:
+        if most and self._base_bytes and memory_bytes("VmRSS", self.pid) - self._base_bytes > most:
             self.kill(f"ran out of memory: want at most {most >> 20} MiB beside its runtime")
 
     def _read_complaints(self) -> None:
@@ -194,26 +196,10 @@ class WorkerProcess:
             return "was killed (SIGKILL): most likely the system ran out of memory"
         text = self._complaints.decode("utf-8", "replace")
         lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(_BESIDE)]
-        last = f": {lines[-1][:300]}" if lines else ""
+        last = f": {shown(lines[-1][:300])}" if lines else ""
         if code < 0:
-            return f"crashed ({_name(-code)}){last}"
+            return f"crashed ({signal_name(-code)}){last}"
         return f"ended with status {code}{last}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _resident(pid: int, key: str) -> int:
-    """Bytes, from a process's status; 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
-            return next((int(line.split()[1]) * 1024 for line in status if line.startswith(key + ":")), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

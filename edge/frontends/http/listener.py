@@ -47,23 +47,31 @@ class Listener:
         self.draining = False
         self._connections: set[HttpProtocol] = set()
         self._servers: list[asyncio.Server] = []
-        self._adopted: list[asyncio.Server] = []
+        self._waiting: list[asyncio.Server] = []
         self._sockets: list[Path] = []
         self._body_bytes = 0
         self._empty = asyncio.Event()
         self._ticker: asyncio.TimerHandle | None = None
 
-    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """The port that was bound; port 0 picks a free one. Raises OSError."""
+    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None, *, hold: bool = False) -> int:
+        """The port that was bound; port 0 picks a free one. hold: it is bound, and refuses connections until `accept`.
+        Raises OSError."""
         try:
             server = await self.loop.create_server(
-                lambda: HttpProtocol(self), host, port, ssl=tls, backlog=self.limits.backlog, reuse_address=True
+                lambda: HttpProtocol(self),
+                host,
+                port,
+                ssl=tls,
+                backlog=self.limits.backlog,
+                reuse_address=True,
+                start_serving=not hold,
             )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise OSError(f"port {port} of {host} is taken; --port 0 takes any free one") from None
         self._servers.append(server)
+        self._waiting += [server] if hold else []
         self._start_ticking()
         bound: int = server.sockets[0].getsockname()[1]
         return bound
@@ -94,12 +102,12 @@ class Listener:
         else:
             server = await self.loop.create_server(protocol, sock=given, ssl=tls, backlog=backlog, start_serving=False)
         self._servers.append(server)
-        self._adopted.append(server)
+        self._waiting.append(server)
         self._start_ticking()
 
     async def accept(self) -> None:
-        """From now on, those that wait at the sockets that were adopted; nothing happens after `close`."""
-        for server in self._adopted:
+        """From now on, at the sockets that were held or adopted; nothing happens after `close`."""
+        for server in self._waiting:
             if not self.draining:
                 await server.start_serving()
 
@@ -153,7 +161,7 @@ class Listener:
         self.draining = True
         for server in self._servers:
             server.close()
-        if self._connections or self._adopted:
+        if self._connections or self._waiting:
             # What was accepted, and what is on its way on a connection that looks idle, is answered too.
             await asyncio.sleep(min(self.limits.last_call_s, drain_s))
         for connection in tuple(self._connections):
@@ -176,7 +184,7 @@ class Listener:
 
 def _bind_unix(path: Path, mode: int) -> socket.socket:
     """Blocks. Raises OSError."""
-    _clear_socket(path)
+    clear_socket(path)
     made = socket.socket(socket.AF_UNIX)
     before = os.umask(0o777 & ~mode)
     try:
@@ -189,7 +197,7 @@ def _bind_unix(path: Path, mode: int) -> socket.socket:
     return made
 
 
-def _clear_socket(path: Path) -> None:
+def clear_socket(path: Path) -> None:
     """Blocks. Raises FileExistsError when somebody listens there, or when it is no socket."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -16,8 +16,6 @@ from edge.telemetry.build import Boot
 from edge.wire.reply import JSON, TEXT
 from edge.wire.stats import stats
 
-TFSERVING_METRICS_PATH = "/monitoring/prometheus/metrics"
-
 
 class Figures(Protocol):
     """What is counted; edge.telemetry.metrics.Metrics."""
@@ -28,9 +26,9 @@ class Figures(Protocol):
 
 
 class Pages:
-    """`tfserving_metrics`: answer at TensorFlow Serving's path too."""
+    """`tfserving_metrics`: the path at which to answer in TensorFlow Serving's names, too; empty for none."""
 
-    def __init__(self, boot: Boot, catalog: Catalog, figures: Figures, *, tfserving_metrics: bool) -> None:
+    def __init__(self, boot: Boot, catalog: Catalog, figures: Figures, *, tfserving_metrics: str) -> None:
         self._boot, self._catalog, self._figures = boot, catalog, figures
         html, headers = load_page()
         content_type = headers.get("Content-Type", "text/html; charset=utf-8")
@@ -42,8 +40,9 @@ class Pages:
             "/openapi.json": self._openapi,
             "/metrics": None,
         }
+        self._tfserving_path = tfserving_metrics
         if tfserving_metrics:
-            self._gets[TFSERVING_METRICS_PATH] = None
+            self._gets[tfserving_metrics] = None
 
     async def __call__(self, request: Request) -> Response | None:
         """None where the path is none of these."""
@@ -54,14 +53,14 @@ class Pages:
         answer = self._gets[request.path]
         if answer is not None:
             return answer(request)
-        if request.path == TFSERVING_METRICS_PATH:
+        if request.path == self._tfserving_path:
             return await self._tfserving_metrics(request)
         content_type, body = await asyncio.to_thread(self._figures.render, request.header(b"accept"))
         return Response(200, body, content_type)
 
     async def _tfserving_metrics(self, request: Request) -> Response:
-        if request.target != TFSERVING_METRICS_PATH:
-            text = f"Unexpected path: {request.target}. Should be {TFSERVING_METRICS_PATH}"
+        if request.target != self._tfserving_path:
+            text = f"Unexpected path: {request.target}. Should be {self._tfserving_path}"
             return Response(400, text.encode("latin-1", "replace"), TEXT)
         return Response(200, await asyncio.to_thread(self._figures.render_tfserving), TEXT)
 

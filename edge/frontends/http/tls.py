@@ -1,6 +1,7 @@
 """The server's certificate, and the next one when its files change.
 
-Rule: a pair that cannot be loaded changes nothing; the one in use holds.
+Rule 1: a pair that cannot be loaded changes nothing; the one in use holds. Rule 2: a context never changes its pair, as
+a handshake in between would meet a certificate without its key: each pair has its own, and a handshake takes the newest.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ POLL_S = 5.0
 
 
 class Certificates:
-    """`context` stays the same; connections made after a change get the new certificate."""
+    """`context` is for the listener, and stays the same; handshakes begun after a change get the new certificate."""
 
     def __init__(self, cert: Path, key: Path | None) -> None:
         """Blocks. Raises OSError, ssl.SSLError."""
         self._cert, self._key = cert, key
-        self.context = _context(cert, key)
+        self.context = self._newest = _context(cert, key)
+        self.context.sni_callback = self._take_newest  # called for each handshake, with a name or without
         self._seen = self._times()
 
     async def follow(self) -> None:
@@ -38,11 +40,12 @@ class Certificates:
 
     async def load(self) -> None:
         try:
-            # Proved on a context of its own first: a half-written pair must not break the one in use.
-            await asyncio.to_thread(_context, self._cert, self._key)
-            await asyncio.to_thread(self.context.load_cert_chain, self._cert, self._key)
+            self._newest = await asyncio.to_thread(_context, self._cert, self._key)
         except (OSError, ssl.SSLError) as error:
             log.error("%s: not loaded, the old certificate holds: %s", self._cert, error)
+
+    def _take_newest(self, handshake: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        handshake.context = self._newest
 
     def _times(self) -> list[float]:
         times = []

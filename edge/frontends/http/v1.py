@@ -104,7 +104,7 @@ class V1:
                     parsed = await self._admission.aside(deadline, _parse, request, body, found)
                 name, payload, encode = parsed
                 response = await self._predictor.predict(
-                    PredictRequest(found.spec, payload, name, None, deadline, PROTOCOL, request.caller)
+                    PredictRequest(found.spec, payload, name, None, deadline, PROTOCOL, request.caller, request.headers)
                 )
                 if self._admission.is_small(response.nbytes):
                     answer = encode(response)

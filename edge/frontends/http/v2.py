@@ -67,7 +67,12 @@ class V2:
                 else:
                     parsed = await self._admission.aside(deadline, parse_infer, body, length, spec)
                 wish = parsed.request(
-                    spec, now=request.arrived, deadline=deadline, protocol=PROTOCOL, caller=request.caller
+                    spec,
+                    now=request.arrived,
+                    deadline=deadline,
+                    protocol=PROTOCOL,
+                    caller=request.caller,
+                    carried=request.headers,
                 )
                 response = await self._predictor.predict(wish)
                 return await self._encode(request, response, parsed, deadline)

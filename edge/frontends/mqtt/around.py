@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge.frontends.mqtt.answers import Answered
+from edge.frontends.mqtt.asking import Dropped
 from edge.frontends.mqtt.command_form import NAMES
 from edge.frontends.mqtt.commands import Commands, Deeds
 from edge.frontends.mqtt.home_assistant import STATUS_TOPIC, HomeAssistant, Node
-from edge.frontends.mqtt.telling import Events, Told, tell_stats
+from edge.frontends.mqtt.telling import Events, tell_stats
 from edge.mqtt.message import Message
-from edge.mqtt.topics import Command
-
-EVERYONE = "all"
-"""The group that every node is in."""
+from edge.mqtt.topics import EVERYONE, Command
 
 
 class Link(Protocol):
@@ -40,7 +39,7 @@ class Front(Protocol):
     def link(self) -> Link: ...
     def route(self, filter: str, handler: Callable[[Message], None]) -> None: ...
     def when_connected(self, call: Callable[[], None]) -> None: ...
-    def when_answered(self, call: Callable[[Told], None]) -> None: ...
+    def when_answered(self, call: Callable[[Answered], None]) -> None: ...
     def alongside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     def when_closing(self, call: Callable[[], Awaitable[None]]) -> None: ...
 
@@ -79,8 +78,8 @@ class Around:
         *,
         dropped: Callable[[str], None],
     ) -> None:
-        self._node, self._known = node, known
-        link = front.link
+        self._node, self._known, self._dropped = node, known, dropped
+        self._link = link = front.link
         self._commands = Commands(
             link=link,
             tree=node.tree,
@@ -113,9 +112,9 @@ class Around:
         await self._commands.close()
 
     def _take_commands(self, front: Front, groups: tuple[str, ...]) -> None:
-        """By name, so that the agent's commands come to the agent alone."""
+        """Of its own all, so that one with a slip in its name is answered; a group's by name, for hundreds would answer."""
         tree = self._node.tree
-        topics = [tree.command(name) for name in NAMES]
+        topics = [tree.command_filter]
         topics += [tree.fleet_command(group, name) for group in (EVERYONE, *groups) for name in NAMES]
         for topic in topics:
             front.route(topic, self._command)
@@ -124,8 +123,11 @@ class Around:
 
     def _command(self, message: Message) -> None:
         asked = self._node.tree.parse(message.topic)
-        assert isinstance(asked, Command)
-        self._commands.handle(message, asked.name, fleet=asked.group is not None)
+        if isinstance(asked, Command):
+            self._commands.handle(message, asked.name, fleet=asked.group is not None)
+        else:
+            self._dropped(Dropped.UNKNOWN_TOPIC.value)
+            self._link.ack(message)
 
     async def _follow(self, home: HomeAssistant) -> None:
         while True:

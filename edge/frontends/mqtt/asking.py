@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edge.domain.errors import InvalidInput, TooLarge
-from edge.domain.models import ModelSpec
-from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
-from edge.mqtt.message import Message
-from edge.mqtt.topics import Infer, Tree, reply_problem, version_of
+from edge.domain.layout import version_of
+from edge.domain.models import MAX_VERSION, ModelSpec
+from edge.frontends.mqtt.limits import MqttLimits
+from edge.mqtt.message import Message, Properties
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Infer, Tree, reply_problem
 
 
 class Dropped(Enum):
@@ -56,6 +57,22 @@ class Ask:
 
 NOBODY = ReplyTo("", "", None, 0, False)
 """For a request that is run for those who listen to results."""
+
+
+class UserProperties:
+    """A message's, as what a request carries beside its payload."""
+
+    __slots__ = ("_properties",)
+
+    def __init__(self, properties: Properties) -> None:
+        self._properties = properties
+
+    def get(self, name: bytes, /) -> bytes | None:
+        wanted = name.decode("latin-1")
+        for key, value in self._properties.user:
+            if key.lower() == wanted:
+                return value.encode("utf-8", "surrogatepass")
+        return None
 
 
 def reply_to(message: Message, asked: Infer, tree: Tree, allowed: Sequence[str]) -> ReplyTo | Dropped:
@@ -100,5 +117,5 @@ def check(ask: Ask, limits: MqttLimits) -> ModelSpec:
         return ModelSpec(ask.spec.name, None, label)
     number = version_of(version or "")
     if number is None:
-        raise InvalidInput(f"version: want a whole number of at least 1, got {(version or '')[:40]!r}")
+        raise InvalidInput(f"version: want a whole number of at most {MAX_VERSION}, got {(version or '')[:40]!r}")
     return ModelSpec(ask.spec.name, number)

@@ -1,28 +1,29 @@
 """Commands and their answers as JSON. Pure.
 
-Rule 1: what is not wanted is refused by name, so that a word with a slip in it does nothing.
-Rule 2: an answer has the shape that people know from zigbee2mqtt: `status`, `data` or `error`, and the `transaction` that was sent.
+Rule: what is not wanted is refused by name, so that a word with a slip in it does nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import msgspec
 
 from edge.domain.errors import EdgeError, InvalidInput, TooLarge
 from edge.domain.layout import is_model_name
-from edge.mqtt.message import Properties
+from edge.mqtt.commands import MAX_COMMAND_BYTES, MAX_TRANSACTION_CHARS, Transaction, answer_body
+from edge.mqtt.message import Message, Properties
+from edge.mqtt.topics import MAX_CORRELATION_BYTES
 from edge.wire.reply import JSON
 from edge.wire.status import HTTP_STATUS
 
 Name = Literal["load", "unload", "reload", "log-level"]
 Level = Literal["debug", "info", "warning", "error"]
 NAMES: tuple[Name, ...] = get_args(Name)
+AGENTS = ("sync", "rollback", "pin", "unpin", "report")
+"""Names of the agent beside the server, which answers them on its own connection."""
 LEVELS: tuple[Level, ...] = get_args(Level)
-MAX_COMMAND_BYTES = 4096
-MAX_TRANSACTION_CHARS = 128
 
 _WANTED: dict[Name, str] = {"load": "model", "unload": "model", "reload": "", "log-level": "level"}
 
@@ -33,13 +34,23 @@ class Command:
 
     name: Name
     argument: str = ""
-    transaction: str | int | None = None
+    transaction: Transaction = None
 
 
-def read_command(name: Name, payload: bytes) -> Command:
-    """Nothing at all is as good as `{}`. Raises InvalidInput, TooLarge."""
-    if len(payload) > MAX_COMMAND_BYTES:
-        raise TooLarge(f"want a command of at most {MAX_COMMAND_BYTES} bytes, got {len(payload)}")
+def too_long(message: Message) -> EdgeError | None:
+    """What is wrong with it, as long as it is; before anything of it is read or kept."""
+    if len(message.payload) > MAX_COMMAND_BYTES:
+        return TooLarge(f"want a command of at most {MAX_COMMAND_BYTES} bytes, got {len(message.payload)}")
+    size = len(message.properties.correlation or b"")
+    if size > MAX_CORRELATION_BYTES:
+        return InvalidInput(f"want Correlation Data of at most {MAX_CORRELATION_BYTES} bytes, got {size}")
+    return None
+
+
+def read_command(name: str, payload: bytes) -> Command:
+    """Of a payload that is not too long. Nothing at all is as good as `{}`. Raises InvalidInput, also for a name that nobody has."""
+    if not is_name(name):
+        raise InvalidInput(f"{name}: no such command; want {', '.join(NAMES)}, or the agent's {', '.join(AGENTS)}")
     try:
         body: Any = msgspec.json.decode(payload) if payload.strip() else {}
     except (msgspec.DecodeError, RecursionError) as error:
@@ -53,6 +64,10 @@ def read_command(name: Name, payload: bytes) -> Command:
     return Command(name, _argument(key, body), _transaction(body))
 
 
+def is_name(name: str) -> TypeGuard[Name]:
+    return name in NAMES
+
+
 def _argument(key: str, body: dict[str, Any]) -> str:
     if not key:
         return ""
@@ -64,7 +79,7 @@ def _argument(key: str, body: dict[str, Any]) -> str:
     return str(value)
 
 
-def transaction_of(payload: bytes) -> str | int | None:
+def transaction_of(payload: bytes) -> Transaction:
     """Also of a command that is refused, where it can be read: who sent it wants to know what the error answers."""
     if len(payload) > MAX_COMMAND_BYTES:
         return None
@@ -75,7 +90,7 @@ def transaction_of(payload: bytes) -> str | int | None:
         return None
 
 
-def _transaction(body: dict[str, Any]) -> str | int | None:
+def _transaction(body: dict[str, Any]) -> Transaction:
     value = body.get("transaction")
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -104,19 +119,14 @@ class Answer:
 
 
 def done(command: Command, data: dict[str, Any]) -> Answer:
-    return Answer(_body({"status": "ok", "data": data}, command.transaction))
+    return Answer(answer_body(data, "", command.transaction))
 
 
-def refused(error: EdgeError, transaction: str | int | None, *, status: int | None = None) -> Answer:
+def refused(error: EdgeError, transaction: Transaction, *, status: int | None = None) -> Answer:
     """`status`: where it is not that of the error's code."""
-    body = {"status": "error", "error": error.message, "data": {}}
-    return Answer(_body(body, transaction), status or HTTP_STATUS[error.code], error.code.value)
+    return Answer(answer_body({}, error.message, transaction), status or HTTP_STATUS[error.code], error.code.value)
 
 
-def broken(transaction: str | int | None) -> Answer:
+def broken(transaction: Transaction) -> Answer:
     """For a bug, of which nothing is told but that it is one."""
-    return Answer(_body({"status": "error", "error": "internal error", "data": {}}, transaction), 500, "internal")
-
-
-def _body(body: dict[str, Any], transaction: str | int | None) -> bytes:
-    return msgspec.json.encode(body if transaction is None else {**body, "transaction": transaction})
+    return Answer(answer_body({}, "internal error", transaction), 500, "internal")

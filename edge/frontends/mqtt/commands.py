@@ -4,7 +4,7 @@ Rule 1: a command is acknowledged when it is taken over, not when it is done: a 
 in which messages came, so that requests would wait behind it.
 Rule 2: what is sent twice is done once: the second gets the first one's answer, or waits for it with the first.
 Rule 3: those of one model are done in the order in which they came. Rule 4: what may be asked of this connection is NAMES; the agent's
-own connection has the others.
+own connection has AGENTS, and whatever else is asked is answered here, so that one of the two answers and not both.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from typing import Protocol
 from edge.domain.errors import ControlFailed, EdgeError, Forbidden, InvalidInput, Overloaded
 from edge.domain.ports import Catalog, Control
 from edge.frontends.mqtt.command_form import (
-    NAMES,
+    AGENTS,
     Answer,
     Command,
-    Name,
     broken,
     done,
     read_command,
     refused,
+    too_long,
     transaction_of,
 )
+from edge.mqtt.commands import MAX_COMMAND_BYTES
 from edge.mqtt.message import Message
-from edge.mqtt.topics import Tree, reply_problem
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Tree, reply_problem
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,13 @@ class Deeds:
 
 @dataclass(slots=True)
 class _Asked:
-    """A command that came, and its answer once there is one. Times are of the event loop's clock."""
+    """A command that came, and its answer once there is one. Times are of the event loop's clock. Nothing of what it said is
+    kept, as others decide how much that is."""
 
-    message: Message
+    key: Key
+    correlation: bytes | None
+    expiry_s: int | None
+    qos: int
     answer_to: str
     at: float
     answer: Answer | None = None
@@ -92,28 +97,28 @@ class Commands:
     _closed: bool = False
 
     def handle(self, message: Message, name: str, *, fleet: bool = False) -> None:
-        """A message of one of NAMES' topics. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first.
+        """A message of a command's topic. Never raises. `fleet`: wait a random time up to `jitter_s` seconds first.
 
         After `close`, nothing is taken over: a broker that keeps sessions sends it again after the next start.
         """
         if self._closed:
             return
         self.link.ack(message)
-        if name not in NAMES:
+        if name in AGENTS:
             return
         if message.retain:
             self.dropped("retained")
             return
-        asked = _Asked(message, self.tree.command_result(name), asyncio.get_running_loop().time())
-        wanted = message.properties.response_topic
+        wanted, result = message.properties.response_topic, self.tree.command_result(name)
         problem = "" if wanted is None else reply_problem(wanted, self.reply_allow)
+        error: EdgeError | None = InvalidInput(problem) if problem else too_long(message)
+        asked = _asked(message, result if problem or wanted is None else wanted)
         if problem:
             self.dropped("reply_refused")
-            self._tell(asked, refused(InvalidInput(problem), transaction_of(message.payload)))
-            return
-        asked.answer_to = wanted or asked.answer_to
-        if not self._repeated(asked):
-            self._begin(asked, name, self.chance.uniform(0.0, self.jitter_s) if fleet else 0.0)
+        if error is not None:
+            self._tell(asked, refused(error, transaction_of(message.payload)))
+        elif not self._repeated(asked, dup=message.dup):
+            self._begin(asked, name, message.payload, self.chance.uniform(0.0, self.jitter_s) if fleet else 0.0)
 
     async def close(self) -> None:
         """What is not done by now is not done, and not answered."""
@@ -122,26 +127,23 @@ class Commands:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
 
-    def _repeated(self, asked: _Asked) -> bool:
+    def _repeated(self, asked: _Asked, *, dup: bool) -> bool:
         """Whether it was asked before: then it is answered as it was, now or when that is done. Remembers it if not."""
-        message = asked.message
         while self._known and next(iter(self._known.values())).at < asked.at - REMEMBERED_S:
             self._known.popitem(last=False)
-        key = _key(asked)
-        before = self._known.get(key)
-        if before is not None and (message.properties.correlation is not None or message.dup):
+        before = self._known.get(asked.key)
+        if before is not None and (asked.correlation is not None or dup):
             self.dropped("duplicate")
             if before.answer is not None:
                 self._tell(asked, before.answer)
             return True
-        self._known[key] = asked
-        self._known.move_to_end(key)
+        self._known[asked.key] = asked
+        self._known.move_to_end(asked.key)
         while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return False
 
-    def _begin(self, asked: _Asked, name: Name, delay_s: float) -> None:
-        payload = asked.message.payload
+    def _begin(self, asked: _Asked, name: str, payload: bytes, delay_s: float) -> None:
         try:
             if len(self._pending) >= MAX_PENDING:
                 raise Overloaded(f"want at most {MAX_PENDING} commands at once")
@@ -151,7 +153,7 @@ class Commands:
         except EdgeError as error:
             self._tell(asked, refused(error, transaction_of(payload)))
             if isinstance(error, Overloaded):  # asked again, it may well be done
-                self._known.pop(_key(asked), None)
+                self._known.pop(asked.key, None)
             return
         log.info("command %s %s by MQTT", command.name, command.argument)
         before = self._turns.get(command.argument)
@@ -169,8 +171,7 @@ class Commands:
         await asyncio.sleep(delay_s)
         if before is not None:
             await asyncio.wait([before])
-        expiry_s = asked.message.properties.expiry_s
-        if expiry_s is not None and asyncio.get_running_loop().time() > asked.at + expiry_s:
+        if asked.expiry_s is not None and asyncio.get_running_loop().time() > asked.at + asked.expiry_s:
             self.dropped("expired")
             return
         try:
@@ -203,14 +204,20 @@ class Commands:
 
     def _tell(self, asked: _Asked, answer: Answer) -> None:
         asked.answer = answer
-        message = asked.message
-        properties = answer.properties(message.properties.correlation)
-        self.link.publish(asked.answer_to, answer.payload, qos=min(message.qos, 1), properties=properties)
+        properties = answer.properties(asked.correlation)
+        self.link.publish(asked.answer_to, answer.payload, qos=asked.qos, properties=properties)
 
 
-def _key(asked: _Asked) -> Key:
-    """Who sent the same again without a correlation, which 3.1.1 has not, is known by the flag and by what it says."""
-    message = asked.message
-    correlation = message.properties.correlation
-    said = b"=" + hashlib.sha256(message.payload).digest() if correlation is None else b"#" + correlation
-    return message.topic, asked.answer_to, said
+def _asked(message: Message, answer_to: str) -> _Asked:
+    """A correlation that is too long is not given back. Who sent the same again without one, which 3.1.1 has not, is known by
+    the flag and by what it says."""
+    properties, now = message.properties, asyncio.get_running_loop().time()
+    correlation = properties.correlation
+    if correlation is not None and len(correlation) > MAX_CORRELATION_BYTES:
+        correlation = None
+    if correlation is None:
+        said = b"=" + hashlib.sha256(message.payload[: MAX_COMMAND_BYTES + 1]).digest()
+    else:
+        said = b"#" + correlation
+    key = (message.topic, answer_to, said)
+    return _Asked(key, correlation, properties.expiry_s, min(message.qos, 1), answer_to, now)

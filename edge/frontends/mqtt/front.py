@@ -17,10 +17,11 @@ from typing import Any, Protocol
 
 from edge.domain.ports import Catalog, Predictor
 from edge.frontends.http.admission import Admission
-from edge.frontends.mqtt.announcing import Announcer, Watched
+from edge.frontends.mqtt.answers import Answered
 from edge.frontends.mqtt.asking import Dropped
-from edge.frontends.mqtt.inference import Answered, Inference
+from edge.frontends.mqtt.inference import Inference
 from edge.frontends.mqtt.limits import MqttLimits
+from edge.frontends.mqtt.presence import Presence, Watched
 from edge.mqtt.link import Link
 from edge.mqtt.message import Message
 from edge.mqtt.settings import LinkSettings
@@ -69,14 +70,14 @@ class Mqtt:
             refused=refused,
             dropped=counts.drop,
         )
-        self.announcer = Announcer(link=self.link, tree=tree, limits=limits, catalog=catalog, boot=boot, url=url)
+        self.presence = Presence(link=self.link, tree=tree, limits=limits, catalog=catalog, boot=boot, url=url)
         self._routes: list[tuple[str, Handler]] = []
         self._after_connecting: list[Callable[[], None]] = []
-        self._alongside: list[Callable[[], Coroutine[Any, Any, None]]] = [self.announcer.follow]
+        self._alongside: list[Callable[[], Coroutine[Any, Any, None]]] = [self.presence.follow]
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._requests = (f"{tree.base}/infer/", f"{tree.root}/_pool/")
         self.link.subscribe(tree.infer_filter, 1, no_local=True, retain_handling=2, retain_as_published=True)
-        self.route(f"{tree.base}/models/+", self.announcer.came, no_local=True, retain_handling=0)
+        self.route(f"{tree.base}/models/+", self.presence.came, no_local=True, retain_handling=0)
         counts.watch(lambda: (self.link.connected, self.link.received, self.link.sent, self.link.dropped))
 
     def route(
@@ -111,11 +112,11 @@ class Mqtt:
         """Within `drain_s` seconds for what is being answered, and FAREWELL_S for the farewell. Never raises."""
         try:
             self.inference.draining = True
-            self.announcer.drain()
+            self.presence.drain()
             await asyncio.gather(*(_guarded(call) for call in self._closing))
             await self.link.settle(min(drain_s, SETTLE_S))
             await self.inference.finish(drain_s)
-            self.announcer.stopped()
+            self.presence.stopped()
             await self.link.close(FAREWELL_S)
         except Exception:
             log.exception("MQTT: not closed in good order")
@@ -132,7 +133,7 @@ class Mqtt:
         self.link.ack(message)
 
     def _connected(self) -> None:
-        self.announcer.connected()
+        self.presence.connected()
         for call in self._after_connecting:
             try:
                 call()

@@ -1,7 +1,8 @@
 """Requests: read, predict, write, publish, and then ack.
 
 Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
-answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum. Rule 3: nobody is
+answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum, and an answer that
+finds no room to wait in is waited with. Rule 3: nobody is
 answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
 the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
 ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
@@ -11,11 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,12 +25,13 @@ from edge.domain.ports import Catalog, Predictor
 from edge.domain.requests import PredictRequest, PredictResponse
 from edge.frontends.http.admission import Admission
 from edge.frontends.http.eager import start
-from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, ask_of, check, reply_to
-from edge.frontends.mqtt.limits import MAX_CORRELATION_BYTES, MqttLimits
-from edge.frontends.mqtt.reading import HEADER_LENGTH, Form, Read, error_words, form_of, read
+from edge.frontends.mqtt.answers import Answered, Outcome, answer_properties, seconds_left
+from edge.frontends.mqtt.asking import NOBODY, Ask, Dropped, UserProperties, ask_of, check, reply_to
+from edge.frontends.mqtt.limits import MqttLimits
+from edge.frontends.mqtt.reading import Form, Read, error_words, form_of, read
 from edge.frontends.mqtt.replays import Answer, Key, Replays, key_of
 from edge.mqtt.link import Link
-from edge.mqtt.message import NO_PROPERTIES, Message, Properties
+from edge.mqtt.message import NO_PROPERTIES, Message
 from edge.mqtt.topics import Infer, Tree
 from edge.wire.reply import JSON
 
@@ -39,29 +40,6 @@ log = logging.getLogger(__name__)
 PROTOCOL = "mqtt"
 INTERNAL = "internal"
 RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer, for those who listen. `status` and `headers` as HTTP's; `version` None where no version answered."""
-
-    model: str
-    version: int | None
-    status: int
-    headers: Mapping[str, str]
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer that is ready to be published. `code` is empty for a success."""
-
-    status: int
-    code: str
-    headers: dict[str, str]
-    payload: bytes
-    response: PredictResponse | None = None
-    retry_s: float | None = None
 
 
 class Starting(Catalog, Protocol):
@@ -144,8 +122,9 @@ class Inference:
         answer = self._replays.find(key, self._loop.time())
         if answer is None:
             return False
-        left = replace(answer.properties, expiry_s=self._left(answer.until))
-        self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left)
+        left = replace(answer.properties, expiry_s=seconds_left(answer.until, self._loop.time()))
+        if not self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=left):
+            return False  # there is no room now: it is answered as one that is new
         self._link.ack(message)
         return True
 
@@ -157,7 +136,7 @@ class Inference:
         answer = None
         try:
             outcome = await self._outcome(ask)
-            answer = self._publish(ask, outcome)
+            answer = await self._publish(ask, outcome)
         except Exception:
             log.exception("%s: an answer was not published", ask.message.topic)
         except asyncio.CancelledError:
@@ -207,9 +186,8 @@ class Inference:
                 deadline = ask.deadline
                 if found.timeout_s is not None:
                     deadline = min(deadline, ask.began + found.timeout_s)
-                wish = PredictRequest(
-                    reading.spec, found.payload, found.signature_name, found.dequantize, deadline, PROTOCOL
-                )
+                asked = reading.spec, found.payload, found.signature_name, found.dequantize, deadline
+                wish = PredictRequest(*asked, PROTOCOL, carried=UserProperties(ask.message.properties))
                 if self._catalog.starting and ask.message.qos:
                     await self._until_started(deadline)
                 reading.predicting = True
@@ -220,9 +198,15 @@ class Inference:
     async def _until_started(self, deadline: float) -> None:
         """What the broker kept while the server was away comes before the models are there, and waits for them."""
         while self._catalog.starting and self._loop.time() < deadline:
-            changed = self._loop.create_task(self._catalog.changed())
-            await asyncio.wait((changed,), timeout=max(0.0, deadline - self._loop.time()))
-            changed.cancel()
+            await self._until(self._catalog.changed(), max(0.0, deadline - self._loop.time()))
+
+    async def _until(self, comes: Coroutine[Any, Any, None], timeout_s: float | None) -> None:
+        """Also in the eager part of a task, which asyncio.timeout would take for whoever started it."""
+        waiting = self._loop.create_task(comes)
+        try:
+            await asyncio.wait((waiting,), timeout=timeout_s)
+        finally:
+            waiting.cancel()
 
     async def _read(self, ask: Ask, form: Form, spec: ModelSpec) -> Read:
         properties, payload = ask.message.properties, ask.message.payload
@@ -244,50 +228,41 @@ class Inference:
     def _outputs_of(self, spec: ModelSpec) -> tuple[str, ...]:
         return tuple(self._catalog.describe(spec).default_signature.outputs)
 
-    def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
-        now = self._loop.time()
-        if ask.expires is not None and now >= ask.expires:
+    async def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
+        """What was published. It waits for room with QoS 1, for as long as anybody waits for the answer."""
+        answer = self._answer(ask, outcome)
+        while answer is not None and not self._sent(answer) and answer.qos:
+            timeout_s = None if ask.expires is None else max(0.0, ask.expires - self._loop.time())
+            await self._until(self._link.room(), timeout_s)
+            answer = self._answer(ask, outcome)
+        if answer is None:
             self._dropped(Dropped.EXPIRED.value)
             return None
-        until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
-        properties = self._properties(ask, outcome, until, now) if ask.to.in_properties else NO_PROPERTIES
-        topic = ask.to.error_topic if outcome.code else ask.to.topic
-        if topic:
-            self._link.publish(topic, outcome.payload, qos=ask.to.qos, properties=properties)
-        version = outcome.response.model.version if outcome.response is not None else None
-        told = Answered(ask.spec.name, version, outcome.status, outcome.headers, outcome.payload)
+        told = Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload)
         for listener in self.answered:
             try:
                 listener(told)
             except Exception:
                 log.exception("a listener to answers failed")
-        return Answer(topic, outcome.payload, ask.to.qos, properties, until) if topic else None
+        return answer if answer.topic else None
 
-    def _left(self, until: float) -> int:
-        return max(1, math.ceil(until - self._loop.time()))
+    def _answer(self, ask: Ask, outcome: Outcome) -> Answer | None:
+        """As it is to be published now; None where it is too late."""
+        now = self._loop.time()
+        if ask.expires is not None and now >= ask.expires:
+            return None
+        until = now + self._limits.request_timeout_s if ask.expires is None else ask.expires
+        properties = NO_PROPERTIES
+        if ask.to.in_properties:
+            expiry_s, took_s = seconds_left(until, now), monotonic() - ask.message.received_at
+            properties = answer_properties(ask, outcome, self._tree.node, expiry_s=expiry_s, took_s=took_s)
+        topic = ask.to.error_topic if outcome.code else ask.to.topic
+        return Answer(topic, outcome.payload, ask.to.qos, properties, until)
 
-    def _properties(self, ask: Ask, outcome: Outcome, until: float, now: float) -> Properties:
-        content_type = outcome.headers["Content-Type"]
-        said = [("status", str(outcome.status)), ("model", ask.spec.name), ("node", self._tree.node)]
-        if outcome.code:
-            said.append(("error", outcome.code))
-        if outcome.response is not None:
-            said.append(("version", str(outcome.response.model.version)))
-            said.append(("queue-ms", f"{outcome.response.queue_s * 1000:.3f}"))
-        said.append(("duration-ms", f"{(monotonic() - ask.message.received_at) * 1000:.3f}"))
-        if outcome.retry_s is not None:
-            said.append(("retry-after-ms", str(math.ceil(outcome.retry_s * 1000))))
-        for name, value in outcome.headers.items():
-            if name.lower() == HEADER_LENGTH:
-                said.append((HEADER_LENGTH, value))
-        correlation = ask.to.correlation
-        return Properties(
-            correlation=correlation if correlation is None or len(correlation) <= MAX_CORRELATION_BYTES else None,
-            expiry_s=max(1, math.ceil(until - now)),
-            content_type=content_type,
-            user=tuple(said),
-            text=content_type == JSON,
-        )
+    def _sent(self, answer: Answer) -> bool:
+        if not answer.topic:
+            return True
+        return self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=answer.properties)
 
 
 class _Reading:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_CORRELATION_BYTES = 64
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttLimits:

@@ -23,6 +23,7 @@ import msgspec
 from edge.domain.errors import EdgeError, InvalidInput, UnsupportedMedia
 from edge.domain.models import ModelSpec
 from edge.domain.requests import Payload, PredictResponse
+from edge.domain.tensors import MAX_RANK
 from edge.mqtt.message import Properties
 from edge.wire import tfserving_errors, v2_errors
 from edge.wire.classes import parse_count
@@ -37,7 +38,6 @@ from edge.wire.v2_request import ParsedInfer, parse_header_length, parse_infer
 
 HEADER_LENGTH = "inference-header-content-length"
 MAX_RAW_INPUTS = 32
-MAX_RANK = 32
 SNIFFED_BYTES = 64
 
 Encode = Callable[[PredictResponse], tuple[dict[str, str], bytes]]
@@ -85,7 +85,9 @@ def form_of(payload: bytes, properties: Properties) -> Form:
     if media_type == OCTETS:
         named = properties.first("inputs") is not None or properties.first("datatype") is not None
         return Form("named" if named else "raw", media_type, 0)
-    raise UnsupportedMedia(f"Content Type: want {JSON}, {OCTETS}, image/jpeg or image/png, got {media_type[:80]!r}")
+    raise UnsupportedMedia(
+        f"Content Type: want one of {', '.join((JSON, OCTETS, *PICTURES.values()))}, got {media_type[:80]!r}"
+    )
 
 
 def _sniffed(payload: bytes) -> str:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
+from edge.frontends.mqtt.answers import Answered, event_properties
 from edge.frontends.mqtt.commands import Publisher
 from edge.mqtt.message import Properties
 from edge.mqtt.topics import Tree
 from edge.wire.reply import JSON
 
-HEADER_LENGTH = "inference-header-content-length"
 STATS = Properties(content_type=JSON, text=True)
 
 
@@ -30,32 +29,14 @@ async def tell_stats(
         await asyncio.sleep(every_s)
 
 
-class Told(Protocol):
-    """An answer: edge.frontends.mqtt.inference.Answered."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> int | None: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def payload(self) -> bytes: ...
-
-
 class Events:
     """`P/events/{model}`: each good answer once more, with what is needed to read it."""
 
     def __init__(self, publisher: Publisher, tree: Tree) -> None:
         self._publisher, self._tree = publisher, tree
 
-    def answered(self, told: Told) -> None:
-        if told.status != 200:
-            return
-        user = [("model", told.model), ("version", str(told.version)), ("node", self._tree.node)]
-        content_type = told.headers.get("Content-Type", JSON)
-        user += [(name.lower(), value) for name, value in told.headers.items() if name.lower() == HEADER_LENGTH]
-        properties = Properties(content_type=content_type, user=tuple(user), text=content_type == JSON)
-        self._publisher.publish(self._tree.events(told.model), told.payload, properties=properties, droppable=True)
+    def answered(self, answered: Answered) -> None:
+        if answered.status == 200:
+            properties = event_properties(answered, self._tree.node)
+            topic = self._tree.events(answered.model)
+            self._publisher.publish(topic, answered.payload, properties=properties, droppable=True)

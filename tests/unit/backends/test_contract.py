@@ -102,3 +102,35 @@ def test_instances_of_one_version_are_independent(kind: Kind, put: Put) -> None:
     first.close()
     assert second.run("serving_default", {"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
     second.close()
+
+
+def test_an_instance_apart_is_the_same_model(kind: Kind, put: Put) -> None:
+    backend, artifact = kind.good(put)
+    model = backend.apart(artifact, ModelOptions())
+    try:
+        ours = load(backend, artifact)
+        assert model.signatures == ours.signatures
+        assert model.max_batch == ours.max_batch
+        inputs = {"x": np.array([1.0, 2.0], np.float32)}
+        for name, array in model.run("serving_default", inputs).items():
+            np.testing.assert_array_equal(array, ours.run("serving_default", inputs)[name])
+    finally:
+        model.close()
+
+
+def test_a_version_that_does_not_load_does_not_load_apart(kind: Kind, put: Put) -> None:
+    backend, artifact = kind.bad(put)
+    with pytest.raises(LoadError):
+        backend.apart(artifact, ModelOptions())
+
+
+def test_a_run_that_fails_apart_fails_as_it_does_here(kind: Kind, put: Put) -> None:
+    backend, artifact = kind.failing(put)
+    model = backend.apart(artifact, ModelOptions())
+    try:
+        name, signature = next(iter(model.signatures.items()))
+        inputs = {each: np.full(1, 99, spec.dtype.numpy) for each, spec in signature.inputs.items()}
+        with pytest.raises(InferenceFailed):
+            model.run(name, inputs)
+    finally:
+        model.close()

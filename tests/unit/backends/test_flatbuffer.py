@@ -64,6 +64,7 @@ def test_a_model_compiled_for_the_edge_tpu_is_read() -> None:
     [
         (b"", "empty file"),
         (b"\x00", "want a TFLite model"),
+        (b"abc", "want a TFLite model, got a file that is only 3 bytes long"),
         (b"<html>not found</html>", "want a TFLite model, which has b'TFL3' at byte 4"),
         (b"PK\x03\x04" + bytes(100), "want a TFLite model"),
         (make([Graph([T("x")], [0], [0])], version=2), "schema version 2, want 3"),

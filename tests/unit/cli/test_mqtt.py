@@ -6,7 +6,7 @@ import math
 import pytest
 
 from edge.cli.mqtt_ping import Trips, Trouble, hints, read_model, zeros
-from edge.cli.mqtt_watch import Change, change_of, filters
+from edge.cli.mqtt_watch import Change, change_of, filters, watch
 from edge.mqtt.message import Message
 
 
@@ -83,10 +83,17 @@ def test_what_a_node_says_is_read_by_its_topic() -> None:
     assert change("cam1/info", b"x" * 70_000) is None
 
 
-def test_what_cannot_be_read_is_shown_as_what_it_is() -> None:
-    change = change_of("edge", Message("edge/v1/cam1/info", b"\xff{"))
+@pytest.mark.parametrize("payload", [b"\xff{", b'{"a": NaN}', b"[-Infinity]", b"1e999"])
+def test_what_cannot_be_read_is_shown_as_what_it_is(payload: bytes) -> None:
+    change = change_of("edge", Message("edge/v1/cam1/info", payload))
     assert change is not None
     assert "unreadable" in change.plain()["value"]
+
+
+def test_numbers_that_a_node_says_are_read() -> None:
+    change = change_of("edge", Message("edge/v1/cam1/info", b"[1.5, -2, 1e3]"))
+    assert change is not None
+    assert change.plain()["value"] == [1.5, -2, 1000.0]
 
 
 def test_a_line_says_who_what_and_how() -> None:
@@ -103,3 +110,43 @@ def test_all_nodes_are_watched_unless_one_is_named() -> None:
     assert filters("edge", "cam1")[0] == "edge/v1/cam1/status"
     with pytest.raises(ValueError, match="prefix"):
         filters("edge/#", "")
+
+
+class FakeProbe:
+    """Has what the broker kept, and then nothing more."""
+
+    def __init__(self, *kept: tuple[str, bytes]) -> None:
+        self._kept = [Message(topic, payload, 1, retain=True) for topic, payload in kept]
+        self.subscribed: list[str] = []
+
+    async def subscribe(self, topic: str, qos: int = 1) -> None:
+        self.subscribed.append(topic)
+
+    async def next(self, timeout_s: float) -> Message:
+        if not self._kept:
+            raise TimeoutError
+        return self._kept.pop(0)
+
+
+async def test_what_the_broker_keeps_of_a_node_that_is_offline_is_said_to_be_so() -> None:
+    model = json.dumps({"state": "ready", "version": 2}).encode()
+    told: list[Change] = []
+    probe = FakeProbe(
+        ("edge/v1/cam1/status", b"offline"),
+        ("edge/v1/cam2/status", b"online"),
+        ("edge/v1/cam1/models/digits", model),
+        ("edge/v1/cam2/models/digits", model),
+        ("edge/v1/cam1/status", b"online"),
+        ("edge/v1/cam1/models/digits", model),
+    )
+    await watch(probe, "edge", "", told.append, for_s=1.0)
+    assert probe.subscribed[0] == "edge/v1/+/status", "else what a model says comes before what its node is"
+    assert [each.line() for each in told] == [
+        "cam1  offline",
+        "cam2  online",
+        "cam1  digits  ready, version 2  (cam1 is offline)",
+        "cam2  digits  ready, version 2",
+        "cam1  online",
+        "cam1  digits  ready, version 2",
+    ]
+    assert [each.plain().get("offline") for each in told] == [None, None, True, None, None, None]

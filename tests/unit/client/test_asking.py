@@ -252,8 +252,10 @@ def test_an_answer_beyond_its_bound_is_not_read(made: Maker, said: bytes) -> Non
         (answer(200, b"\x1f\x8b", "Content-Encoding: gzip"), BadAnswer),
         (answer(302, b"", "Location: http://127.0.0.1:1/"), BadAnswer),
         (answer(204, b""), ServerFailed),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n[]", BadAnswer),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n[]", BadAnswer),
     ],
-    ids=["ssh", "status", "html", "object", "deep", "gzip", "elsewhere", "nothing"],
+    ids=["ssh", "status", "html", "object", "deep", "gzip", "elsewhere", "nothing", "negative", "words"],
 )
 def test_a_server_that_speaks_otherwise_is_told_from_one_that_fails(
     made: Maker, said: bytes, kind: type[ClientError]

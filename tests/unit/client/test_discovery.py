@@ -20,7 +20,9 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 from edge.cli import exits
 from edge.cli.discover import discover as command
 from edge.client import Client, Node, NotFound, Unreachable, discover, discover_all, discovery
-from edge.client.discovery import node_of, one_of_each
+from edge.client import found as asking
+from edge.client.discovery import one_of_each
+from edge.client.found import MAX_ADDRESSES, node_of
 from edge.domain.advert import SERVICE, Advert, to_txt
 from tests.unit.client.both import Routes, Script, answer, routed, scripted
 
@@ -28,6 +30,7 @@ INDEX = json.dumps([{"name": "digits", "version": "1", "state": "READY"}, {"name
 GOOD = {"/v2/health/ready": answer(200, b""), "/v2/repository/index": answer(200, INDEX.encode())}
 MARK = f"t-{secrets.token_hex(6)}"
 MANY = 1000
+CROWD = 400
 HERE: dict[str, Any] = {"interfaces": ["127.0.0.1"]}
 
 
@@ -61,11 +64,11 @@ def service(port: int, txt: dict[str, Any] | None = None, *addresses: str, id: s
 
 
 @asynccontextmanager
-async def announcing(*services: AsyncServiceInfo) -> AsyncIterator[None]:
+async def announcing(*services: AsyncServiceInfo) -> AsyncIterator[AsyncZeroconf]:
     async with AsyncZeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only) as responder:
         for each in services:
             await responder.async_register_service(each, cooperating_responders=True)
-        yield
+        yield responder
 
 
 def own(nodes: list[Node], *services: AsyncServiceInfo) -> dict[str, Node]:
@@ -155,8 +158,8 @@ async def test_no_token_is_shown_without_tls(server: Routes) -> None:
 async def test_who_takes_a_question_and_never_answers_is_left_after_their_share_of_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(discovery, "ASK_S", 60.0)
-    monkeypatch.setattr(discovery, "NODE_S", 0.3)
+    monkeypatch.setattr(asking, "ASK_S", 60.0)
+    monkeypatch.setattr(asking, "NODE_S", 0.3)
     with scripted(lambda connection: connection.recv(1)) as silent:
         service_ = service(port_of(silent))
         async with announcing(service_):
@@ -172,6 +175,17 @@ async def test_no_more_names_are_looked_into_than_the_bound(server: Routes, monk
              for n in range(3)]  # fmt: skip
     async with announcing(*crowd):
         assert len([node async for node in discover(timeout_s=1.0, **HERE)]) == 1
+
+
+async def test_four_hundred_that_never_answer_hide_nobody(server: Routes) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as hole:
+        dead = [service(int(hole.getsockname()[1])) for _ in range(CROWD)]
+        alive = service(port_of(server))
+        async with announcing() as responder:
+            for each in (*dead, alive):  # without asking whether a name is taken: who floods does not either
+                responder.zeroconf.registry.async_add(each)
+            nodes = await look(20.0, until=1)
+    assert [node.url for node in nodes] == [server.url]
 
 
 async def test_the_first_that_has_the_model_is_taken(server: Routes) -> None:
@@ -205,7 +219,7 @@ def test_addresses_are_taken_as_far_as_they_can_be_somebodys() -> None:
     assert set(node_of(info.name, info, loopback=True).addresses) == {"127.0.0.1", "192.0.2.1"}
     assert node_of(info.name, info, loopback=False, ipv6=True).addresses == ("192.0.2.1", "2001:db8::1")
     many = service(8501, None, *(f"192.0.2.{n}" for n in range(1, 30)))
-    assert len(node_of(many.name, many, loopback=False).addresses) == discovery.MAX_ADDRESSES
+    assert len(node_of(many.name, many, loopback=False).addresses) == MAX_ADDRESSES
 
 
 def test_a_name_that_would_steer_a_terminal_is_shown_without() -> None:

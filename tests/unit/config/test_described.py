@@ -29,6 +29,13 @@ def test_a_new_file_with_every_mark_taken_away_says_what_holds_without_it(tmp_pa
     assert {key for key, origin in said.items() if origin == "default"} == set()
 
 
+def test_a_new_file_says_of_each_value_that_is_not_the_default_that_it_is_an_example() -> None:
+    lines = described.sample().splitlines()
+    marked = {line.partition(" ")[0] for line in lines if line.endswith("  # an example, not the default")}
+    assert marked == {"#state_dir", "#uds", "#path"}
+    assert {f"#{name}" for _, name in described.PLACEHOLDERS} == marked
+
+
 def test_every_key_is_described_in_a_new_file_and_in_the_schema() -> None:
     text, schema = described.sample(), described.schema()
     for section in keys.SECTIONS:

@@ -8,6 +8,7 @@ from edge.config import ConfigError, Http, load_config, missing_files, plain, re
 from edge.config.paths import default_admin_uds, default_config_file, default_state_dir
 from edge.domain.models import ModelOptions, Swap
 from edge.domain.policy import Specific
+from edge.domain.routing import Routing
 
 
 def test_the_defaults_suffice() -> None:
@@ -196,3 +197,38 @@ def test_one_file_is_read_and_the_nearest_wins(tmp_path: Path) -> None:
 def test_reading_the_configuration_needs_no_numpy() -> None:
     code = "import sys, edge.config; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"weights": "stable=-1"},
+        {"weights": "stable=0"},
+        {"weights": "stable=nan"},
+        {"weights": "stable"},
+        {"sticky_header": "two words"},
+        {"shadow_share": "1.5"},
+        {"shadow_atol": "-1"},
+        {"shadow_rtol": "nan"},
+    ],
+    ids=str,
+)
+def test_weights_and_shadows_that_cannot_be_are_refused(bad: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=rf"models\.m\.{next(iter(bad))}: want"):
+        load_config(flags={"models.m.path": "/m"} | {f"models.m.{key}": value for key, value in bad.items()})
+
+
+def test_weights_may_be_set_by_a_variable_and_what_is_set_is_what_the_domain_gets() -> None:
+    environment = {
+        "EDGE_MODELS__M__PATH": "/m",
+        "EDGE_MODELS__M__WEIGHTS": "stable=90,7=10",
+        "EDGE_MODELS__M__STICKY_HEADER": "X-Edge-Key",
+        "EDGE_MODELS__M__SHADOW": "7",
+        "EDGE_MODELS__M__SHADOW_SHARE": "0.5",
+        "EDGE_MODELS__M__SHADOW_ATOL": "0.1",
+        "EDGE_MODELS__M__SHADOW_RTOL": "0.2",
+    }
+    model = load_config(env=environment).models["m"]
+    assert model.routing == Routing({"stable": 90.0, "7": 10.0}, "X-Edge-Key", "7", 0.5, 0.1, 0.2)
+    assert model.routed
+    assert not model.unrouted.routed

@@ -46,6 +46,8 @@ class World:
     catalog: Catalog
     predict: Predict
     backend: FakeBackend
+    registry: Registry
+    loader: Loader
     trials: list[int] = field(default_factory=list)
     options: ModelOptions = field(default_factory=lambda: ModelOptions(lane="thread", instances=1))
 
@@ -94,7 +96,8 @@ async def world(
         limits=ManagerLimits(**limits),  # type: ignore[arg-type]
     )
     with ThreadPoolExecutor(1) as offload:
-        made = World(manager, Catalog(manager, registry), Predict(registry, offload=offload), backend, trials)
+        catalog, predict = Catalog(manager, registry), Predict(registry, offload=offload)
+        made = World(manager, catalog, predict, backend, registry, loader, trials)
         running = asyncio.create_task(manager.run())
         try:
             yield made

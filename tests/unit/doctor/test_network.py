@@ -13,7 +13,8 @@ def test_only_what_is_up_and_carries_multicast_to_other_machines_counts(board: B
     board.interface("lo", UP | LOOPBACK | MULTICAST)
     board.interface("wlan0", MULTICAST)
     board.interface("tun0", UP)
-    board.interface("docker0", UP | MULTICAST)
+    for name in ("docker0", "podman1", "br-01ab"):
+        board.interface(name, UP | MULTICAST)
     board.interface("end0", UP | MULTICAST)
     assert interfaces(board.machine()) == ["end0", "eth0"]
 

@@ -14,6 +14,7 @@ from edge.domain.advert import (
     to_txt,
     txt_bytes,
 )
+from edge.mqtt.topics import PREFIX
 
 ID = "03bd0056-4c65-48e4-86c0-9ff8a092d637"
 FULL = Advert(
@@ -78,12 +79,23 @@ def test_what_is_missing_and_may_be_has_a_default() -> None:
         ("mhash", "xyz"),
         ("mqtt", "a/#"),
         ("mqtt", "a\n"),
+        ("mqtt", "a\x9b31m"),
+        ("mqtt", "a\u202e"),
+        ("mqtt", "é"),
+        ("mqtt", "/a"),
+        ("mqtt", "x" * 65),
         ("api", "\xff" * 30),
     ],
 )
 def test_a_record_out_of_form_is_nobodys(key: str, value: str | None) -> None:
     with pytest.raises(ValueError, match=f"^{key}: want"):
         from_txt(strings(**{key: value}))
+
+
+@pytest.mark.parametrize("prefix", ["edge", "site/edge", "a.b_c-d/" * 3 + "e", "x" * 64, "/".join(["y" * 64] * 4)])
+def test_every_prefix_that_a_server_may_have_can_be_announced(prefix: str) -> None:
+    assert PREFIX.fullmatch(prefix)
+    assert from_txt(strings(mqtt=prefix)).mqtt == prefix
 
 
 def test_a_record_larger_than_a_packet_is_not_read() -> None:

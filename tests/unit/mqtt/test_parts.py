@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties as PahoProperties
 
 from edge.mqtt.acks import Acks
 from edge.mqtt.backoff import MAX_S, Backoff, Rivalry
-from edge.mqtt.message import Properties, properties_of
+from edge.mqtt.message import Properties
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Subscriptions, Wish
@@ -72,6 +72,17 @@ def test_a_full_outbox_takes_nothing_that_may_be_dropped_itself_or_when_nothing_
     assert not outbox.put(Outgoing("b", b"", 1))
     assert topics(outbox) == ["a"]
     assert outbox.dropped == 2
+
+
+def test_in_a_full_outbox_what_promises_nothing_makes_room_for_what_does() -> None:
+    outbox = Outbox(3, MANY)
+    for item in (Outgoing("status", b"", 0, retain=True), Outgoing("a", b"", 1), Outgoing("b", b"", 0)):
+        assert outbox.put(item)
+    assert not outbox.put(Outgoing("c", b"", 0))
+    assert outbox.put(Outgoing("d", b"", 1))
+    assert not outbox.put(Outgoing("e", b"", 1))
+    assert outbox.dropped == 3
+    assert topics(outbox) == ["status", "a", "d"]
 
 
 def test_an_outbox_is_bounded_in_bytes_too_but_takes_one_of_any_size() -> None:
@@ -238,7 +249,15 @@ def test_properties_are_packed_as_the_specification_has_them(properties: Propert
     packed = properties.pack()
     unpacked, length = make(PacketTypes.PUBLISH).unpack(packed)
     assert length == len(packed)
-    assert properties_of(unpacked) == properties
+    said = vars(unpacked)
+    assert properties == Properties(
+        response_topic=said.get("ResponseTopic"),
+        correlation=said.get("CorrelationData"),
+        expiry_s=said.get("MessageExpiryInterval"),
+        content_type=said.get("ContentType"),
+        user=tuple(said.get("UserProperty", ())),
+        text=said.get("PayloadFormatIndicator") == 1,
+    )
 
 
 def test_a_property_that_is_too_long_is_refused() -> None:

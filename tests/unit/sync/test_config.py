@@ -133,3 +133,19 @@ def test_every_bound_of_an_update_has_a_key(key: str) -> None:
 def test_a_bound_that_makes_no_sense_is_refused_with_its_name(key: str, value: str) -> None:
     with pytest.raises(OperatorError, match=key.partition(".")[2]):
         load_config(None, {}, {key: value})
+
+
+def test_where_there_is_a_broker_names_that_are_no_levels_of_topics_are_refused_with_their_lines(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('[device]\nid = "Cam_7"\n')
+    assert load_config(file, {}, {}).device.id == "Cam_7"
+    file.write_text('[device]\nid = "Cam_7"\n[mqtt]\nhost = "hub"\nprefix = "a//b"\n')
+    with pytest.raises(OperatorError) as raised:
+        load_config(file, {}, {})
+    assert raised.value.message.splitlines() == [
+        "configuration:",
+        f"  {file}:2: device.id: with mqtt.host, want at most 63 letters a-z, digits and inner hyphens, got 'Cam_7'",
+        f"  {file}:5: mqtt.prefix: want a prefix such as edge or site/edge, got 'a//b'",
+    ]

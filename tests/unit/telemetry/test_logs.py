@@ -42,6 +42,14 @@ def test_a_record_of_text_is_one_line_with_its_extras() -> None:
     assert rest == 'WARNING edge.test: model a\\nFORGED \\u001b[2J model=det why="too slow"'
 
 
+def test_an_extra_that_is_quoted_steers_no_terminal() -> None:
+    stream = io.StringIO()
+    logs.set_up("info", "text", stream=stream)
+    log.warning("refused", extra={"path": "/a \x9b31m\x7f"})
+    (line,) = lines(stream)
+    assert line.endswith(r'path="/a \u009b31m\u007f"')
+
+
 def test_a_record_of_json_is_one_object_with_its_exception_as_one_string() -> None:
     stream = io.StringIO()
     logs.set_up("info", "json", stream=stream)

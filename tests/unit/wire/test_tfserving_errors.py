@@ -3,6 +3,7 @@ import json
 import pytest
 
 from edge.domain.errors import (
+    BadOutputs,
     DeadlineExceeded,
     EdgeError,
     Forbidden,
@@ -37,6 +38,8 @@ MISMATCH = TensorMismatch(TensorSpec("x", DType.FLOAT32, (-1, 4)), "float32", (2
         (UnknownSignature("s", ["a"]), "predict", 400, 'Serving signature name: "s" not found in signature def'),
         (UnknownSignature("s", ["a"]), "classify", 400, "No signature was found with the name: s"),
         (UnknownSignature("s", ["a"]), "regress", 400, "No signature was found with the name: s"),
+        (BadOutputs("outputs: want at most 9 bytes of tensors in a run, got 10"), "predict", 500,
+         "outputs: want at most 9 bytes of tensors in a run, got 10"),
         (InferenceFailed("node 3 at 0x7f"), "predict", 500, "Failed to invoke TfLite interpreter"),
         (Overloaded("m: 256 requests wait already (max_queue)"), "predict", 503,
          "The batch scheduling queue to which this task was submitted is full; m: 256 requests wait already (max_queue)"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge.backends.worker.arena import ALIGNMENT, Arena, Full, pack, unpack
+from edge.backends.worker.arena import ALIGNMENT, MAX_TENSORS, Arena, Full, pack, unpack
 from edge.backends.worker.messages import Garbage, Tensor
 from edge.domain.tensors import Array, DType
 
@@ -138,6 +138,8 @@ def test_memory_that_is_claimed_but_not_there_is_garbage_and_no_signal() -> None
         Tensor("x", DType.INT8, (-1, -4), 0, 4),
         Tensor("x", DType.INT8, (2**62, 2**62), 0, 4),
         Tensor("x", DType.INT8, (1,) * 33, 0, 1),
+        *(Tensor("x", DType.FLOAT32, shape, 0, 0) for shape in [(0, 2**62), (0, 2**63), (2**64 - 1, 0)]),
+        Tensor("x", DType.STRING, (0, 2**63), 0, 8),
         Tensor("x", DType.STRING, (4,), 0, 8),
         Tensor("x", DType.STRING, (2**60,), 0, 64),
     ],
@@ -173,3 +175,14 @@ def test_lent_memory_comes_back_when_the_last_view_of_it_has_gone() -> None:
     del view
     gc.collect()
     assert back == [True]
+
+
+def test_more_tensors_than_any_model_has_are_not_looked_at() -> None:
+    place = Tensor("x", DType.INT8, (0,), 2**40, 0)
+    with pytest.raises(Garbage, match=f"want at most {MAX_TENSORS} tensors, got {MAX_TENSORS + 1}"):
+        unpack(np.zeros(64, np.uint8), [place] * (MAX_TENSORS + 1))
+
+
+def test_a_tensor_that_is_named_twice_is_garbage() -> None:
+    with pytest.raises(Garbage, match="want each tensor once"):
+        unpack(np.zeros(64, np.uint8), [Tensor("x", DType.INT8, (1,), 0, 1)] * 2)

@@ -84,7 +84,7 @@ def test_messages_that_come_in_pieces_or_together_are_told_apart(ends: Ends) -> 
 
 def test_a_message_that_is_larger_than_the_sockets_buffer_arrives_whole(ends: Ends) -> None:
     ours, theirs, _ = ends
-    message = Refused("x" * 3_000_000)
+    message = Begin({"path": "x" * 3_000_000}, 1)
     saying = threading.Thread(target=ours.say, args=(message,))
     saying.start()
     assert theirs.hear(5) == message

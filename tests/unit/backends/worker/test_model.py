@@ -16,11 +16,11 @@ import numpy as np
 import psutil
 import pytest
 
-from edge.backends.worker.caller import COPY_BYTES, MAX_LENT
+from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
+from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
 from edge.domain.ports import Apart
 from tests.fakes import workers
 from tests.fakes.workers import number
@@ -90,7 +90,7 @@ def test_what_crosses_grows_on_demand_and_no_further_than_it_may(opened: Open) -
         assert run(model, 1.0, size) == [2.0] * size
     with pytest.raises(InvalidInput, match="want at most 1048576 bytes of tensors in a run, got 2000000"):
         run(model, 1.0, 500_000)
-    with pytest.raises(InferenceFailed, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
+    with pytest.raises(BadOutputs, match="outputs: want at most 1048576 bytes of tensors in a run, got 1600000"):
         run(model, 1.0, 200_000)
     assert run(model, 1.0) == [2.0]
 
@@ -107,6 +107,7 @@ def test_outputs_are_the_callers_own_whatever_runs_after(opened: Open) -> None:
     assert kept[0].tolist() == [7.0] * size
 
 
+@pytest.mark.slow
 def test_memory_that_nobody_looks_at_is_used_again(opened: Open) -> None:
     model = opened()
     files = len(os.listdir("/proc/self/fd"))
@@ -114,6 +115,21 @@ def test_memory_that_nobody_looks_at_is_used_again(opened: Open) -> None:
         model.run("serving_default", number(n, COPY_BYTES))
         gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= files + 4
+
+
+def test_what_one_large_run_took_is_given_back_on_both_sides(opened: Open) -> None:
+    model = opened()
+    run(model, 1.0)
+    worker, ours = psutil.Process(pid(model)), len(os.listdir("/proc/self/fd"))
+    theirs = worker.num_fds()
+    for _ in range(3):
+        out = model.run("serving_default", number(1.0, KEEP_BYTES // 4))
+        assert out["y"][-1] == 2.0
+        del out
+        gc.collect()
+        run(model, 1.0)
+    assert worker.num_fds() <= theirs + 1
+    assert len(os.listdir("/proc/self/fd")) <= ours + 1
 
 
 @pytest.mark.parametrize(("keeps", "tells"), [(True, workers.KEEP), (False, 5.0)])
@@ -130,6 +146,7 @@ def test_who_keeps_inputs_has_them_to_itself(opened: Open, keeps: bool, tells: f
         (workers.REFUSE, InvalidInput, "not this one"),
         (workers.FULL, Overloaded, "no room"),
         (workers.BUG, InferenceFailed, "KeyError"),
+        (workers.BEND, BadOutputs, r"outputs: y: want float32 \[\?\], got float32 \[1,1\]"),
     ],
 )
 def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind: type[EdgeError], says: str) -> None:
@@ -148,6 +165,10 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
         (workers.EXIT, "its worker ended with status 3: the last words"),
         (workers.KILL, r"its worker was killed \(SIGKILL\): most likely"),
         (workers.GARBLE, "said what makes no sense"),
+        (workers.LIE, "said what makes no sense: want outputs y, got z"),
+        (workers.NONE, "said what makes no sense: want outputs y, got $"),
+        (workers.STEER, r"said what makes no sense: want outputs y, got �\[31mx+…$"),
+        (workers.MISTAKE, r"said what makes no sense: y: want float32 \[\?\], got float64"),
         (workers.BREAK, "CUDA_ERROR_ILLEGAL_ADDRESS"),
     ],
 )
@@ -186,7 +207,8 @@ def test_a_worker_that_ends_again_and_again_breaks_its_version_which_is_told_onc
     until_blocking(lambda: bool(told))
     assert (tmp_path / "lives").read_text() == str(AT_ONCE.max_deaths)
     assert len(told) == 1
-    assert told[0].startswith("its worker ended 4 times in a row; the last one the worker crashed (SIGSEGV)")
+    says = "its worker ended 4 times in a row; the last one could not load it: the worker crashed (SIGSEGV)"
+    assert told[0].startswith(says)
     with pytest.raises(NotReady, match="ended 4 times in a row"):
         run(model, 1.0)
     late: list[str] = []
@@ -239,6 +261,28 @@ def test_the_memory_of_a_model_is_told_without_that_of_its_runtime(opened: Open)
     assert small.model_bytes < 16 * 2**20
     assert 40 * 2**20 < large.model_bytes < 72 * 2**20
     assert large.peak_bytes > large.model_bytes
+
+
+def test_a_bug_in_keeping_a_worker_is_an_end_of_it_like_any_other() -> None:
+    made: list[int] = []
+
+    class Odd(WorkerProcess):
+        def wait(self) -> str:
+            made.append(self.pid)
+            why = super().wait()
+            if len(made) == 1:
+                raise ZeroDivisionError("a bug")
+            return why
+
+    limits = WorkerLimits(load_s=20.0)
+    keeper = Keeper("m@1", lambda: Odd("tests.fakes.workers:prepare", {}, limits=limits), AT_ONCE)
+    model = WorkerModel(keeper, keeper.open(), limits)
+    try:
+        with pytest.raises(InferenceFailed):
+            run(model, workers.CRASH)
+        until_blocking(lambda: len(made) == 2 and served_again(model))
+    finally:
+        model.close()
 
 
 def test_instances_share_a_worker_and_run_side_by_side(opened: Open) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,10 +15,12 @@ import pytest_asyncio
 from edge.domain.errors import ControlFailed
 from edge.domain.ports import ModelStatus
 from edge.frontends.mqtt import commands as module
-from edge.frontends.mqtt.command_form import MAX_COMMAND_BYTES, read_command
+from edge.frontends.mqtt.command_form import AGENTS, read_command
 from edge.frontends.mqtt.commands import MAX_PENDING, MAX_REMEMBERED, Commands, Deeds
+from edge.mqtt.commands import MAX_COMMAND_BYTES
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
+from sync.agent.orders import ASK, HOLD
 from tests.fakes.link import FakeLink
 from tests.waiting import until
 
@@ -184,6 +187,32 @@ async def test_what_is_no_such_command_is_answered_with_what_was_wanted_and_does
     assert rig.link.published[0].properties.first("status") in ("400", "413")
 
 
+async def test_of_commands_that_were_refused_for_their_length_nothing_is_kept(rig: Rig) -> None:
+    for number in range(MAX_REMEMBERED):
+        rig.send("load", bytes(100_000), correlation=b"%d" % number)
+    assert len(rig.link.published) == MAX_REMEMBERED
+    assert not rig.commands._known
+
+
+async def test_of_commands_that_are_known_when_they_come_again_only_the_answers_are_kept(rig: Rig) -> None:
+    payloads = [b" " * (MAX_COMMAND_BYTES - 3 - len(f"{n}")) + b"[%d]" % n for n in range(MAX_REMEMBERED)]
+    held = [sys.getrefcount(each) for each in payloads]
+    for number, payload in enumerate(payloads):
+        rig.send("load", payload, correlation=b"%d" % number)
+    del payload
+    rig.link.acked.clear()
+    assert len(rig.commands._known) == MAX_REMEMBERED
+    assert [sys.getrefcount(each) for each in payloads] == held
+
+
+async def test_correlation_data_that_is_too_long_is_refused_and_not_given_back(rig: Rig) -> None:
+    rig.send("unload", {"model": "digits"}, correlation=bytes(65))
+    await rig.settle()
+    assert rig.server.did == []
+    assert "at most 64 bytes, got 65" in rig.answers()[0]["error"]
+    assert rig.link.published[0].properties.correlation is None
+
+
 async def test_an_unknown_model_is_404_and_a_bug_tells_nothing_but_that_it_is_one(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,12 +291,28 @@ async def test_a_retained_command_is_acked_counted_and_nothing_else(rig: Rig) ->
     assert len(rig.link.acked) == 1
 
 
-@pytest.mark.parametrize("name", ["sync", "rollback", "pin", "unpin", "report", "nonsense"])
+@pytest.mark.parametrize("name", AGENTS)
 async def test_the_agents_commands_are_left_to_the_agent(rig: Rig, name: str) -> None:
     rig.send(name, {"model": "digits"})
     await rig.settle()
     assert (rig.server.did, rig.answers()) == ([], [])
     assert len(rig.link.acked) == 1
+
+
+def test_the_server_knows_which_commands_are_the_agents() -> None:
+    assert set(AGENTS) == {*ASK, *HOLD}
+
+
+async def test_a_command_that_nobody_has_is_answered_with_those_that_there_are(rig: Rig) -> None:
+    rig.send("nope", {"transaction": 7}, correlation=b"c1", reply=None)
+    await rig.settle()
+    (answer,) = rig.link.published
+    assert (answer.topic, answer.properties.correlation) == ("edge/v1/cam1/cmd/nope/result", b"c1")
+    assert (answer.properties.first("status"), answer.properties.first("error")) == ("400", "invalid_input")
+    says = (
+        "nope: no such command; want load, unload, reload, log-level, or the agent's sync, rollback, pin, unpin, report"
+    )
+    assert rig.answers() == [{"status": "error", "error": says, "data": {}, "transaction": 7}]
 
 
 async def test_a_command_is_acked_before_it_is_done(rig: Rig) -> None:

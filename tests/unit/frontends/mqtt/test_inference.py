@@ -14,11 +14,13 @@ from edge.domain.ports import ModelStatus
 from edge.domain.requests import ModelInfo, PredictRequest, PredictResponse
 from edge.domain.tensors import DType, Signature, TensorSpec
 from edge.frontends.http.admission import Admission
-from edge.frontends.mqtt.inference import Answered, Inference
+from edge.frontends.mqtt.answers import Answered
+from edge.frontends.mqtt.inference import Inference
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.topics import Tree
 from tests.fakes.link import NotingLink
+from tests.waiting import until
 
 TREE = Tree("edge", "n")
 HALF = b'{"instances": [1.0]}'
@@ -107,6 +109,40 @@ async def test_an_answer_is_published_before_its_request_is_acked() -> None:
     assert rig.link.said == [("publish", REPLY), ("ack", HALF.decode())]
     ((_, payload, qos, properties),) = rig.link.published
     assert (payload, qos, properties.correlation) == (b'{"predictions":[0.5]}', 1, b"7")
+
+
+async def test_a_request_whose_answer_finds_no_room_is_acked_when_it_has_found_some() -> None:
+    rig = Rig()
+    rig.link.open.clear()
+    rig.send()
+    rig.send(qos=0)
+    await rig.quiet()
+    assert rig.link.said == [("ack", HALF.decode())]  # that of QoS 0, whose answer is lost
+    rig.link.open.set()
+    await rig.quiet()
+    assert rig.link.said[1:] == [("publish", REPLY), ("ack", HALF.decode())]
+
+
+async def test_one_whose_answer_finds_no_room_in_time_is_counted_and_acked() -> None:
+    rig = Rig()
+    rig.link.open.clear()
+    rig.send(expiry_s=1)
+    await until(lambda: rig.dropped == ["expired"])
+    await rig.quiet()
+    assert rig.link.said == [("ack", HALF.decode())]
+
+
+async def test_an_answer_that_is_sent_again_waits_for_room_too() -> None:
+    rig = Rig()
+    rig.send(expiry_s=30)
+    await rig.quiet()
+    rig.link.open.clear()
+    rig.send(dup=True, expiry_s=29)
+    await rig.quiet()
+    assert len(rig.link.said) == 2
+    rig.link.open.set()
+    await rig.quiet()
+    assert [what for what, _ in rig.link.said] == ["publish", "ack", "publish", "ack"]
 
 
 async def test_a_request_that_is_delivered_again_gets_its_answer_again_and_is_not_computed_again() -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
+from edge.frontends.mqtt.answers import Answered
 from edge.frontends.mqtt.telling import Events, tell_stats
 from edge.mqtt.message import Properties
 from edge.mqtt.topics import Tree
@@ -34,21 +34,16 @@ async def test_figures_are_told_again_and_again_while_there_is_a_connection_and_
     assert link.published[0].properties.content_type == "application/json"
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int = 200
-    model: str = "digits"
-    version: int | None = 2
-    payload: bytes = b"[1]"
-    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+JSON = {"Content-Type": "application/json"}
+ANSWER = Answered("digits", 2, 200, JSON, b"[1]")
 
 
 def test_a_result_is_told_with_what_is_needed_to_read_it() -> None:
     link = FakeLink()
     binary = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "20"}
     events = Events(link, Tree("edge", "cam1"))
-    events.answered(Answer())
-    events.answered(Answer(headers=binary))
+    events.answered(ANSWER)
+    events.answered(replace(ANSWER, headers=binary))
     said = (("model", "digits"), ("version", "2"), ("node", "cam1"))
     assert [(each.topic, each.payload, each.qos, each.retain, each.droppable) for each in link.published] == [
         ("edge/v1/cam1/events/digits", b"[1]", 0, False, True)
@@ -61,5 +56,5 @@ def test_a_result_is_told_with_what_is_needed_to_read_it() -> None:
 
 def test_an_error_is_no_result() -> None:
     link = FakeLink()
-    Events(link, Tree("edge", "cam1")).answered(Answer(status=503))
+    Events(link, Tree("edge", "cam1")).answered(replace(ANSWER, status=503))
     assert link.published == []

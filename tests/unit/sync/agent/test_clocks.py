@@ -57,6 +57,7 @@ class Clocked:
         self.path.mkdir()
         self.seq = 0
         self.delivery: Delivery | None = None
+        self.limits = LoopLimits()
 
     async def release(self, version: int, accelerator: str = "cpu") -> None:
         data = b"model %d" % version
@@ -122,7 +123,7 @@ class Clocked:
             journal=lambda: journal.value,
             report=self.report,
             clock=self.time,
-            limits=LoopLimits(),
+            limits=self.limits,
         )
 
     async def of(self, model: str, version: int) -> tuple[()]:

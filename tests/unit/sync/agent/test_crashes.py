@@ -192,6 +192,7 @@ async def test_a_power_cut_before_any_operation_loses_nothing(survival: Survival
         await recover(await crash_at(cut, survival, set()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survival", Survival, ids=lambda each: each.name.lower())
 async def test_a_second_power_cut_during_the_recovery_loses_nothing(survival: Survival) -> None:
     total = await operations()

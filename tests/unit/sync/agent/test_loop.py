@@ -10,6 +10,7 @@ import pytest
 
 from sync.agent.files import OsFiles
 from sync.agent.journal import JournalFile
+from sync.agent.loop import LoopLimits
 from sync.agent.polls import PollLimits
 from sync.domain.errors import OperatorError, Reason
 from sync.domain.journal import ModelState, Phase
@@ -152,3 +153,53 @@ async def test_a_hold_is_acted_upon_at_once_and_reported(device: Clocked) -> Non
     assert device.report().models["m"].held is None
     with pytest.raises(OperatorError, match="want a model that is here, m, got x"):
         await device.agent.pin("x")
+
+
+class Taker:
+    """Whoever takes reports. `gate`: until when it takes none."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def deliver(self, report: bytes) -> None:
+        await self.gate.wait()
+        self.taken.append(report)
+
+
+def waiting(device: Clocked) -> int:
+    return len(list((device.path / "state" / "outbox").glob("*.json")))
+
+
+async def test_who_looks_once_and_is_not_done_in_time_sends_its_reports(device: Clocked) -> None:
+    device.delivery = taker = Taker()
+    device.start()
+    device.server.absent = True
+    assert not await device.agent.once(within_s=60)
+    assert taker.taken
+    assert waiting(device) == 0
+
+
+async def test_who_looks_once_and_is_asked_to_end_sends_its_reports_and_has_lost_no_try(device: Clocked) -> None:
+    device.delivery = taker = Taker()
+    device.start()
+    device.server.absent = True
+    running = asyncio.ensure_future(device.agent.once(within_s=1e9))
+    await until(lambda: device.state.reason == "no_server" and waiting(device) > 0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert taker.taken
+    assert waiting(device) == 0
+    assert device.journal.value.clean
+
+
+async def test_the_last_reports_are_not_waited_for_without_a_bound(device: Clocked) -> None:
+    device.delivery = taker = Taker()
+    taker.gate.clear()
+    device.limits = LoopLimits(last_reports_s=0.05)
+    device.start()
+    device.server.absent = True
+    assert not await device.agent.once(within_s=60)
+    assert waiting(device) > 0

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.unit.sync.cli.edge_sync import Said, edge_sync
 from tests.unit.sync.fleet.shop import Shop
+from tests.waiting import until_blocking
 
 
-def once(tmp_path: Path, *flags: str, **keys: object) -> Said:
+def words(tmp_path: Path, **keys: object) -> list[str]:
     device = {
         "device.group": "line-3",
         "paths.state_dir": tmp_path / "device/state",
@@ -23,8 +31,11 @@ def once(tmp_path: Path, *flags: str, **keys: object) -> Said:
         "store.root": tmp_path / "root.json",
     }
     given = {**device, **{key.replace("__", "."): value for key, value in keys.items()}}
-    settings = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
-    return edge_sync("agent", "once", "--within", "0", *flags, *settings)
+    return [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+
+
+def once(tmp_path: Path, *flags: str, **keys: object) -> Said:
+    return edge_sync("agent", "once", "--within", "0", *flags, *words(tmp_path, **keys))
 
 
 @pytest.mark.usefixtures("shop")
@@ -84,3 +95,46 @@ def test_an_agent_that_starts_says_who_it_is_and_whom_it_asks(
     assert edge_sync("agent", "run", *flags).code == 0
     said = "cam-7, of the group line-3, asks https://models.example/ every 15 min; `edge-sync agent status` says more"
     assert said in caplog.text
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes every report; `taken` has them."""
+
+    taken: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    """Its URL."""
+    Collector.taken.clear()
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/reports"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.usefixtures("shop")
+def test_who_looks_once_and_gets_sigterm_sends_its_reports_and_leaves_with_1(tmp_path: Path, collector: str) -> None:
+    settings = words(tmp_path, device__id="cam-2", report__url=collector)
+    command = [sys.executable, "-m", "sync", "agent", "once", "--json", *settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until_blocking(lambda: any((tmp_path / "device/state/outbox").glob("*.json")), within_s=30)
+            assert Collector.taken == [], "what is under way is not at its end"
+            process.send_signal(signal.SIGTERM)
+            out, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, json.loads(out)["done"]) == (1, False), errors
+    assert {each["device"] for each in Collector.taken} == {"cam-2"}
+    assert not any((tmp_path / "device/state/outbox").glob("*.json"))

@@ -97,6 +97,14 @@ def test_a_group_or_reports_that_are_not_there_are_3(shop: Shop, tmp_path: Path)
     assert status(shop, "--reports", tmp_path / "none").code == 3
 
 
+def test_who_names_no_group_or_another_is_told_which_there_are(shop: Shop) -> None:
+    keys = ("--keys", shop.path / "keys", "--store", shop.directory)
+    for group in ((), ("--group", "line-9")):
+        said = edge_sync("rollout", "status", *keys, *group)
+        assert said.code == 3
+        assert said.errors.endswith(": nobody has written a rollout for it; want --group, one of line-3\n")
+
+
 def test_times_of_a_rollout_may_have_units(shop: Shop) -> None:
     keys = ("--keys", shop.path / "keys", "--store", shop.directory, "--group", "line-3")
     assert edge_sync("rollout", "start", "detector", "2", *keys, "--spread", "1h30m", "--probation", "90").code == 0

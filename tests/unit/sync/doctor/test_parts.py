@@ -21,7 +21,7 @@ from sync.doctor import disk
 from sync.doctor.access import ENTER, READ, WRITE, Who, check_access, kept_from, may
 from sync.doctor.broker import check_broker
 from sync.doctor.crash import AFTER, after_a_crash
-from sync.doctor.disk import check_places, check_room
+from sync.doctor.disk import check_outbox, check_places, check_room
 from sync.doctor.examine import check_network
 from sync.doctor.finding import Level
 from sync.doctor.store import check_clock
@@ -264,14 +264,26 @@ def seen(**fields: object) -> View:
         ({}, seen(), Level.WARN, "broker:8883: the agent is not connected"),
         ({}, seen(connected=True), Level.OK, "the agent is connected"),
         ({}, seen(connected=True, garbage=3, why="x: \x1b"), Level.OK, "3 messages were ignored, the last: x: �"),
-        ({"device.id": "Cam 7"[:3]}, None, Level.WARN, "want a node's name of at most 63 letters"),
-        ({"mqtt.prefix": "a//b"}, None, Level.WARN, "want a prefix such as edge"),
-        ({"mqtt.key_file": "k.pem"}, None, Level.WARN, "a key_file wants a cert_file"),
+        ({"mqtt.key_file": "k.pem"}, None, Level.FAIL, "a key_file wants a cert_file"),
     ],
 )
-def test_what_keeps_the_agent_from_its_broker_is_said_and_fails_nothing(
+def test_what_keeps_the_agent_from_its_broker_is_said_and_fails_only_where_it_does_not_start(
     settings: dict[str, str], view: View | None, level: Level, text: str
 ) -> None:
     given = {"device.id": "cam-7", "mqtt.host": "broker", "mqtt.tls": "true", **settings}
     found = check_broker(load_config(None, {}, given), view)
     assert (found.level, text in found.text) == (level, True), found.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, "report.url and mqtt.host are empty: no reports are sent"),
+        ({"mqtt.host": "hub"}, "empty; reports go to the broker at hub"),
+        ({"mqtt.host": "hub", "report.url": "http://c/"}, "empty; reports go to http://c/"),
+    ],
+)
+def test_it_is_said_where_reports_go(settings: dict[str, str], text: str, tmp_path: Path) -> None:
+    given = {"device.id": "cam-7", "paths.state_dir": str(tmp_path), **settings}
+    found = check_outbox(load_config(None, {}, given))
+    assert (found.level, found.text) == (Level.OK, text)

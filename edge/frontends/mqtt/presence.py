@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from edge.domain.errors import EdgeError
+from edge.domain.layout import is_model_name
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelSpec
 from edge.domain.ports import ModelStatus
@@ -21,7 +22,7 @@ from edge.domain.requests import ModelInfo
 from edge.frontends.mqtt.limits import MqttLimits
 from edge.mqtt.link import Link
 from edge.mqtt.message import Message
-from edge.mqtt.topics import MODEL, Tree
+from edge.mqtt.topics import MAX_CORRELATION_BYTES, Tree
 from edge.telemetry.build import Boot
 from edge.wire.v2_metadata import model_metadata
 
@@ -55,7 +56,7 @@ class Watched(Protocol):
         ...
 
 
-class Announcer:
+class Presence:
     def __init__(self, *, link: Link, tree: Tree, limits: MqttLimits, catalog: Watched, boot: Boot, url: str) -> None:
         self._link, self._tree, self._limits = link, tree, limits
         self._catalog, self._boot, self._url = catalog, boot, url
@@ -74,7 +75,7 @@ class Announcer:
     def came(self, message: Message) -> None:
         """What is retained of an earlier run; what this one publishes may come back, too, where there is no No Local."""
         name = message.topic.rpartition("/")[2]
-        if message.retain and message.payload and MODEL.fullmatch(name) and len(self._retained) < MAX_RETAINED:
+        if message.retain and message.payload and is_model_name(name) and len(self._retained) < MAX_RETAINED:
             self._retained.add(name)
             self._look()
         self._link.ack(message)
@@ -132,7 +133,7 @@ class Announcer:
             "max_payload": self._limits.max_payload_bytes,
             "limits": {
                 "request_timeout_s": self._limits.request_timeout_s,
-                "max_correlation_bytes": 64,
+                "max_correlation_bytes": MAX_CORRELATION_BYTES,
             },
             "pools": list(self._limits.pools),
         }

@@ -15,15 +15,14 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from edge.config.node import own_node_name
 from edge.domain.advert import HTTP_SERVICE, SERVICE, Advert, models_hash, to_txt
 from edge.domain.interfaces import NOWHERE, Interface, Places, places
 from edge.domain.lifecycle import State
 from edge.domain.ports import Catalog, Keepsakes, ModelStatus
-from edge.mqtt.topics import node_name
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
@@ -40,7 +39,6 @@ TELL_S = 30.0
 """One registration, or one change of it; names that are taken are tried with suffixes for as long."""
 CLOSE_S = 1.0
 ID_KEY = "advertised-id"
-MACHINE_ID = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Announcer:
             await self._until_ready()
             self._id = await asyncio.to_thread(own_id, self._keepsakes)
             host = await asyncio.to_thread(_address_of, self._said.host, self._said.ipv6)
-            self._said = replace(self._said, host=host, node=self._said.node or await asyncio.to_thread(own_name))
+            self._said = replace(self._said, host=host, node=self._said.node or await asyncio.to_thread(own_node_name))
             while True:
                 await self._keep_up()
                 await asyncio.sleep(UPDATE_S)
@@ -223,17 +221,6 @@ def own_id(keepsakes: Keepsakes) -> str:
     made = str(uuid.uuid4())
     keepsakes.keep(ID_KEY, made.encode())
     return made
-
-
-def own_name() -> str:
-    """The name that the server has on MQTT, too. Looks at the disk."""
-    import socket
-
-    try:
-        machine = MACHINE_ID.read_text()
-    except (OSError, ValueError):
-        machine = ""
-    return node_name(socket.gethostname(), machine)
 
 
 def own_interfaces() -> list[Interface]:

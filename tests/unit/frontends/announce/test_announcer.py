@@ -21,8 +21,8 @@ from edge.domain.interfaces import Interface
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelId
 from edge.domain.ports import ModelStatus, VersionStatus
-from edge.frontends import announce
-from edge.frontends.announce import Announcement, Announcer, advert_of, own_id
+from edge.frontends.announce import announcer as announce
+from edge.frontends.announce.announcer import Announcement, Announcer, advert_of, own_id
 from tests.waiting import until
 
 LOOPBACK = [Interface("lo", "127.0.0.1")]

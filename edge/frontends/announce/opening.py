@@ -10,7 +10,7 @@ from edge.config import Config
 from edge.domain.ports import Catalog, Keepsakes
 
 if TYPE_CHECKING:
-    from edge.frontends.announce import Announcer
+    from edge.frontends.announce.announcer import Announcer
 
 
 def announcer(config: Config, url: str, catalog: Catalog, keepsakes: Keepsakes) -> Announcer | None:
@@ -20,7 +20,7 @@ def announcer(config: Config, url: str, catalog: Catalog, keepsakes: Keepsakes) 
     parts, settings = urlsplit(url), config.advertise
     if not settings.wanted(on_loopback=_on_loopback(parts.hostname or "")):
         return None
-    from edge.frontends.announce import Announcement, Announcer
+    from edge.frontends.announce.announcer import Announcement, Announcer
     from edge.telemetry.build import version
 
     said = Announcement(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edge.config import load_config
-from edge.frontends.announce import Announcement, own_name
-from edge.frontends.announcing import announcer
+from edge.frontends.announce.announcer import Announcement
+from edge.frontends.announce.opening import announcer
 from edge.telemetry.build import version
-from tests.unit.frontends.test_announce import Here, Kept
+from tests.unit.frontends.announce.test_announcer import Here, Kept
 
 
 def told(url: str, **flags: object) -> Announcement | None:
@@ -38,4 +38,3 @@ def test_the_topics_are_told_of_where_there_are_some_and_under_the_same_name() -
     said = told("http://192.0.2.1:1")
     assert said is not None
     assert (said.mqtt, said.node) == ("", "")
-    assert own_name()

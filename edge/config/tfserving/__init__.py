@@ -1,0 +1,1 @@
+"""TensorFlow Serving's flags and files, and what they are in this server's configuration."""

@@ -1,0 +1,1 @@
+"""DNS-SD: the local network is told of this server."""

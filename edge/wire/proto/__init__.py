@@ -1,0 +1,1 @@
+"""The messages of the gRPC services: definitions, and classes made from them."""
