@@ -2,8 +2,9 @@
 
     python -m benchmarks.batching [--only WORD] [--seconds S] [--rounds N]
 
-Rule 1: only ratios are held to: one server has each model twice, with the settings as they are (`auto`) and with
-`max_batch_size = 1` (`alone`), and both get the same requests over HTTP. Rule 2: every answer is checked. The load is wrk's
+Rule 1: only ratios are held to: one server has a model with the settings as they are (`auto`) and with `max_batch_size = 1`
+(`alone`), and both get the same requests over HTTP. Rule 2: beside it stands what no batch could go beyond on this machine: the
+model with a cache (`kept`), which answers without any run. Rule 3: every answer is checked. The load is wrk's
 where that is installed, and else a loop in Python, which takes about as much of a processor as the server does.
 SavedModels need TensorFlow: the environment in `.tools/gpu` is made by tests/on_tensorflow.py, and takes minutes the first time.
 """
@@ -18,19 +19,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks import wrk
 from benchmarks.load import Ask, ask_once, closed, post
 from benchmarks.models import dense
 from benchmarks.rows.bench import checked
 from edge.domain.tensors import Array
-from tests.functional.server import Running, configuration, serving
+from tests.functional.server import Running, serving
 from tests.on_tensorflow import environment
 from tests.on_tflite_runtime import find_uv
 
@@ -38,6 +40,7 @@ CLIENTS = 32
 WARM_S = 2.0
 READY_WITHIN_S = 120.0
 MAKE_WITHIN_S = 300.0
+SETTINGS = {"auto": "", "alone": "max_batch_size = 1", "kept": "max_batch_size = 1\ncache_bytes = 1000000"}
 
 
 @dataclass(frozen=True)
@@ -59,37 +62,51 @@ CASES = [
 ]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Requests a second, and microseconds of processor time for each: the server's, and its workers'."""
+
+    per_s: float
+    server_us: float
+    workers_us: float
+
+
 def main() -> int:
     options = _options()
     missed = 0
     print(f"{'32 clients, batches over none':32} {'measured':>9} {'held to':>9}")
     with tempfile.TemporaryDirectory() as scratch:
-        for tensorflow in (True, False):
-            cases = [case for case in CASES if options.only in case.figure and case.tensorflow is tensorflow]
-            if not cases:
-                continue
-            with _server(Path(scratch), cases, tensorflow=tensorflow) as running:
-                for case in cases:
+        for case in CASES:
+            if options.only in case.figure:
+                with _server(Path(scratch), case) as running:
                     missed += not _measure(case, running, options.seconds, options.rounds)
     return 1 if missed else 0
 
 
 def _measure(case: Case, running: Running, seconds: float, rounds: int) -> bool:
-    for how in ("auto", "alone"):
-        _rate(case, how, running, WARM_S)
-    rates: dict[str, list[float]] = {"auto": [], "alone": []}
+    for side in SETTINGS:
+        _load(case, side, running, WARM_S)
+    seen: dict[str, list[Seen]] = {side: [] for side in SETTINGS}
     for _ in range(rounds):
-        for how, each in rates.items():
-            each.append(_rate(case, how, running, seconds))
-    ratios = [auto / alone for auto, alone in zip(rates["auto"], rates["alone"], strict=True)]
+        for side, each in seen.items():
+            each.append(_load(case, side, running, seconds))
+    ratios, ceilings = (
+        [side.per_s / alone.per_s for side, alone in zip(seen[name], seen["alone"], strict=True)]
+        for name in ("auto", "kept")
+    )
     value = statistics.median(ratios)
     met = value >= case.bound
-    said = ", ".join(f"{how} {statistics.median(each):.0f}/s" for how, each in rates.items())
     print(
         f"{case.figure:32} {value:8.2f}× ≥{case.bound:7.2f}× {'' if met else 'MISSED '}"
-        f"{min(ratios):.2f} … {max(ratios):.2f}; {said}; {_rows(running, case)} rows a run",
-        flush=True,
+        f"{min(ratios):.2f} … {max(ratios):.2f}; {_rows(running, case)} rows a run; "
+        f"without any run {statistics.median(ceilings):.2f}×"
     )
+    for side, each in seen.items():
+        rate, server, workers = (statistics.median(of) for of in zip(*map(astuple, each), strict=True))
+        print(
+            f"    {side:8} {rate:7.0f}/s; CPU for a request: server {server:.0f} µs, workers {workers:.0f} µs",
+            flush=True,
+        )
     return met
 
 
@@ -105,8 +122,8 @@ def _rows(running: Running, case: Case) -> str:
     return f"{float(found[0][1]) / float(found[1][1]):.1f}"
 
 
-def _rate(case: Case, how: str, running: Running, seconds: float) -> float:
-    """Requests a second. By the binary tensor extension, both ways."""
+def _load(case: Case, side: str, running: Running, seconds: float) -> Seen:
+    """By the binary tensor extension, both ways."""
     picture = _picture(case)
     raw = picture.tobytes()
     tensor = {
@@ -117,23 +134,34 @@ def _rate(case: Case, how: str, running: Running, seconds: float) -> float:
     }
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
-    path = f"/v2/models/{case.model}-{how}/infer"
-    request = post(path, text + raw, headers)
-    right = ask_once(running.port, request)
+    path = f"/v2/models/{case.model}-{side}/infer"
+    right = ask_once(running.port, post(path, text + raw, headers))
+    before = _cpu_s(running)
+    per_s, count = _closed(running, path, text + raw, headers, right, seconds)
+    server, workers = (after - earlier for after, earlier in zip(_cpu_s(running), before, strict=True))
+    return Seen(per_s, server / count * 1e6, workers / count * 1e6)
+
+
+def _closed(
+    running: Running, path: str, body: bytes, headers: Mapping[str, str], right: bytes, seconds: float
+) -> tuple[float, float]:
+    """Requests a second, and how many there were."""
     program = shutil.which("wrk")
     if program is None:
-        return checked(closed(running.port, Ask(request, frozenset({right})), CLIENTS, seconds)).per_s
+        seen = checked(closed(running.port, Ask(post(path, body, headers), frozenset({right})), CLIENTS, seconds))
+        return seen.per_s, len(seen.took)
     with tempfile.TemporaryDirectory() as place:
-        return wrk.closed(
-            program,
-            Path(place),
-            running.url + path,
-            text + raw,
-            headers,
-            right,
-            clients=CLIENTS,
-            seconds=seconds,
-        )
+        url = running.url + path
+        per_s, count = wrk.closed(program, Path(place), url, body, headers, right, clients=CLIENTS, seconds=seconds)
+        return per_s, count
+
+
+def _cpu_s(running: Running) -> tuple[float, float]:
+    """Of the server, and of its workers."""
+    server = psutil.Process(running.process.pid)
+    used = [one.cpu_times() for one in (server, *server.children(recursive=True))]
+    first, *rest = (each.user + each.system for each in used)
+    return first, sum(rest)
 
 
 def _picture(case: Case) -> Array:
@@ -144,26 +172,25 @@ def _picture(case: Case) -> Array:
 
 
 @contextmanager
-def _server(scratch: Path, cases: list[Case], *, tensorflow: bool) -> Iterator[Running]:
-    place, python = scratch / f"tensorflow-{tensorflow}", Path(sys.executable)
-    place.mkdir()
-    if tensorflow:
+def _server(scratch: Path, case: Case) -> Iterator[Running]:
+    place, python = scratch / case.model, Path(sys.executable)
+    (place / "models").mkdir(parents=True)
+    if case.tensorflow:
         uv = find_uv()
         if uv is None:
             raise SystemExit("uv is neither in UV nor on PATH, nor at .uv/bin/uv")
         python = environment(uv)
-        command = [str(python), "-m", "benchmarks.saved_models", str(place)]
+        command = [str(python), "-m", "benchmarks.saved_models", str(place / "models"), case.model]
         subprocess.run(command, check=True, capture_output=True, timeout=MAKE_WITHIN_S)
     else:
-        (place / "dense" / "1").mkdir(parents=True)
-        (place / "dense" / "1" / "model.tflite").write_bytes(dense())
+        (place / "models" / "dense" / "1").mkdir(parents=True)
+        (place / "models" / "dense" / "1" / "model.tflite").write_bytes(dense())
     config = place / "edge.toml"
-    tables = {f"{case.model}-{how}": place / case.model for case in cases for how in ("auto", "alone")}
-    configuration(config, tables)
-    text = config.read_text()
-    for case in cases:
-        text = text.replace(f"[models.{case.model}-alone]\n", f"[models.{case.model}-alone]\nmax_batch_size = 1\n")
-    config.write_text(text)
+    tables = [
+        f'[models.{case.model}-{side}]\npath = "{place / "models" / case.model}"\n{settings}\n'
+        for side, settings in SETTINGS.items()
+    ]
+    config.write_text("\n".join(tables))
     with serving(place, "--config", config, python=python, ready_within_s=READY_WITHIN_S) as running:
         yield running
 

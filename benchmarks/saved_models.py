@@ -1,4 +1,4 @@
-"""SavedModels that are measured, made by TensorFlow: `python -m benchmarks.saved_models DIR`, with TensorFlow's environment.
+"""SavedModels that are measured, made by TensorFlow: `python -m benchmarks.saved_models DIR tiny|small`, with TensorFlow's environment.
 
 Each answers with the index of the largest score, which is the same for a row in whatever company it is computed.
 """
@@ -47,6 +47,4 @@ def _save(path: Path, owner: Any, run: Any, shape: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    tiny(place / "tiny" / "1")
-    small(place / "small" / "1")
+    {"tiny": tiny, "small": small}[sys.argv[2]](Path(sys.argv[1]) / sys.argv[2] / "1")

@@ -27,7 +27,7 @@ end
 function done(summary, latency, requests)
   local wrong = summary.errors.connect + summary.errors.read + summary.errors.timeout
   for _, thread in ipairs(threads) do wrong = wrong + thread:get("bad") end
-  print(string.format('{{"per_s": %f, "wrong": %d}}', summary.requests / summary.duration * 1e6, wrong))
+  print(string.format('{{"per_s": %f, "count": %d, "wrong": %d}}', summary.requests / summary.duration * 1e6, summary.requests, wrong))
 end
 """
 
@@ -42,8 +42,8 @@ def closed(
     *,
     clients: int,
     seconds: float,
-) -> float:
-    """Requests a second. `place`: a directory for its files. Raises RuntimeError where an answer is another than `right`."""
+) -> tuple[float, int]:
+    """Requests a second, and how many there were. `place`: a directory for its files. Raises RuntimeError where an answer is another than `right`."""
     (place / "body").write_bytes(body)
     (place / "right").write_bytes(right)
     lines = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items())
@@ -53,4 +53,4 @@ def closed(
     found = json.loads(done.stdout.strip().splitlines()[-1])
     if found["wrong"]:
         raise RuntimeError(f"{found['wrong']} answers were wrong or failed")
-    return float(found["per_s"])
+    return float(found["per_s"]), int(found["count"])

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import cast
 
 from edge.core.batch import Batch
-from edge.core.batcher import IN_NO_HURRY_S, Limits, decide
+from edge.core.batcher import IN_NO_HURRY_S, Lanes, Limits, decide
 from edge.core.handoff import Worker
 from edge.core.job import Job, Task
 from edge.core.run_times import Load, RunTimes
@@ -33,7 +33,7 @@ class BatchQueue:
         self._waiting: list[Job] = []
         self._idle: list[Worker[Task]] = []
         self._running: dict[Worker[Task], int] = {}
-        self._load, self._idle_since = Load(), -math.inf
+        self._load = Load()
         self._watching: Worker[Task] | None = None
         self._look_at = self._alarm = math.inf
         self._room = 0
@@ -84,15 +84,14 @@ class BatchQueue:
     def take(self, worker: Worker[Task]) -> Task | None:
         """The next run; blocks. None once it is closed and nothing waits."""
         with self._lock:
-            if self._running.pop(worker, 0) and not self._running:
-                self._idle_since = monotonic()
+            self._running.pop(worker, 0)
             if (task := self._next()) is not None:
                 self._running[worker] = task.requests
                 return task
             if self._closed and not self._waiting:
                 return None
             self._idle.append(worker)
-            self._hand_out()
+            self._watch(worker)
         return self._wait(worker)
 
     def borrow(self) -> Worker[Task] | None:
@@ -126,18 +125,16 @@ class BatchQueue:
             self._idle.pop().inbox.put(None)
 
     def _wait(self, worker: Worker[Task]) -> Task | None:
-        timeout = None
         while True:
+            alarm = self._alarm if self._watching is worker else math.inf
             try:
-                task = worker.inbox.get(timeout=timeout)
+                task = worker.inbox.get(timeout=max(0.0, alarm - monotonic()) if alarm < math.inf else None)
             except queue.Empty:
-                task = _LOOK
+                with self._lock:
+                    self._hand_out()  # what is for this very worker lies in its inbox then
+                continue
             if task is not _LOOK:
                 return task
-            with self._lock:
-                self._hand_out()
-                # What was handed to this very worker just now lies in its inbox.
-                timeout = max(0.0, self._alarm - monotonic()) if self._watching is worker else None
 
     def _hand_out(self, *, busy: bool = True) -> None:
         """What is ready goes to idle workers; for what is held, one of them has the alarm."""
@@ -146,13 +143,18 @@ class BatchQueue:
             worker = self._wake()
             self._running[worker] = task.requests
             worker.inbox.put(task)
+        self._watch()
+
+    def _watch(self, awake: Worker[Task] | None = None) -> None:
+        """For what is held one idle worker has the alarm; `awake` need not be woken to hear of it."""
         if self._look_at == math.inf or not self._idle:
             self._watching, self._alarm = None, math.inf
             return
-        if self._watching is None or self._look_at < self._alarm:
-            self._watching = self._watching or self._idle[-1]
-            self._watching.inbox.put(_LOOK)
-        self._alarm = self._look_at
+        earlier, self._alarm = self._look_at < self._alarm, self._look_at
+        if self._watching is None or earlier:
+            self._watching = self._watching or awake or self._idle[-1]
+            if self._watching is not awake:
+                self._watching.inbox.put(_LOOK)
 
     def _wake(self) -> Worker[Task]:
         worker = self._idle.pop()
@@ -166,17 +168,10 @@ class BatchQueue:
         if not waiting:
             self._look_at, self._room = math.inf, 0
             return None
-        busy = busy and bool(self._running) and not self._closed
-        load = None if self._closed else self._load
-        found = decide(
-            waiting,
-            self.limits,
-            self._times,
-            now=monotonic(),
-            busy=busy,
-            load=load,
-            idle_since=self._idle_since,
-        )
+        running = sum(self._running.values()) if busy and not self._closed else 0
+        lanes = Lanes(max(1, len(self._idle) + len(self._running)), running)
+        load = None if self._closed or not busy else self._load
+        found = decide(waiting, self.limits, self._times, now=monotonic(), lanes=lanes, load=load)
         self._look_at, self._room = found.look_at, found.room
         if not found.take and not found.late:
             return None

@@ -1,9 +1,9 @@
 """What runs next, of the requests that wait for a model that takes several at once: pure.
 
 Rule 1: the oldest request decides what is run; others join it whose key is the same, in the order of their arrival.
-Rule 2: who comes while no run is under way is never held back. Rule 3: a batch is held for at most half of the time that
-any deadline in it leaves beside the run, and nobody joins who would make a run too long for a deadline that it could have
-kept.
+Rule 2: where a lane is free, nobody is held back, unless requests come faster than the lanes would do them one by one: then,
+without company, everybody would wait for longer. Rule 3: a batch is held for at most half of the time that any deadline in
+it leaves beside the run, and nobody joins who would make a run too long for a deadline that it could have kept.
 Rule 4: how many rows profit is not assumed but measured (`RunTimes`), unless the limits say otherwise.
 Figures: docs/adr/0020-batching.md.
 """
@@ -21,11 +21,12 @@ SHORT_RUN_S = 2e-3
 HARDLY_MORE = 1.5
 IN_NO_HURRY_S = 1.0
 """Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""
-GATHER_S = 2e-3
 SATURATED = 0.7
-"""With so short runs, and more requests than one lane would get done alone, who came during a run waits for up to so long."""
+"""Requests come faster than lanes do them alone where a run takes so much of the time between two of them."""
 PEERS = 0.75
-"""Not longer than until so large a part of those who ask at once is there."""
+"""A run is worth waiting for until so large a part of those who ask at once, and are not in a run, is there."""
+GATHER_S, MAX_GATHER_S = 2e-3, 8e-3
+"""For as long as it takes them to come, by the time between two requests; at least and at most this."""
 
 
 class Asked(Protocol):
@@ -72,6 +73,16 @@ class Next(NamedTuple):
     room: int = 0
 
 
+class Lanes(NamedTuple):
+    """How many there are, and how many requests are in their runs now."""
+
+    number: int = 1
+    running: int = 0
+
+
+IDLE = Lanes()
+
+
 class _Group(NamedTuple):
     take: list[int]
     rows: int
@@ -84,24 +95,17 @@ def decide(
     times: RunTimes,
     *,
     now: float,
-    busy: bool,
+    lanes: Lanes = IDLE,
     load: Load | None = None,
-    idle_since: float = -math.inf,
 ) -> Next:
-    """`waiting` in the order of arrival; `busy`: a run of the same model is under way, `idle_since`: the last one's end."""
+    """`waiting` in the order of arrival. `load`: who asks, None to hold nobody back for others."""
     late = [at for at, one in enumerate(waiting) if one.deadline is not None and one.deadline < now]
     held, look_at = [], math.inf
     for group in _groups(waiting, limits, times, set(late)):
         take = _in_time(group.take, waiting, limits, times, now)
         if group.full or len(take) < len(group.take):
             return Next(take, late)
-        asked = [waiting[at] for at in take]
-        if not busy:
-            hold = _gather(asked, group.rows, limits, times, now, load, idle_since)
-        elif limits.timeout_s > 0:
-            hold = _Hold(_due(asked, group.rows, limits, times))
-        else:
-            hold = _wait_for_end(asked, group.rows, limits, times, now)
+        hold = _hold([waiting[at] for at in take], group.rows, limits, times, now, lanes, load)
         if hold.until <= now:
             return Next(take, late)
         held.append(hold)
@@ -119,30 +123,28 @@ class _Hold(NamedTuple):
 AT_ONCE = _Hold(-math.inf)
 
 
-def _gather(
-    asked: Sequence[Asked],
-    rows: int,
-    limits: Limits,
-    times: RunTimes,
-    now: float,
-    load: Load | None,
-    idle_since: float,
+def _hold(
+    asked: Sequence[Asked], rows: int, limits: Limits, times: RunTimes, now: float, lanes: Lanes, load: Load | None
 ) -> _Hold:
-    """Whether those who came during a run that has ended should wait for more."""
-    came = asked[0].queued
-    if load is None or came > idle_since or limits.timeout_s or not limits.adaptive:
+    """Whether they wait for more, who would have room in their run."""
+    if limits.timeout_s > 0:
+        return _Hold(_due(asked, rows, limits, times)) if lanes.running else AT_ONCE
+    if not limits.adaptive or any(one.deadline is not None and one.deadline - now <= IN_NO_HURRY_S for one in asked):
         return AT_ONCE
-    room = int(load.peers * PEERS) - rows
-    if room <= 0 or times.run_s(1) < SATURATED * load.gap_s or not _gains(asked, rows, times, now):
-        return AT_ONCE
-    return _Hold(came + GATHER_S, room)
+    if lanes.running and _hardly_longer(rows, times):
+        # The run under way is over soon: it ends first, to take whoever comes until then along.
+        return _Hold(math.inf, times.worth(limits.max_rows) - rows)
+    return AT_ONCE if load is None else _gather(asked, rows, limits, times, lanes, load)
 
 
-def _wait_for_end(asked: Sequence[Asked], rows: int, limits: Limits, times: RunTimes, now: float) -> _Hold:
-    """Whether the run under way, which is over soon, should end first, to take whoever comes until then along."""
-    if not limits.adaptive or not _gains(asked, rows, times, now):
+def _gather(asked: Sequence[Asked], rows: int, limits: Limits, times: RunTimes, lanes: Lanes, load: Load) -> _Hold:
+    peers = int((load.peers - lanes.running) * PEERS)
+    room = min(peers, times.worth(limits.max_rows)) - rows
+    run_s = times.run_s(1)
+    # Of the shortest, one lane keeps the interpreter as busy as several do.
+    if room <= 0 or run_s < SATURATED * load.gap_s * (lanes.number if run_s > SHORT_RUN_S else 1):
         return AT_ONCE
-    return _Hold(math.inf, times.worth(limits.max_rows) - rows)
+    return _Hold(asked[0].queued + min(MAX_GATHER_S, max(GATHER_S, room * load.gap_s)), room)
 
 
 def _groups(waiting: Sequence[Asked], limits: Limits, times: RunTimes, gone: set[int]) -> Iterator[_Group]:
@@ -192,12 +194,10 @@ def _in_time(take: list[int], waiting: Sequence[Asked], limits: Limits, times: R
     return take[:kept]
 
 
-def _gains(asked: Sequence[Asked], rows: int, times: RunTimes, now: float) -> bool:
-    """Whether a run is short, one of twice the rows would hardly be longer, and nobody is in a hurry."""
+def _hardly_longer(rows: int, times: RunTimes) -> bool:
+    """Whether a run is short, and one of twice the rows would take hardly more."""
     run_s = times.run_s(rows)
-    if not 0 < run_s <= SHORT_RUN_S or times.run_s(2 * rows) > HARDLY_MORE * run_s:
-        return False
-    return all(one.deadline is None or one.deadline - now > IN_NO_HURRY_S for one in asked)
+    return 0 < run_s <= SHORT_RUN_S and times.run_s(2 * rows) <= HARDLY_MORE * run_s
 
 
 def _due(group: Sequence[Asked], rows: int, limits: Limits, times: RunTimes) -> float:

@@ -28,6 +28,8 @@ class RunTimes:
 
     def __init__(self, max_rows: int) -> None:
         self._took: list[deque[float]] = [deque(maxlen=KEEP_RUNS) for _ in range(_size(max_rows) + 1)]
+        self._row_s = [math.nan] * len(self._took)
+        self._worth: dict[int, int] = {}
         self._last = [0] * len(self._took)
         self._runs = 0
         self._failing = 0.0
@@ -35,34 +37,44 @@ class RunTimes:
     def observe(self, rows: int, run_s: float) -> None:
         size = min(_size(rows), len(self._took) - 1)
         self._took[size].append(run_s / rows)
+        self._row_s[size] = _typical(self._took[size])
+        self._worth.clear()
         self._runs += 1
         self._last[size] = self._runs
 
     def judged(self, requests: int, *, failed: bool) -> None:
         """So many requests have been answered, or have failed in a run of their own."""
+        if not failed and not self._failing:
+            return
         share = 1 - (1 - 1 / REMEMBER_REQUESTS) ** requests
         self._failing += share * (failed - self._failing)
+        self._worth.clear()
 
     def run_s(self, rows: int) -> float:
         """What a run of so many rows will take, as far as is known; else 0."""
         wanted = min(_size(rows), len(self._took) - 1)
+        if self._took[wanted]:
+            return self._row_s[wanted] * rows
         for size in sorted(range(len(self._took)), key=lambda size: abs(size - wanted)):
             if self._took[size]:
-                row_s = _typical(self._took[size])
-                return row_s * (rows if size <= wanted else 1 << size)
+                return self._row_s[size] * (rows if size <= wanted else 1 << size)
         return 0.0
 
     def worth(self, rows: int) -> int:
         """How many of so many rows that wait should run as one."""
+        if (known := self._worth.get(rows)) is None:
+            known = self._worth[rows] = self._find_worth(rows)
+        return known
+
+    def _find_worth(self, rows: int) -> int:
         best, chosen = math.inf, 0
         top = min(_size(rows), len(self._took) - 1)
         for size in range(top + 1):
-            took = self._took[size]
-            if len(took) < ENOUGH_RUNS:
+            if len(self._took[size]) < ENOUGH_RUNS:
                 continue
             full = 1 << size
             # Rows that only fill it up cost as much as others.
-            row_s = (_typical(took) * full + HOP_S) / min(rows, full) + self._again_s(full)
+            row_s = (self._row_s[size] * full + HOP_S) / min(rows, full) + self._again_s(full)
             if row_s <= SAVES * best:
                 chosen = size
             best = min(best, row_s)

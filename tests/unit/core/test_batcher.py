@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.batcher import GATHER_S, Limits, Next, decide
+from edge.core.batcher import GATHER_S, MAX_GATHER_S, Lanes, Limits, Next, decide
 from edge.core.run_times import ENOUGH_RUNS, TRY_AGAIN_RUNS, Load, RunTimes
 
 NOW = 100.0
+BUSY = Lanes(2, 4)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def learnt(cost: Cost, most: int = 32, runs: int = 200) -> RunTimes:
 def test_a_run_is_of_one_key_in_the_order_of_arrival_with_room_for_all(
     waiting: list[Request], limits: Limits, times: RunTimes, busy: bool
 ) -> None:
-    take = decide(waiting, limits, times, now=NOW, busy=busy).take
+    take = decide(waiting, limits, times, now=NOW, lanes=BUSY if busy else Lanes(2)).take
     assert take == sorted(set(take))
     taken = [waiting[at] for at in take]
     assert len({one.key for one in taken}) <= 1
@@ -77,14 +78,16 @@ def test_a_run_is_of_one_key_in_the_order_of_arrival_with_room_for_all(
 
 @given(queues, limits, measured(), st.booleans())
 def test_who_is_late_is_told_and_never_run(waiting: list[Request], limits: Limits, times: RunTimes, busy: bool) -> None:
-    found = decide(waiting, limits, times, now=NOW, busy=busy)
+    found = decide(waiting, limits, times, now=NOW, lanes=BUSY if busy else Lanes(2))
     assert [waiting[at] for at in found.late] == [one for one in waiting if _late(one)]
     assert not set(found.late) & set(found.take)
 
 
 @given(queues, limits, measured())
-def test_with_no_run_under_way_the_oldest_runs_at_once(waiting: list[Request], limits: Limits, times: RunTimes) -> None:
-    found = decide(waiting, limits, times, now=NOW, busy=False)
+def test_with_no_run_under_way_and_no_load_the_oldest_runs_at_once(
+    waiting: list[Request], limits: Limits, times: RunTimes
+) -> None:
+    found = decide(waiting, limits, times, now=NOW)
     alive = [at for at, one in enumerate(waiting) if not _late(one)]
     assert found.take[:1] == alive[:1]
     assert found.look_at == math.inf
@@ -92,7 +95,7 @@ def test_with_no_run_under_way_the_oldest_runs_at_once(waiting: list[Request], l
 
 @given(queues, limits, measured())
 def test_what_is_held_has_room_and_is_run_in_time(waiting: list[Request], limits: Limits, times: RunTimes) -> None:
-    found = decide(waiting, limits, times, now=NOW, busy=True)
+    found = decide(waiting, limits, times, now=NOW, lanes=BUSY)
     alive = [one for one in waiting if not _late(one)]
     if found.take or not alive or not limits.timeout_s:
         return
@@ -100,14 +103,14 @@ def test_what_is_held_has_room_and_is_run_in_time(waiting: list[Request], limits
     assert NOW < found.look_at <= min(one.queued for one in alive) + limits.timeout_s
     deadlines = [one.deadline for one in alive if one.deadline is not None]
     assert all(found.look_at <= deadline for deadline in deadlines), "not past the earliest deadline"
-    assert decide(waiting, limits, times, now=found.look_at, busy=True).take
+    assert decide(waiting, limits, times, now=found.look_at, lanes=BUSY).take
 
 
 @given(queues, limits, measured(), st.booleans())
 def test_company_costs_nobody_a_deadline_that_a_shorter_run_would_keep(
     waiting: list[Request], limits: Limits, times: RunTimes, busy: bool
 ) -> None:
-    taken = [waiting[at] for at in decide(waiting, limits, times, now=NOW, busy=busy).take]
+    taken = [waiting[at] for at in decide(waiting, limits, times, now=NOW, lanes=BUSY if busy else Lanes(2)).take]
     if len(taken) < 2:
         return
     alone = NOW + times.run_s(limits.padded(taken[0].rows))
@@ -121,7 +124,7 @@ def test_whatever_waits_is_run_once_or_told_that_it_is_late(
 ) -> None:
     left, runs = list(enumerate(waiting)), 0
     while left:
-        found = decide([one for _, one in left], limits, times, now=NOW, busy=False)
+        found = decide([one for _, one in left], limits, times, now=NOW)
         gone = {*found.take, *found.late}
         assert gone
         left = [one for at, one in enumerate(left) if at not in gone]
@@ -185,33 +188,47 @@ def under_load(gap_s: float, peers: int) -> Load:
     return load
 
 
-def test_under_load_who_came_during_a_short_run_waits_a_little_for_most_of_those_who_ask() -> None:
-    flat, dear = known(lambda _: 3e-4), known(lambda rows: 3e-4 * rows)
-    waiting = [Request(queued=NOW - 1e-4) for _ in range(4)]
+def test_where_requests_come_faster_than_lanes_do_them_a_run_waits_a_little_for_most_of_those_who_ask() -> None:
+    flat, dear = known(lambda _: 3e-4), known(lambda rows: 3e-3 * rows)
+    waiting = [Request() for _ in range(4)]
 
-    def found(times: RunTimes, load: Load, now: float = NOW, ended: float = NOW, count: int = 4) -> Next:
-        return decide(waiting[:count], Limits(32), times, now=now, busy=False, load=load, idle_since=ended)
+    def found(times: RunTimes, load: Load, now: float = NOW, count: int = 4) -> Next:
+        return decide(waiting[:count], Limits(32), times, now=now, load=load)
 
-    assert found(flat, under_load(1e-4, 16)) == Next([], [], waiting[0].queued + GATHER_S, 12 - 4)
+    assert found(flat, under_load(1e-4, 16)) == Next([], [], NOW + GATHER_S, 12 - 4)
     assert found(flat, under_load(1e-4, 16), now=NOW + GATHER_S).take, "not for long"
-    assert found(flat, under_load(1e-4, 16), ended=NOW - 1).take, "an idle server holds nothing back"
+    assert found(flat, under_load(4e-4, 32)).look_at == pytest.approx(NOW + (24 - 4) * 4e-4), "for as long as they need"
+    assert found(flat, under_load(4e-4, 64)).look_at == NOW + MAX_GATHER_S
     assert found(flat, under_load(1e-4, 5)).take, "most are there"
     assert found(flat, under_load(1e-3, 16)).take, "one lane keeps up"
     assert found(dear, under_load(1e-4, 16), count=1).take, "nothing is gained"
+    assert decide(waiting, Limits(32), flat, now=NOW).take, "nobody is waited for"
     assert under_load(1.0, 3).gap_s == math.inf, "whoever asks once in a while is no load"
+
+
+def test_a_free_lane_waits_only_for_those_who_are_in_no_run_and_while_all_lanes_could_not_keep_up() -> None:
+    long, waiting = known(lambda rows: 0.004 + 0.001 * rows), [Request()]
+
+    def found(load: Load, lanes: Lanes) -> Next:
+        return decide(waiting, Limits(32), long, now=NOW, lanes=lanes, load=load)
+
+    assert found(under_load(1e-3, 32), Lanes(2, 16)).room == 12 - 1
+    assert found(under_load(1e-3, 32), Lanes(2, 31)).take, "the others run already"
+    assert found(under_load(5e-3, 32), Lanes(1)).room
+    assert found(under_load(5e-3, 32), Lanes(2)).take, "two lanes keep up"
 
 
 def test_a_second_run_is_not_begun_beside_a_short_one_that_could_take_more_rows_for_the_same() -> None:
     flat, dear, long = (known(cost) for cost in (lambda _: 3e-4, lambda rows: 3e-4 * rows, lambda _: 0.02))
     waiting = [Request(), Request()]
-    found = decide(waiting, Limits(32), flat, now=NOW, busy=True)
+    found = decide(waiting, Limits(32), flat, now=NOW, lanes=BUSY)
     assert (found.take, found.room) == ([], 30)
-    assert decide(waiting, Limits(32), flat, now=NOW, busy=False).take == [0, 1]
-    assert decide([Request() for _ in range(32)], Limits(32), flat, now=NOW, busy=True).take == list(range(32))
+    assert decide(waiting, Limits(32), flat, now=NOW).take == [0, 1]
+    assert decide([Request() for _ in range(32)], Limits(32), flat, now=NOW, lanes=BUSY).take == list(range(32))
     hurried = [*waiting, Request(deadline=NOW + 0.1)]
-    assert decide(hurried, Limits(32), flat, now=NOW, busy=True).take == [0, 1, 2]
+    assert decide(hurried, Limits(32), flat, now=NOW, lanes=BUSY).take == [0, 1, 2]
     for times in (dear, long):
-        assert decide(waiting, Limits(32), times, now=NOW, busy=True).take
+        assert decide(waiting, Limits(32), times, now=NOW, lanes=BUSY).take
 
 
 def test_a_first_run_that_compiled_something_does_not_count_for_long() -> None:
@@ -237,7 +254,7 @@ def p99(limits: Limits, cost: Cost, failing: float) -> float:
     random, times, now = Random(3), RunTimes(limits.max_rows), 0.0
     waiting, took = [Request(queued=0.0, bad=random.random() < failing) for _ in range(32)], []
     while now < 8:
-        take = decide(waiting, limits, times, now=now, busy=False).take
+        take = decide(waiting, limits, times, now=now).take
         run, waiting = [waiting[at] for at in take], [one for at, one in enumerate(waiting) if at not in take]
         now += cost(len(run))
         fails = any(one.bad for one in run)
