@@ -144,7 +144,8 @@ def _gather(asked: Sequence[Asked], rows: int, limits: Limits, times: RunTimes, 
     # Of the shortest, one lane keeps the interpreter as busy as several do.
     if room <= 0 or run_s < SATURATED * load.gap_s * (lanes.number if run_s > SHORT_RUN_S else 1):
         return AT_ONCE
-    return _Hold(asked[0].queued + min(MAX_GATHER_S, max(GATHER_S, room * load.gap_s)), room)
+    most_s = max(MAX_GATHER_S, times.run_s(rows + room) / 2)
+    return _Hold(asked[0].queued + min(most_s, max(GATHER_S, room * load.gap_s)), room)
 
 
 def _groups(waiting: Sequence[Asked], limits: Limits, times: RunTimes, gone: set[int]) -> Iterator[_Group]:

@@ -9,7 +9,7 @@ SAVES = 0.95
 """A batch twice as large is worth while where a row of it takes at most so much of a row's time in the smaller one."""
 KEEP_RUNS = 16
 ENOUGH_RUNS = 3
-"""The lower quartile of the last KEEP_RUNS runs of a size counts; before ENOUGH_RUNS, it is yet to be found out."""
+"""The second quickest of the last KEEP_RUNS runs of a size counts, or the quickest of half as many; before ENOUGH_RUNS, it is yet to be found out."""
 IDLE_S = 0.1
 REMEMBER_ARRIVALS = 64
 """How often requests come is told from about so many; after a silence of IDLE_S, from none."""
@@ -20,7 +20,9 @@ HARM = 2.0
 REMEMBER_REQUESTS = 256
 """How many of the last requests say what share of them fails."""
 TRY_AGAIN_RUNS = 64
-"""After so many runs the sizes beside the one that pays are tried again: loads and clocks change."""
+"""After so many runs the sizes beside the one that pays are tried again; what they took before is forgotten where they are quicker: loads and clocks change."""
+FAR_RUNS = 4 * TRY_AGAIN_RUNS
+"""After so many the larger ones, which have been tried before."""
 
 
 class RunTimes:
@@ -36,6 +38,8 @@ class RunTimes:
 
     def observe(self, rows: int, run_s: float) -> None:
         size = min(_size(rows), len(self._took) - 1)
+        if self._runs - self._last[size] >= TRY_AGAIN_RUNS and run_s / rows < SAVES * self._row_s[size]:
+            self._took[size].clear()
         self._took[size].append(run_s / rows)
         self._row_s[size] = _typical(self._took[size])
         self._worth.clear()
@@ -78,13 +82,20 @@ class RunTimes:
             if row_s <= SAVES * best:
                 chosen = size
             best = min(best, row_s)
-        if chosen < top and self._again_s(2 << chosen) < SAVES * best < math.inf:
-            further = chosen + 1
-            if len(self._took[further]) < ENOUGH_RUNS or self._runs - self._last[further] >= TRY_AGAIN_RUNS:
+        for further in range(chosen + 1, top + 1):
+            if self._again_s(1 << further) >= SAVES * best or best == math.inf:
+                break
+            if self._is_to_be_tried(further, beside=further == chosen + 1):
                 return min(rows, 1 << further)
         if chosen and self._runs - self._last[chosen - 1] >= TRY_AGAIN_RUNS:
             chosen -= 1  # what it is better than may have been measured in worse times
         return min(rows, 1 << chosen)
+
+    def _is_to_be_tried(self, size: int, *, beside: bool) -> bool:
+        since = self._runs - self._last[size]
+        if len(self._took[size]) < ENOUGH_RUNS:
+            return beside or (bool(self._took[size]) and since < TRY_AGAIN_RUNS)
+        return since >= (TRY_AGAIN_RUNS if beside else FAR_RUNS)
 
     def _again_s(self, rows: int) -> float:
         """What it costs each of so many requests in a run that all are run again when one of them fails it; seconds."""
@@ -116,5 +127,5 @@ def _size(rows: int) -> int:
 
 
 def _typical(values: deque[float]) -> float:
-    """The lower quartile: first runs that compile something, and those that waited for a processor, say nothing of the size."""
-    return sorted(values)[(len(values) - 1) // 4]
+    """Of the quickest: first runs that compile something, and those that waited for a processor, say nothing of the size."""
+    return sorted(values)[(len(values) - 1) // 8]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.batcher import GATHER_S, MAX_GATHER_S, Lanes, Limits, Next, decide
-from edge.core.run_times import ENOUGH_RUNS, TRY_AGAIN_RUNS, Load, RunTimes
+from edge.core.run_times import ENOUGH_RUNS, FAR_RUNS, TRY_AGAIN_RUNS, Load, RunTimes
 
 NOW = 100.0
 BUSY = Lanes(2, 4)
@@ -293,3 +293,15 @@ def test_runs_are_padded_to_the_next_size_that_is_allowed() -> None:
     limits = Limits(8, allowed=(2, 4, 8))
     assert [limits.padded(rows) for rows in (1, 2, 3, 8, 9)] == [2, 2, 4, 8, 9]
     assert Limits(8).padded(3) == 3
+
+
+def test_what_larger_runs_took_in_worse_times_does_not_keep_runs_small() -> None:
+    times = RunTimes(32)
+    for rows in (1, 2, 4, 8, 16, 32):
+        for _ in range(ENOUGH_RUNS):
+            times.observe(rows, 0.1 if rows > 2 else 0.001)
+    assert times.worth(32) <= 4
+    for _ in range(FAR_RUNS + TRY_AGAIN_RUNS):
+        rows = times.worth(32)
+        times.observe(rows, 0.1 if rows == 4 else 0.001)
+    assert times.worth(32) == 32
