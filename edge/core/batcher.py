@@ -19,12 +19,14 @@ from edge.core.run_times import Load, RunTimes
 
 SHORT_RUN_S = 2e-3
 HARDLY_MORE = 1.5
-IN_NO_HURRY_S = 1.0
 """Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""
+IN_NO_HURRY_S = 1.0
+"""Whoever has less time than this waits for nobody, unless a timeout is set."""
 SATURATED = 0.7
 """Requests come faster than lanes do them alone where a run takes so much of the time between two of them."""
-PEERS = 0.75
-"""A run is worth waiting for until so large a part of those who ask at once, and are not in a run, is there."""
+PEERS, PEERS_OF_LONG = 0.75, 0.5
+"""A run is worth waiting for until so large a part of those who ask at once, and are not in a run, is there; of runs longer
+than SHORT_RUN_S a smaller one, as the lane that waits would keep a core busy."""
 GATHER_S, MAX_GATHER_S = 2e-3, 8e-3
 """For as long as it takes them to come, by the time between two requests; at least and at most this."""
 
@@ -138,11 +140,11 @@ def _hold(
 
 
 def _gather(asked: Sequence[Asked], rows: int, limits: Limits, times: RunTimes, lanes: Lanes, load: Load) -> _Hold:
-    peers = int((load.peers - lanes.running) * PEERS)
-    room = min(peers, times.worth(limits.max_rows)) - rows
     run_s = times.run_s(1)
-    # Of the shortest, one lane keeps the interpreter as busy as several do.
-    if room <= 0 or run_s < SATURATED * load.gap_s * (lanes.number if run_s > SHORT_RUN_S else 1):
+    # Of short runs, one lane keeps the interpreter as busy as several do.
+    part, alike = (PEERS, 1) if run_s <= SHORT_RUN_S else (PEERS_OF_LONG, lanes.number)
+    room = min(int((load.peers - lanes.running) * part), times.worth(limits.max_rows)) - rows
+    if room <= 0 or run_s < SATURATED * load.gap_s * alike:
         return AT_ONCE
     most_s = max(MAX_GATHER_S, times.run_s(rows + room) / 2)
     return _Hold(asked[0].queued + min(most_s, max(GATHER_S, room * load.gap_s)), room)
