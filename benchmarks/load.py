@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +46,7 @@ class Seen:
         return float(np.quantile(took[(due >= since) & (due < until)], q)) * 1e6
 
 
-def post(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+def post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """The bytes of one request."""
     lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

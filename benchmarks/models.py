@@ -115,6 +115,20 @@ def tiny() -> bytes:
     return net.model(net.requantize(net.dense(x, 32, 10), LINEAR_SCALE, 128, DType.UINT8, "scores"))
 
 
+def dense(size: int = 1024, layers: int = 3) -> bytes:
+    """`image` float32 [?,size] → `scores` float32 [?,size]: fully connected, so that a row alone reads all weights for itself."""
+    random = np.random.default_rng(7)
+    tensors, ops = [T("image", shape=(-1, size))], []
+    for layer in range(layers):
+        weights = (random.normal(0, 1, (size, size)) / math.sqrt(size)).astype(np.float32)
+        name = "scores" if layer == layers - 1 else f"t{layer}"
+        x, constant = len(tensors) - 1, len(tensors)
+        tensors += [T(f"w{layer}", shape=(size, size), data=weights), T(name, shape=(-1, size))]
+        options = (OPTIONS[FULLY_CONNECTED], Table([Scalar("b", NO_ACTIVATION)]))
+        ops.append(Op(FULLY_CONNECTED, (x, constant), (constant + 1,), options=options))
+    return make([Graph(tensors, [0], [len(tensors) - 1], ops)], [Sig({"image": 0}, {"scores": len(tensors) - 1})])
+
+
 def mobilenet_v2(side: int, alpha: float, classes: int = CLASSES) -> bytes:
     """`image` uint8 [1,side,side,3] → `scores` uint8 [1,classes]. `alpha` widens every layer but the last."""
     net = _Net()

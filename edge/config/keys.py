@@ -16,6 +16,7 @@ import msgspec
 
 from edge.config import paths
 from edge.config.sections import Admin, Advertise, Grpc, Http, Log, Model, Mqtt, Repository, Server
+from edge.domain.batch_sizes import check_batch_sizes
 from edge.domain.layout import is_model_name
 from edge.domain.policy import parse_policy
 
@@ -162,6 +163,7 @@ def _can_be_weights(weights: Mapping[str, float]) -> None:
 
 CHECKS: Mapping[tuple[str, str], Callable[[Any], object]] = {
     ("models", "policy"): parse_policy,
+    ("models", "allowed_batch_sizes"): check_batch_sizes,
     ("models", "weights"): _can_be_weights,
     ("http", "uds"): _short_enough,
     ("grpc", "uds"): _short_enough,
@@ -191,6 +193,8 @@ def _words(info: msgspec.inspect.Type) -> str:
             return "one of " + ", ".join(str(member.value) for member in cls)
         case msgspec.inspect.CustomType():
             return "a path"
+        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.IntType()):
+            return "a list of integers"
         case msgspec.inspect.VarTupleType():
             return "a list of strings"
         case msgspec.inspect.DictType(value_type=value):

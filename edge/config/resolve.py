@@ -19,6 +19,7 @@ from edge.config import keys, paths
 from edge.config.keys import Key, show
 from edge.config.layers import Setting, from_env, from_file, from_flags
 from edge.config.sections import Admin, Advertise, Config, Grpc, Http, Log, Model, Mqtt, Repository, Server, is_loopback
+from edge.domain.batch_sizes import check_batch_sizes
 from edge.domain.layout import is_model_name
 
 Values = Mapping[Key, Any]
@@ -153,7 +154,17 @@ def _contradictions(config: Config) -> list[str]:
         )
     if http.uds is not None and http.uds == config.admin.uds:
         found.append(f"http.uds, admin.uds: want two sockets, got {http.uds} for both")
-    return found + _grpc_contradictions(config) + _mqtt_contradictions(config.mqtt)
+    return found + _batching_contradictions(config) + _grpc_contradictions(config) + _mqtt_contradictions(config.mqtt)
+
+
+def _batching_contradictions(config: Config) -> list[str]:
+    found = []
+    for name, model in config.models.items():
+        try:
+            check_batch_sizes(model.allowed_batch_sizes, model.max_batch_size)
+        except ValueError as error:
+            found.append(f"models.{name}.allowed_batch_sizes, models.{name}.max_batch_size: {error}")
+    return found
 
 
 def _grpc_contradictions(config: Config) -> list[str]:

@@ -36,6 +36,8 @@ Device = Annotated[
         description="cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N",
     ),
 ]
+Rows = Annotated[int, Meta(ge=0, le=65536)]
+SomeRows = Annotated[int, Meta(ge=1, le=65536)]
 Weight = Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Tolerance = Annotated[float, Meta(ge=0, le=1e300)]
@@ -178,6 +180,11 @@ class Model(Struct, frozen=True, kw_only=True):
     max_run_s: SomeSeconds = 30.0
     lane: Literal["auto", "inline", "thread"] = "auto"
     cpu_twin: Path | None = None
+    max_batch_size: Rows = 0
+    batch_timeout_s: Seconds = 0.0
+    allowed_batch_sizes: tuple[SomeRows, ...] = ()
+    pad_variable_length_inputs: bool = False
+    cache_bytes: Count = 0
     prefer: Prefer = "auto"
     tags: tuple[str, ...] = ("serve",)
     inter_op_threads: Count = 0
@@ -233,6 +240,11 @@ class Model(Struct, frozen=True, kw_only=True):
             max_queue=self.max_queue,
             max_run_s=self.max_run_s,
             cpu_twin=self.cpu_twin,
+            max_batch_size=self.max_batch_size,
+            batch_timeout_s=self.batch_timeout_s,
+            allowed_batch_sizes=self.allowed_batch_sizes,
+            pad_variable_length_inputs=self.pad_variable_length_inputs,
+            cache_bytes=self.cache_bytes,
             tags=self.tags,
             inter_op_threads=self.inter_op_threads,
             gpu_memory_bytes=self.gpu_memory_bytes,

@@ -39,6 +39,11 @@ class Handoff(Generic[T]):
         """Jobs that no worker has taken."""
         return len(self._waiting)
 
+    @property
+    def idle(self) -> int:
+        """Workers that have nothing to do."""
+        return len(self._idle)
+
     def put(self, job: T) -> None:
         with self._lock:
             if not self._idle:
@@ -70,6 +75,9 @@ class Handoff(Generic[T]):
                 return
             job = self._waiting.popleft() if self._waiting else None
         worker.inbox.put(job)
+
+    def release(self) -> None:
+        """Nothing is ever held."""
 
     def withdraw(self, job: T) -> None:
         """Nobody waits for it any more; nothing happens where a worker has it already."""

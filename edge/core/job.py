@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.core.rows import Work
 from edge.domain.errors import DeadlineExceeded
 from edge.domain.tensors import Tensors
+
+if TYPE_CHECKING:
+    from edge.core.instance import Instance
+
+Tell = tuple[Callable[..., None], tuple[Any, ...]]
+"""What the event loop is to call, and with what."""
 
 
 @dataclass(slots=True)
@@ -20,18 +28,59 @@ class Ran:
     run_s: float
 
 
+class Task(Protocol):
+    """What a lane runs at a time: a request, or several in one. `started`: when it was, 0 until a lane has it."""
+
+    started: float
+
+    def claim(self, now: float) -> bool:
+        """Whether somebody still waits for it. By the lane that has it, before it runs."""
+        ...
+
+    def run(self, instance: Instance) -> Any:
+        """What `resolve` wants. Blocks. Raises as Instance.run."""
+        ...
+
+    def resolve(self, outputs: Any, ended: float) -> None: ...
+    def failed(self, error: Exception) -> Tell:
+        """The run's error, in the lane's thread."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """For good, in the loop's."""
+        ...
+
+
 class Job:
-    """`deadline` in the loop's time; `started` is 0 until a lane has it. Only the loop's thread resolves it."""
+    """`deadline` in the loop's time; `started` is 0 until a lane has it. Only the loop's thread resolves it.
 
-    __slots__ = ("abandoned", "deadline", "future", "queued", "started", "work")
+    `key` and `rows` say whom it may share a run with, where the model takes several requests at once.
+    """
 
-    def __init__(self, work: Work, deadline: float | None, future: asyncio.Future[Ran]) -> None:
+    __slots__ = ("abandoned", "deadline", "future", "key", "queued", "rows", "started", "work")
+
+    def __init__(
+        self,
+        work: Work,
+        deadline: float | None,
+        future: asyncio.Future[Ran],
+        key: Hashable | None = None,
+        rows: int = 1,
+    ) -> None:
         self.work: Work | None = work
         self.deadline = deadline
         self.future = future
+        self.key, self.rows = key, rows
         self.queued = monotonic()
         self.started = 0.0
         self.abandoned = False
+
+    def claim(self, now: float) -> bool:
+        return self.work is not None and not self.abandoned and (self.deadline is None or now <= self.deadline)
+
+    def run(self, instance: Instance) -> Tensors:
+        work = self.work
+        return instance.run(work) if work is not None else {}
 
     def abandon(self) -> None:
         """Nobody waits any more. An error knows frames that know this: in a circle, the inputs would stay for long."""
@@ -42,6 +91,9 @@ class Job:
     def resolve(self, outputs: Tensors, ended: float) -> None:
         if not (self.abandoned or self.future.done()):
             self.future.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
+
+    def failed(self, error: Exception) -> Tell:
+        return self.fail, (error,)
 
     def fail(self, error: BaseException) -> None:
         if not (self.abandoned or self.future.done()):

@@ -4,6 +4,7 @@ Rule 1: an instance has one caller at a time; a lane owns its instance.
 Rule 2: the queue before the lanes is bounded; a full one refuses at once.
 Rule 3: what was given up (deadline, client gone) is skipped and takes no place in the queue for long, and a run that hangs is taken out of service.
 Rule 4: a run holds its device's lock. Rule 5: where a device hangs, an instance that runs elsewhere takes over.
+Rule 6: which requests share a run is for `edge.core.batcher`, and only where `batching` says so; the event loop has no batches.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from edge.core.handoff import Handoff, Worker
+from edge.core.handoff import Handoff
 from edge.core.instance import Instance
-from edge.core.job import Job, Ran, expired
+from edge.core.job import Job, Ran, Task
+from edge.core.lane import Tasks, ThreadLane, run_here
 from edge.core.rows import Work
 from edge.domain.errors import InferenceFailed, LoadError, NotReady, Overloaded
+
+if TYPE_CHECKING:
+    from edge.core.batch import Batching
 
 log = logging.getLogger(__name__)
 
@@ -49,52 +55,6 @@ class LanePlan:
         return f"on {threads}" + (", on the event loop for a client that is alone" if self.alone_elements else "")
 
 
-class _ThreadLane(Worker[Job]):
-    """One instance on one thread. `job` is what runs now; `wedged` says that it has run for too long.
-
-    `retired`: another lane took over, and this one ends with the run that it hangs in.
-    """
-
-    def __init__(self, lanes: Lanes, instance: Instance, name: str) -> None:
-        super().__init__()
-        self.instance = instance
-        self.job: Job | None = None
-        self.wedged = self.retired = False
-        self._lanes = lanes
-        # A daemon: a run that hangs may not keep the process alive past its drain time.
-        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
-
-    def _work(self) -> None:
-        take = self._lanes.queue.take
-        while not self.retired and (job := take(self)) is not None:
-            work = job.work
-            now = monotonic()
-            if work is None or job.abandoned or (job.deadline is not None and now > job.deadline):
-                continue
-            job.started = now
-            self.job = job
-            tell, result = self._run(job, work)
-            self.job = None
-            if self.wedged:
-                self.wedged = False
-                self.instance.came_back()
-            del work, job
-            # The last thing before it waits: the loop that is woken wants the interpreter's lock.
-            self._lanes.tell(tell, *result)
-            del tell, result
-        self.instance.close()
-
-    def _run(self, job: Job, work: Work) -> tuple[Callable[..., None], tuple[object, ...]]:
-        """What to tell the loop, and with what."""
-        try:
-            with self.instance.lock:
-                job.started = monotonic()
-                outputs = self.instance.run(work)
-            return job.resolve, (outputs, monotonic())
-        except Exception as error:  # everything goes to whoever waits; a bug is logged there
-            return job.fail, (error,)
-
-
 class Lanes:
     """All instances of one version, and the bounded queue before them."""
 
@@ -106,14 +66,26 @@ class Lanes:
         *,
         max_queue: int,
         max_run_s: float,
+        batching: Batching | None = None,
+        count: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """`instances`: one for the loop first, if the plan has any inline work, then one for each thread."""
+        """`instances`: one for the loop first, if the plan has any inline work, then one for each thread.
+
+        `count(rows)` is called for each run of what may share one.
+        """
         self.name, self.plan = name, plan
-        self.queue: Handoff[Job] = Handoff()
+        self.queue: Tasks
+        if batching is None:
+            self.queue = Handoff[Task]()
+        else:
+            from edge.core.batch_queue import BatchQueue  # most servers have no such model, and start without it
+
+            self.queue = BatchQueue(batching.limits, batching.times, count)
+        self._batching = batching
         self._loop = asyncio.get_running_loop()
         self._inline = instances[0] if plan.inline_elements else None
         rest = instances[1:] if plan.inline_elements else instances
-        self._threads = [_ThreadLane(self, each, f"{name}/{n}") for n, each in enumerate(rest)]
+        self._threads = [ThreadLane(self.queue, self.tell, each, f"{name}/{n}") for n, each in enumerate(rest)]
         self._max_queue, self._max_run_s = max_queue, max_run_s
         self._no_stand_in = ""
         self._closed = False
@@ -164,15 +136,15 @@ class Lanes:
         if self._jobs and not plan.inline_always:
             return None
         if self._inline is not None and work.elements <= plan.inline_elements:
-            return _run_here(self._inline, work, deadline)
+            return run_here(self._inline, work, deadline)
         if not alone or work.elements > plan.alone_elements:
             return None
         lane = self.queue.borrow()
         if lane is None:
             return None
-        assert isinstance(lane, _ThreadLane)
+        assert isinstance(lane, ThreadLane)
         try:
-            return _run_here(lane.instance, work, deadline)
+            return run_here(lane.instance, work, deadline)
         finally:
             self.queue.give_back(lane)
 
@@ -182,7 +154,12 @@ class Lanes:
             raise NotReady(f"{self.name}: {self.wedged}")
         if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
-        job = Job(work, deadline, self._loop.create_future())
+        if self._batching is None:
+            job = Job(work, deadline, self._loop.create_future())
+        elif len(parts := self._batching.parts(work)) > 1:
+            return await self._run_parts(parts, deadline)
+        else:
+            job = Job(work, deadline, self._loop.create_future(), *self._batching.key(work))
         self._jobs.add(job)
         if deadline is not None and deadline < self._alarm_at:
             self._set_alarm(deadline)
@@ -196,6 +173,20 @@ class Lanes:
             job.abandon()
             if not job.started:
                 self.queue.withdraw(job)
+
+    async def _run_parts(self, parts: list[Work], deadline: float | None) -> Ran:
+        """A request that is too large for a run, as several; it takes the places of all of them in the queue."""
+        from edge.core.batch import join
+
+        if self.queue.depth + len(parts) > self._max_queue:
+            raise Overloaded(f"{self.name}: no room for the {len(parts)} runs of a request (max_queue)")
+        runs = [self._loop.create_task(self.run(part, deadline)) for part in parts]
+        try:
+            done = await asyncio.gather(*runs)
+        finally:
+            for run in runs:
+                run.cancel()
+        return Ran(join([one.outputs for one in done]), done[0].queue_s, sum(one.run_s for one in done))
 
     def _set_alarm(self, at: float) -> None:
         """One timer for all requests, at the earliest deadline: most are answered long before, and cost none."""
@@ -232,10 +223,11 @@ class Lanes:
             job = lane.job
             if job is not None and not lane.wedged and now - job.started > self._max_run_s:
                 self._hangs(lane, job)
+        self.queue.release()
         if self._jobs:
             self._watchdog = self._loop.call_later(min(1.0, self._max_run_s / 2), self._watch)
 
-    def _hangs(self, lane: _ThreadLane, job: Job) -> None:
+    def _hangs(self, lane: ThreadLane, job: Task) -> None:
         lane.wedged = True
         if lane.job is not job:  # it came back in this very moment
             lane.wedged = False
@@ -248,7 +240,7 @@ class Lanes:
             why = f"{instance.device}: {self._too_long}"
             threading.Thread(target=self._find_stand_in, args=(lane, why), name=f"{self.name}/+", daemon=True).start()
 
-    def _find_stand_in(self, lane: _ThreadLane, why: str) -> None:
+    def _find_stand_in(self, lane: ThreadLane, why: str) -> None:
         """In a thread of its own: loading takes its time."""
         try:
             instance = lane.instance.stand_in(why)
@@ -261,12 +253,12 @@ class Lanes:
         log.error("%s: %s", self.name, why)
         self._no_stand_in = f"; {why}"
 
-    def _take_over(self, lane: _ThreadLane, instance: Instance) -> None:
+    def _take_over(self, lane: ThreadLane, instance: Instance) -> None:
         if self._closed or not lane.wedged:
             instance.close()
             return
         lane.retired = True
-        fresh = _ThreadLane(self, instance, lane.thread.name)
+        fresh = ThreadLane(self.queue, self.tell, instance, lane.thread.name)
         self._threads[self._threads.index(lane)] = fresh
         fresh.thread.start()
         log.warning("%s: %s", self.name, instance.model.notice)
@@ -287,14 +279,3 @@ class Lanes:
         end = monotonic() + timeout_s
         for lane in self._threads:
             lane.thread.join(max(0.0, end - monotonic()))
-
-
-def _run_here(instance: Instance, work: Work, deadline: float | None) -> Ran:
-    start = monotonic()
-    if deadline is not None and start > deadline:
-        raise expired(started=False)
-    outputs = instance.run(work)
-    ended = monotonic()
-    if deadline is not None and ended > deadline:
-        raise expired(started=True)
-    return Ran(outputs, 0.0, ended - start)

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from edge.core.blackbox import Mark
 from edge.core.class_names import doubt_names, read_class_names
@@ -33,6 +33,9 @@ from edge.domain.models import Artifact, ModelOptions, Platform
 from edge.domain.ports import Apart, Backend, LoadedModel
 from edge.domain.requests import ModelInfo
 
+if TYPE_CHECKING:
+    from edge.core.batch import Batching
+
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -45,6 +48,7 @@ class _Tested(NamedTuple):
     plan: LanePlan
     rest: list[LoadedModel]
     names: tuple[str, ...]
+    batching: Batching | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Loader:
             why = f"{first.device}: the self-test was not done after {self._limits.load_timeout_s:g} s"
             first = await self._in_thread("load", self._revive, slot, backend, why)
             tested = await self._try(slot, first, gently)
-        report, plan, rest, names = tested
+        report, plan, rest, names, batching = tested
         instances = [self._instance(slot, backend, model) for model in (first, *rest)]
         slot.info = ModelInfo(
             id=slot.id,
@@ -135,7 +139,10 @@ class Loader:
             plan,
             max_queue=slot.options.max_queue,
             max_run_s=slot.options.max_run_s,
+            batching=batching,
+            count=slot.meter.ran,
         )
+        slot.remember(slot.options.cache_bytes)
         if isinstance(first, Apart):
             loop = asyncio.get_running_loop()
             first.watch(lambda why: _tell(loop, slot, why))
@@ -185,8 +192,9 @@ class Loader:
         `gently`: something is being served meanwhile.
         """
         artifact, options = slot.artifact, slot.options
+        pause = breather() if gently else lambda took: None
         with self._devices.lock(first.device):
-            report = selftest(first, _golden(artifact), rest=breather() if gently else lambda took: None)
+            report = selftest(first, _golden(artifact), rest=pause)
         if not report.ok:
             raise LoadError(f"self-test: {report.reason}")
         plan = plan_lanes(
@@ -201,6 +209,12 @@ class Loader:
         )
         names = read_class_names(artifact.file("labels.txt"))
         doubt_names(slot.id, first, names)
+        batching = None
+        if first.max_batch > 1 and any(each.batches for each in first.signatures.values()):
+            from edge.core.batch_plan import plan_batching  # a server of models for one row starts without it
+
+            with self._devices.lock(first.device):
+                batching = plan_batching(first, options, artifact.platform, plan, name=str(slot.id), rest=pause)
         rest: list[LoadedModel] = []
         try:
             for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
@@ -211,7 +225,7 @@ class Loader:
                 model.close()
             raise
         return_memory()  # of what was needed for loading only
-        return _Tested(report, plan, rest, names)
+        return _Tested(report, plan, rest, names, batching)
 
     def spare(self, slot: Slot) -> Instance:
         """One more instance of a version that is READY, apart from everything that serves. Blocks. Raises LoadError."""
@@ -257,6 +271,7 @@ class Loader:
     async def take_down(self, slot: Slot) -> None:
         """Close the lanes of a slot that nobody holds, and give the memory back. A run that hangs is left behind."""
         lanes, slot.lanes = slot.lanes, None
+        slot.remember(0)
         if lanes is None:
             return
         lanes.close()

@@ -8,12 +8,24 @@ from edge.telemetry.window import Recent, Totals
 
 
 class Meter(Protocol):
-    """One version's counters. Called on the event loop, once for each request."""
+    """One version's counters. Called on the event loop, once for each request and each event."""
 
     def answered(self, protocol: str, total_s: float, queue_s: float, run_s: float, *, finite: bool) -> None: ...
 
     def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None:
         """`by_model`: the version is to blame, and not the client or the load."""
+        ...
+
+    def ran(self, rows: int) -> None:
+        """A run that requests may share was of so many rows, without those that only fill it up."""
+        ...
+
+    def looked_up(self, *, hit: bool) -> None:
+        """Whether an answer was there already. Only where answers are kept."""
+        ...
+
+    def keeps(self, nbytes: int) -> None:
+        """Answers take so many bytes now."""
         ...
 
     @property

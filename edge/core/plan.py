@@ -37,7 +37,7 @@ def plan_lanes(
     threads = options.instances or min(cores, MAX_AUTO_INSTANCES)
     if options.lane == "inline":
         return LanePlan(threads=options.instances, inline_elements=NO_LIMIT, inline_always=True)
-    if options.lane == "thread" or may_run_long:
+    if options.lane == "thread" or may_run_long or options.allowed_batch_sizes:
         return LanePlan(threads=threads)
     alone_elements = _within(alone_run_s, run_s, elements)
     inline_elements = _within(inline_run_s, run_s, elements)

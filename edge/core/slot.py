@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edge.core.lanes import Lanes
 from edge.core.meter import Meter
@@ -19,6 +20,9 @@ from edge.domain.models import Artifact, ModelId, ModelOptions
 from edge.domain.ports import VersionStatus
 from edge.domain.requests import ModelInfo, Target
 from edge.domain.tensors import Signature
+
+if TYPE_CHECKING:
+    from edge.core.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Slot:
         self._on_broken = on_broken
         self.info: ModelInfo | None = None
         self.lanes: Lanes | None = None
+        self.cache: Cache | None = None
         self._users = 0
         self._idle: asyncio.Future[None] | None = None
         self._calls: dict[tuple[str, bool | None], Call] = {}
@@ -63,6 +68,15 @@ class Slot:
         self.state = step(self.state, event)
         self.reason = reason
         self.since = time.time()
+
+    def remember(self, max_bytes: int) -> None:
+        """Answers, of at most so many bytes; 0 forgets them."""
+        self.cache = None
+        if max_bytes:
+            from edge.core.cache import Cache  # few have one
+
+            self.cache = Cache(max_bytes)
+        self.meter.keeps(0)
 
     def break_down(self, why: str) -> None:
         """Its code runs elsewhere, and has come to an end there."""

@@ -84,7 +84,7 @@ class TrialJob:
         options = fields["options"]
         options["image"] = ImageOptions(**options["image"])
         options["cpu_twin"] = Path(options["cpu_twin"]) if options["cpu_twin"] else None
-        options["tags"] = tuple(options["tags"])
+        options |= {key: tuple(options[key]) for key in ("tags", "allowed_batch_sizes")}
         artifact = Artifact(ModelId(*fields["model"]), Platform(fields["platform"]), Path(fields["path"]))
         return cls(artifact, ModelOptions(**options), fields["max_memory_bytes"])
 

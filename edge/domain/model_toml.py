@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
+from edge.domain.batch_sizes import MAX_BATCH_SIZE, check_batch_sizes
 from edge.domain.errors import LoadError
 from edge.domain.models import ImageOptions, ModelOptions
 
@@ -20,7 +21,7 @@ MAX_SHOWN = 200
 
 
 def override_options(options: ModelOptions, text: str) -> ModelOptions:
-    """The options with a version's `model.toml` applied: `dequantize`, `lane`, `max_batch` and the table `[image]`.
+    """The options with a version's `model.toml` applied: `dequantize`, `lane`, `max_batch`, what is said of sharing runs, and the table `[image]`.
 
     Only what belongs to a model may be said there; devices, threads and queues are the device's own affair.
     Raises LoadError naming the key, what was wanted and what came.
@@ -33,7 +34,14 @@ def override_options(options: ModelOptions, text: str) -> ModelOptions:
     inner = {key: _checked("image.", key, value, _IMAGE) for key, value in image.items()}
     if inner.get("std") == 0:
         raise LoadError(f"{MODEL_TOML}: image.std: want a number other than 0")
-    return replace(options, **top, image=replace(options.image, **inner))
+    if "allowed_batch_sizes" in top:
+        top["allowed_batch_sizes"] = tuple(top["allowed_batch_sizes"])
+    changed = replace(options, **top, image=replace(options.image, **inner))
+    try:
+        check_batch_sizes(changed.allowed_batch_sizes, changed.max_batch_size)
+    except ValueError as error:
+        raise LoadError(f"{MODEL_TOML}: allowed_batch_sizes: {error}") from None
+    return changed
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -67,10 +75,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
+def _is_rows(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_BATCH_SIZE
+
+
+_ROWS: _Rule = (f"an integer from 0 to {MAX_BATCH_SIZE}", _is_rows)
 _TOP: Mapping[str, _Rule] = {
     "dequantize": ("true or false", lambda value: isinstance(value, bool)),
     "lane": _one_of(ModelOptions, "lane"),
-    "max_batch": ("an integer from 0 to 65536", lambda value: type(value) is int and 0 <= value <= 65_536),
+    "max_batch": _ROWS,
+    "max_batch_size": _ROWS,
+    "batch_timeout_s": ("a number from 0", lambda value: _is_number(value) and value >= 0),
+    "allowed_batch_sizes": ("a list of integers", lambda value: isinstance(value, list) and all(map(_is_rows, value))),
+    "pad_variable_length_inputs": ("true or false", lambda value: isinstance(value, bool)),
 }
 _IMAGE: Mapping[str, _Rule] = {
     "resize": _one_of(ImageOptions, "resize"),

@@ -73,6 +73,10 @@ class ModelOptions:
     max_run_s: a run longer than this fails its request and takes its lane out of service.
     max_batch: rows that one run may take, 0 for as many as the model can.
     cpu_twin: a CPU build of the same model, used when the device is missing or lost.
+    max_batch_size: rows of several requests that may share a run, 0 to find out what profits, 1 for none; a larger request
+    is run in parts. batch_timeout_s: how long a run that has room waits for more while another is under way.
+    allowed_batch_sizes: ascending sizes that runs are padded to. pad_variable_length_inputs: whether shorter inputs are
+    lengthened to share a run. cache_bytes: of answers that are given again to the same inputs, 0 for none.
 
     Of SavedModels only: tags name the graph; inter_op_threads run operators side by side, 0 for TensorFlow's choice;
     gpu_memory_bytes is the most that it may take of a GPU, 0 for as much as it grows to; xla compiles what it can;
@@ -88,6 +92,11 @@ class ModelOptions:
     max_run_s: float = 30.0
     max_batch: int = 0
     cpu_twin: Path | None = None
+    max_batch_size: int = 0
+    batch_timeout_s: float = 0.0
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    cache_bytes: int = 0
     tags: tuple[str, ...] = ("serve",)
     inter_op_threads: int = 0
     gpu_memory_bytes: int = 0

@@ -60,6 +60,7 @@ class _Server(Collector):
         _note_devices(self._metrics, statuses)
         yield from _requests(self._metrics)
         yield from _times(self._metrics)
+        yield from _shared(self._metrics)
         yield from _states(self._metrics, statuses)
         yield from _swaps(self._metrics)
         if self._metrics.routings:
@@ -104,6 +105,24 @@ def _times(metrics: Metrics) -> Iterator[Metric]:
         _add(queue, names, counters.queue)
         _add(run, [*names, counters.device], counters.inference)
     yield from (request, queue, run)
+
+
+def _shared(metrics: Metrics) -> Iterator[Metric]:
+    labels = ["model", "version"]
+    batch = HistogramMetricFamily("edge_batch_size", "Rows of each run that requests may share.", labels=labels)
+    lookups = CounterMetricFamily(
+        "edge_cache_lookups", "Requests whose answer was kept already, or was not.", labels=[*labels, "result"]
+    )
+    kept = GaugeMetricFamily("edge_cache_bytes", "What answers that are kept take.", labels=labels)
+    for counters in metrics.versions():
+        names = [counters.model, str(counters.version)]
+        if counters.batch is not None:
+            _add(batch, names, counters.batch)
+        for result, count in list(counters.cache_lookups.items()):
+            lookups.add_metric([*names, result], count)
+        if counters.cache_lookups:
+            kept.add_metric(names, counters.cache_bytes)
+    yield from (batch, lookups, kept)
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:

@@ -29,6 +29,8 @@ OWED = frozenset({INTERNAL, "inference_failed", "deadline", "overloaded", "not_r
 ENDED = frozenset({State.NEW, State.UNLOADED, State.FAILED})
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SWAP_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Rows."""
 MAX_PAST_VERSIONS = 8
 MAX_OUTCOMES = 64
 
@@ -59,6 +61,9 @@ class VersionMetrics:
         "_failures_s",
         "_tfserving",
         "_window",
+        "batch",
+        "cache_bytes",
+        "cache_lookups",
         "device",
         "failures",
         "inference",
@@ -79,6 +84,9 @@ class VersionMetrics:
         self._failed_s = self._failures_s = 0.0
         self.outcomes: dict[tuple[str, str], int] = {}
         self.request, self.queue, self.inference = Histogram(), Histogram(), Histogram()
+        self.batch: Histogram | None = None  # of versions whose requests share runs only
+        self.cache_lookups: dict[str, int] = {}
+        self.cache_bytes = 0
         self._window = Window(clock)
         self._tfserving = tfserving
 
@@ -122,6 +130,19 @@ class VersionMetrics:
         self._window.refused(failure=by_model)
         if self._tfserving is not None:
             self._tfserving.observe(protocol, code, total_s, 0.0)
+
+    def ran(self, rows: int) -> None:
+        """A run that requests may share, of so many rows."""
+        if self.batch is None:
+            self.batch = Histogram(BATCH_BUCKETS)
+        self.batch.observe(rows)
+
+    def looked_up(self, *, hit: bool) -> None:
+        result = "hit" if hit else "miss"
+        self.cache_lookups[result] = self.cache_lookups.get(result, 0) + 1
+
+    def keeps(self, nbytes: int) -> None:
+        self.cache_bytes = nbytes
 
     def window(self, seconds: float = WINDOW_S) -> Recent:
         """The last `seconds`, for the status."""

@@ -14,6 +14,10 @@ class FakeMeter:
     def failed(self, protocol: str, code: str, total_s: float, *, by_model: bool) -> None:
         self.requests += 1
 
+    def ran(self, rows: int) -> None: ...
+    def looked_up(self, *, hit: bool) -> None: ...
+    def keeps(self, nbytes: int) -> None: ...
+
     def window(self) -> Recent:
         return Recent()
 

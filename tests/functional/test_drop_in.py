@@ -281,6 +281,20 @@ def test_a_flag_that_cannot_be_read_prints_the_usage_and_leaves_with_255(tmp_pat
     assert done.stdout.startswith("TensorFlow ModelServer: edge 0.")
 
 
+@pytest.mark.parametrize("asked", [True, False], ids=["with a flag", "without"])
+def test_requests_share_runs_as_the_batching_parameters_file_says_and_without_the_flag_they_do_not(
+    models: Path, tmp_path: Path, asked: bool
+) -> None:
+    file = tmp_path / "batching.config"
+    file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: [2, 4] num_batch_threads { value: 1 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={file}") if asked else ()
+    with standing_in(tmp_path, "--model_name=half", f"--model_base_path={models / 'half'}", *flags) as server:
+        code, body = server.ask("/v1/models/half:predict", json.dumps({"instances": [1.0] * 7}).encode())
+        assert (code, json.loads(body)) == (200, {"predictions": [0.25] * 7})
+        runs = 'edge_batch_size_count{model="half",version="2"} 2.0' in server.ask("/metrics")[1].decode()
+    assert runs is asked, "seven rows are four and three"
+
+
 def test_what_import_config_prints_is_served_as_the_files_were(models: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "models.config", entry(models, "half", stable(1)), entry(models, "double"))
     batching = tmp_path / "batching.config"

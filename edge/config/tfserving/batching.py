@@ -1,69 +1,79 @@
 """BatchingParameters → keys of a model. Pure.
 
-Source: tensorflow_serving/servables/tensorflow/session_bundle_config.proto, batching/batching_session.cc for what goes
-together.
+Rule: what TensorFlow Serving would not start with is refused in its words; what is not there stays as it is here, where measured
+run times say how many rows share a run.
+
+Source: tensorflow_serving/servables/tensorflow/session_bundle_config.proto, batching/batching_session.cc and TensorFlow's
+shared_batch_scheduler.h for what goes together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from edge.config.tfserving.files import invalid
 
 US = 1e-6
-QUEUES = ("max_enqueued", "max_queue")
-"""The key that bounds the queue, under its newer name where there is one."""
+DEFAULT_ROWS = 1000
+"""Rows of a batch there, where no max_batch_size says otherwise."""
+MAX_QUEUE = 2**31 - 1
+"""Enough for no bound: a million batches of a thousand rows are asked for in examples."""
 
 
-def batching(parameters: Mapping[str, Any], keys: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """The settings, and what could not be carried. keys: those that a model has. Raises Refused."""
+def batching(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of [models.NAME]. Raises Refused."""
     plain = {name: value.get("value", 0) if isinstance(value, dict) else value for name, value in parameters.items()}
-    wanted, notes = _wanted(plain, keys)
-    settings = {}
-    for name, (key, value) in wanted.items():
-        if key in keys:
-            settings[key] = value
-        else:
-            notes.append(f"batching parameter {name}: there is no models.NAME.{key}; requests run as they come")
-    return settings, notes
-
-
-def _wanted(plain: Mapping[str, Any], keys: Collection[str]) -> tuple[dict[str, tuple[str, Any]], list[str]]:
-    """By parameter, the key and its value."""
-    wanted: dict[str, tuple[str, Any]] = {}
-    notes: list[str] = []
-    splits = plain.get("enable_large_batch_splitting", False)
-    size = plain.get("max_execution_batch_size", 0) if splits else 0
-    size = size or plain.get("max_batch_size", 0)
-    if size < 0 or plain.get("batch_timeout_micros", 0) < 0:
-        raise invalid("max_batch_size and batch_timeout_micros: want at least 0")
-    if size:
-        wanted["max_batch_size"] = "max_batch_size", size
+    _check(plain)
+    rows = _rows_of_a_run(plain)
+    found: dict[str, Any] = {}
+    if rows:
+        found["max_batch_size"] = rows
     if "batch_timeout_micros" in plain:
-        wanted["batch_timeout_micros"] = "batch_timeout_s", plain["batch_timeout_micros"] * US
+        found["batch_timeout_s"] = plain["batch_timeout_micros"] * US
     if "max_enqueued_batches" in plain:
-        if size:
-            queue = next((name for name in QUEUES if name in keys), QUEUES[-1])
-            wanted["max_enqueued_batches"] = queue, plain["max_enqueued_batches"] * size
-        else:
-            notes.append(
-                "batching parameter max_enqueued_batches: our queue counts requests; want max_batch_size with it"
-            )
-    if plain.get("num_batch_threads", 0) > 0:
-        wanted["num_batch_threads"] = "instances", plain["num_batch_threads"]
+        found["max_queue"] = min(MAX_QUEUE, max(1, plain["max_enqueued_batches"]) * (rows or DEFAULT_ROWS))
+    if "num_batch_threads" in plain:
+        found["instances"] = plain["num_batch_threads"]
     if sizes := plain.get("allowed_batch_sizes", []):
-        _check_sizes(sizes, size)
-        wanted["allowed_batch_sizes"] = "allowed_batch_sizes", list(sizes)
+        _check_sizes(sizes, rows)
+        found["allowed_batch_sizes"] = list(sizes)
     if plain.get("pad_variable_length_inputs"):
-        wanted["pad_variable_length_inputs"] = "pad_variable_length_inputs", True
-    return wanted, notes
+        found["pad_variable_length_inputs"] = True
+    return found
 
 
-def _check_sizes(sizes: list[int], size: int) -> None:
+def _rows_of_a_run(plain: Mapping[str, Any]) -> int:
+    """0 where it does not say. A request of more rows is run in parts here, whether or not it says that it should be."""
+    most = int(plain.get("max_batch_size", 0))
+    run = int(plain.get("max_execution_batch_size", 0)) if plain.get("enable_large_batch_splitting") else 0
+    if run > (most or DEFAULT_ROWS):
+        raise invalid(
+            "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
+            f"max_execution_batch_size; was {most or DEFAULT_ROWS} and {run}"
+        )
+    return run or most
+
+
+def _check(plain: Mapping[str, Any]) -> None:
+    for name, least in LEAST.items():
+        if plain.get(name, least) < least:
+            raise invalid(f"{name} must be {'positive' if least else 'non-negative'}; was {plain[name]}")
+
+
+LEAST: Mapping[str, int] = {
+    "max_batch_size": 1,
+    "batch_timeout_micros": 0,
+    "max_enqueued_batches": 0,
+    "num_batch_threads": 1,
+    "max_execution_batch_size": 1,
+}
+
+
+def _check_sizes(sizes: list[int], rows: int) -> None:
     if sizes != sorted(set(sizes)) or sizes[0] < 1:
         raise invalid(f"allowed_batch_sizes entries must be monotonically increasing; got {sizes}")
-    if size and sizes[-1] != size:
+    if rows and sizes[-1] != rows:
         raise invalid(
-            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; expected {size}"
+            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; expected {rows}"
         )

@@ -19,6 +19,8 @@ from edge.config.tfserving.messages import BATCHING, MODELS, MONITORING, SSL, Me
 from edge.config.tfserving.models import ModelEntry, check_base_path, check_platforms, entries
 
 EVERYWHERE = "0.0.0.0"
+ONE_BY_ONE = 1
+"""Rows that share a run where batching was not asked for."""
 NEVER_S = 1e9
 """Stands for "once, and not again"; the longest time that a key takes."""
 FILES: Mapping[str, Message] = {
@@ -54,7 +56,7 @@ def carry(given: Given, files: Mapping[str, Mapping[str, Any]], *, grpc: bool, t
         notes=[f"--{name}: {FLAGS[name].instead}" for name, value in given.values.items() if FLAGS[name].dropped(value)]
     )
     done.models = carried_models(given, files)
-    per_model = _per_model(given, files, done, tensorflow)
+    per_model = _per_model(given, files, tensorflow)
     for model in done.models:
         done.settings |= model_settings(model, per_model)
         if model.logging:
@@ -66,6 +68,8 @@ def carry(given: Given, files: Mapping[str, Mapping[str, Any]], *, grpc: bool, t
     if given.on("rest_api_enable_cors_support"):
         done.settings["http.cors"] = True
     done.defaults |= {"advertise.enabled": False, "server.start_hold_s": NEVER_S}
+    if not given.on("enable_batching"):
+        done.defaults |= {f"models.{model.name}.max_batch_size": ONE_BY_ONE for model in done.models}
     return done
 
 
@@ -106,7 +110,7 @@ def _check_together(given: Given) -> None:
         )
 
 
-def _per_model(given: Given, files: Mapping[str, Mapping[str, Any]], done: Carried, tensorflow: bool) -> dict[str, Any]:
+def _per_model(given: Given, files: Mapping[str, Mapping[str, Any]], tensorflow: bool) -> dict[str, Any]:
     """Keys that all models get."""
     found: dict[str, Any] = {}
     if given.on("prefer_tflite_model"):
@@ -128,13 +132,9 @@ def _per_model(given: Given, files: Mapping[str, Mapping[str, Any]], done: Carri
     if given.number("num_tflite_interpreters_per_pool") > 1:
         found["instances"] = given.number("num_tflite_interpreters_per_pool")
     if "batching_parameters_file" in files:
-        settings, notes = batching(files["batching_parameters_file"], keys.fields("models"))
-        found |= settings
-        done.notes += notes
-    elif "max_batch_size" not in keys.fields("models"):
-        done.notes += ["--enable_batching: requests run as they come"] if given.on("enable_batching") else []
+        found |= batching(files["batching_parameters_file"])
     elif given.values.get("enable_batching") is False:
-        found["max_batch_size"] = 1
+        found["max_batch_size"] = ONE_BY_ONE
     return found
 
 

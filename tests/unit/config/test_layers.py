@@ -136,6 +136,17 @@ def test_keys_that_contradict_each_other_are_told_with_who_set_them(tmp_path: Pa
     )
 
 
+def test_batch_sizes_ascend_up_to_the_largest_one(tmp_path: Path) -> None:
+    model = '[models.m]\npath = "m"\nmax_batch_size = 8\n'
+    good = resolve(write(tmp_path / "e.toml", model + "allowed_batch_sizes = [2, 8]\n"))
+    assert good.config.models["m"].options.allowed_batch_sizes == (2, 8)
+    file = write(tmp_path / "e.toml", model + "allowed_batch_sizes = [2, 4]\n")
+    (said,) = problems(file)
+    assert said.endswith("want the last one to be max_batch_size (8), got [2, 4]")
+    (said,) = problems(write(tmp_path / "e.toml", model + "allowed_batch_sizes = [4, 2, 8]\n"))
+    assert "that ascend, got [4, 2, 8]" in said
+
+
 def test_a_file_that_a_key_names_and_that_is_missing_is_told_with_the_keys_line(tmp_path: Path) -> None:
     file = write(tmp_path / "e.toml", '[http]\ntoken_file = "gone"\n')
     resolved = resolve(file)

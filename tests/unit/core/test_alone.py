@@ -38,7 +38,7 @@ async def lanes(backend: FakeBackend, plan: LanePlan) -> AsyncIterator[Lanes]:
     artifact = Artifact(ModelId("m", 1), Platform.TFLITE, Path("/nowhere/m.tflite"), "f")
     instances = [Instance(backend.load(artifact, ModelOptions()), Mark) for _ in range(plan.threads)]
     made = Lanes("m@1", instances, plan, max_queue=10, max_run_s=10.0)
-    await until(lambda: len(made.queue._idle) == plan.threads)
+    await until(lambda: made.queue.idle == plan.threads)
     try:
         yield made
     finally:

@@ -29,6 +29,15 @@ def test_the_environment_beats_what_is_done_unasked_and_a_flag_beats_both(env: d
     assert (config.http.host, config.http.port, config.models["default"].device) == ("127.0.0.1", 8501, "gpu")
 
 
+@pytest.mark.parametrize(
+    ("flag", "rows"), [("--rest_api_timeout_in_ms=1", 0), ("--enable_batching", 0), ("--noenable_batching", 1)]
+)
+def test_the_environment_may_ask_for_batches_that_no_flag_asks_for(env: dict[str, str], flag: str, rows: int) -> None:
+    flags = parse_flags([*FLAGS, "--model_name=my-model.a", flag])
+    more = env | {"EDGE_MODELS__MY_MODEL_A__MAX_BATCH_SIZE": "0"}
+    assert settle(flags, more).config.models["my-model.a"].max_batch_size == rows
+
+
 def test_who_can_be_reached_from_elsewhere_is_warned(env: dict[str, str]) -> None:
     assert "can be reached from other machines" in " ".join(settle(parse_flags(FLAGS), env).warnings)
 

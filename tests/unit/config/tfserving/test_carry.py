@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import pytest
 
-from edge.config import keys, load_config
+from edge.config import keys, load_config, resolve
 from edge.config.tfserving.batching import batching
 from edge.config.tfserving.carry import NEVER_S, Carried, carry
 from edge.config.tfserving.files import Refused
@@ -16,7 +15,6 @@ from edge.config.tfserving.messages import BATCHING, MODELS, MONITORING, SSL, Me
 from edge.config.tfserving.text import parse_text
 
 MODEL = "--model_base_path=/m"
-BATCHES = {"max_batch_size", "batch_timeout_s", "max_enqueued", "allowed_batch_sizes", "pad_variable_length_inputs"}
 
 
 def carried(flags: str, *, grpc: bool = False, tensorflow: bool = False, **files: tuple[str, Message]) -> Carried:
@@ -127,45 +125,64 @@ def test_requests_that_should_be_logged_are_said_not_to_be() -> None:
     assert done.settings["models.a.path"] == "/m"
 
 
-def batches(text: str, known: Collection[str] = BATCHES) -> tuple[dict[str, Any], list[str]]:
-    return batching(parse_text(text, BATCHING), {*known, "instances", "max_queue"})
+def batches(text: str) -> dict[str, Any]:
+    return batching(parse_text(text, BATCHING))
 
 
-def test_batching_parameters_are_keys_of_models_where_there_are_some() -> None:
+def test_batching_parameters_are_keys_of_models() -> None:
     text = """max_batch_size { value: 32 } batch_timeout_micros { value: 2500 } max_enqueued_batches { value: 10 }
     num_batch_threads { value: 4 } thread_pool_name { value: "x" } allowed_batch_sizes: [8, 32]
     pad_variable_length_inputs: true"""
-    wanted: dict[str, Any] = {
+    found = batches(text)
+    assert found == {
         "max_batch_size": 32,
         "batch_timeout_s": 0.0025,
-        "max_enqueued": 320,
+        "max_queue": 320,
         "instances": 4,
         "allowed_batch_sizes": [8, 32],
         "pad_variable_length_inputs": True,
     }
-    assert batches(text) == (wanted, [])
-    settings, notes = batches(text, ())
-    assert settings == {"max_queue": 320, "instances": 4}
-    assert {note.split(":")[0] for note in notes} == {
-        f"batching parameter {name}"
-        for name in ("max_batch_size", "batch_timeout_micros", "allowed_batch_sizes", "pad_variable_length_inputs")
-    }
+    assert found.keys() <= keys.fields("models").keys()
+    done = carried(f"{MODEL} --rest_api_port=1 --port=0 --enable_batching", batching_parameters=(text, BATCHING))
+    assert {f"models.default.{key}": value for key, value in found.items()}.items() <= done.settings.items()
+    resolve(None, {"HOME": "/h"}, done.settings)
+    assert done.notes == []
 
 
-@pytest.mark.parametrize(("flag", "size"), [("", None), ("--enable_batching", None), ("--noenable_batching", 1)])
-def test_requests_share_runs_unless_a_flag_forbids_it(
-    flag: str, size: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keys, "fields", lambda section: BATCHES)
+def test_what_batching_parameters_do_not_say_stays_as_it_is() -> None:
+    assert batches("") == {}
+    assert batches("pad_variable_length_inputs: false max_execution_batch_size { value: 4 }") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "requests"),
+    [
+        ("max_batch_size { value: 8 } max_enqueued_batches { value: 3 }", 24),
+        ("max_batch_size { value: 8 } max_enqueued_batches { value: 0 }", 8),
+        ("max_enqueued_batches { value: 3 }", 3000),
+        ("max_batch_size { value: 1000 } max_enqueued_batches { value: 100000000 }", 2**31 - 1),
+    ],
+)
+def test_the_bound_of_the_queue_is_that_of_batches_in_requests_of_a_row(text: str, requests: int) -> None:
+    found = batches(text)
+    assert found["max_queue"] == requests
+    resolve(None, {"HOME": "/h"}, {"models.m.path": "/m"} | {f"models.m.{key}": value for key, value in found.items()})
+
+
+@pytest.mark.parametrize(("flag", "size"), [("", 1), ("--enable_batching", None), ("--noenable_batching", 1)])
+def test_requests_share_runs_only_where_a_flag_says_so(flag: str, size: int | None) -> None:
     done = carried(f"{MODEL} --rest_api_port=1 --port=0 {flag}")
-    assert done.settings.get("models.default.max_batch_size") == size
+    assert (done.defaults | done.settings).get("models.default.max_batch_size") == size
+    assert ("models.default.max_batch_size" in done.settings) is (flag == "--noenable_batching")
     assert done.notes == []
 
 
 def test_what_is_run_at_once_is_what_counts_where_large_batches_are_split() -> None:
-    text = "max_batch_size { value: 64 } max_execution_batch_size { value: 16 } %s"
-    assert batches(text % "enable_large_batch_splitting { value: true }")[0] == {"max_batch_size": 16}
-    assert batches(text % "")[0] == {"max_batch_size": 64}
+    text = "max_batch_size { value: 64 } max_execution_batch_size { value: 16 } max_enqueued_batches { value: 2 } %s"
+    assert batches(text % "enable_large_batch_splitting { value: true }") == {"max_batch_size": 16, "max_queue": 32}
+    assert batches(text % "") == {"max_batch_size": 64, "max_queue": 128}
+    text = "max_batch_size { value: 64 } enable_large_batch_splitting { value: true } allowed_batch_sizes: [8, 64]"
+    assert batches(text) == {"max_batch_size": 64, "allowed_batch_sizes": [8, 64]}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +193,15 @@ def test_what_is_run_at_once_is_what_counts_where_large_batches_are_split() -> N
             "allowed_batch_sizes: [2, 4] max_batch_size { value: 8 }",
             "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
         ),
-        ("max_batch_size { value: -1 }", "want at least 0"),
+        ("max_batch_size { value: -1 }", "max_batch_size must be positive; was -1"),
+        ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
+        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
+        ("max_enqueued_batches { value: -1 }", "max_enqueued_batches must be non-negative; was -1"),
+        ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
+        (
+            "max_batch_size { value: 4 } max_execution_batch_size { value: 8 } enable_large_batch_splitting { value: true }",
+            "input_batch_size_limit must be greater than or equal to max_execution_batch_size; was 4 and 8",
+        ),
     ],
 )
 def test_batching_parameters_that_contradict_each_other_are_refused(text: str, said: str) -> None:
