@@ -181,7 +181,7 @@ def _measure(row: Row, bench: Bench) -> bool:
 
 
 def picture(model: str) -> Any:
-    """The same in every run, and none of its values is 255."""
+    """The same in every run, with no value of 255."""
     return np.random.default_rng(7).integers(0, 255, SHAPES[model]).astype(np.uint8)
 
 
