@@ -27,6 +27,21 @@ def tiny(path: Path) -> None:
     _save(path, owner, run, (8, 8, 1))
 
 
+def picky(path: Path) -> None:
+    """As `tiny`, but the run fails where all values of a row are 255."""
+    owner = tf.Module()
+    owner.layer = tf.Variable(tf.random.Generator.from_seed(7).normal((64, 10)))
+
+    def run(image: Any) -> Any:
+        with tf.control_dependencies(
+            [tf.debugging.assert_less(tf.reduce_min(image, (1, 2, 3)), tf.constant(255, tf.uint8))]
+        ):
+            rows = tf.reshape(tf.cast(image, tf.float32), (-1, 64))
+        return {"best": tf.argmax(rows @ owner.layer, axis=1)}
+
+    _save(path, owner, run, (8, 8, 1))
+
+
 def small(path: Path) -> None:
     """`image` uint8 [?,96,96,3] → `best` int64 [?]: MobileNetV2 0.35, weights that nobody trained."""
     tf.keras.utils.set_random_seed(7)

@@ -40,7 +40,19 @@ def main(arguments: list[str]) -> int:
 
 def environment(uv: str) -> Path:
     """Its interpreter; what is there already is only looked at. Raises CalledProcessError, TimeoutExpired."""
-    what = ["--no-default-groups", "--group", "test", "--group", "serving", "--extra", "gpu", "--extra", "fleet"]
+    what = [
+        "--no-default-groups",
+        "--group",
+        "test",
+        "--group",
+        "serving",
+        "--group",
+        "peers",
+        "--extra",
+        "gpu",
+        "--extra",
+        "fleet",
+    ]
     subprocess.run(
         [uv, "sync", "--quiet", *what],
         cwd=ROOT,
