@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -101,7 +100,7 @@ def _variable(key: str) -> str:
     """As edge.config.layers reads them: what no name of a variable can hold is an underscore."""
     section, _, rest = key.partition(".")
     model, _, name = rest.rpartition(".")
-    return PREFIX + "__".join(re.sub(r"[^A-Z0-9]", "_", part.upper()) for part in (section, model, name) if part)
+    return PREFIX + "__".join(as_variable(part) for part in (section, model, name) if part)
 
 
 def _written(carried: Carried, env: Mapping[str, str]) -> dict[str, str]:
