@@ -13,6 +13,11 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from edge.core.batch import Batching
+from edge.core.batcher import Limits
+from edge.core.check import ONE_RUN
+from edge.core.rows import work_of
+from edge.core.run_times import RunTimes
 from edge.domain.errors import DeadlineExceeded, InferenceFailed, InvalidInput, Overloaded
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelId, ModelOptions, ModelSpec
@@ -252,6 +257,18 @@ async def test_signatures_and_shapes_are_never_mixed() -> None:
             await waiting(clients, 5)
         assert [(await one).shape for one in each] == [(1, 2), (1,), (1, 3), (2, 2), (2,)]
         assert asked[1:] == [("wide", (3, 2)), ("serving_default", (3,)), ("wide", (1, 3))]
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_inputs_in_another_order_are_told_apart_by_their_names(pad: bool) -> None:
+    batching = Batching(Limits(8, pad_lengths=pad), frozenset({"s"}), RunTimes(8))
+
+    def key(**shapes: tuple[int, ...]) -> object:
+        inputs = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+        return batching.key(work_of("s", inputs, ONE_RUN))[0]
+
+    assert key(ids=(1, 4), mask=(1, 8, 1)) != key(mask=(1, 4), ids=(1, 8, 1))
+    assert key(ids=(1, 4), mask=(1, 8, 1)) == key(ids=(2, 4), mask=(2, 8, 1))
 
 
 async def test_runs_are_padded_to_a_size_that_is_allowed_and_nobody_sees_it() -> None:
