@@ -94,11 +94,11 @@ async def serving(backend: FakeBackend, options: ModelOptions = OPTIONS) -> Asyn
 
 
 @asynccontextmanager
-async def holding(backend: FakeBackend, clients: Clients) -> AsyncIterator[None]:
-    """The only lane runs something, until the block ends."""
+async def holding(backend: FakeBackend, clients: Clients, x: Array | None = None) -> AsyncIterator[None]:
+    """The only lane runs something, `x` if it is given, until the block ends."""
     before = len(backend.runs)
     gate = backend.hang[1] = threading.Event()
-    running = asyncio.create_task(clients.ask(1.0))
+    running = asyncio.create_task(clients.ask_array(np.ones(1, np.float32) if x is None else x))
     try:
         await until(lambda: len(backend.runs) == before + 1)
         yield

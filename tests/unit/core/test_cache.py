@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from edge.core.rows import work_of
 from edge.domain.errors import InferenceFailed
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelOptions
-from edge.domain.tensors import Array
+from edge.domain.tensors import Array, DType, Signature, TensorSpec
 from tests.fakes.meter import FakeMeter
 from tests.fakes.tflite import FakeBackend
-from tests.unit.core.test_batching import Clients
+from tests.unit.core.test_batching import Clients, holding, serving, waiting
 from tests.unit.core.test_manager import world
 
 BYTES = 1 << 20
@@ -134,3 +135,23 @@ async def test_an_error_is_not_remembered_and_many_at_once_get_the_same() -> Non
         backend.errors.clear()
         answers = await asyncio.gather(*(clients.ask(3.0) for _ in range(10)))
         assert {float(each[0]) for each in answers} == {3.0}
+
+
+async def test_an_answer_whose_length_is_that_of_another_request_is_not_given_again() -> None:
+    signature = Signature(
+        "serving_default",
+        MappingProxyType({"x": TensorSpec("x", DType.FLOAT32, (-1, -1))}),
+        MappingProxyType({"y": TensorSpec("y", DType.FLOAT32, (-1, -1))}),
+    )
+    backend = FakeBackend(signature=signature)
+    options = ModelOptions(
+        lane="thread", instances=1, max_batch_size=8, pad_variable_length_inputs=True, cache_bytes=BYTES
+    )
+    short, long = np.array([[3.0, 4.0]], np.float32), np.array([[5.0, 6.0, 7.0]], np.float32)
+    async with serving(backend, options) as clients:
+        async with holding(backend, clients, np.ones((1, 1), np.float32)):
+            together = [asyncio.create_task(clients.ask_array(x)) for x in (short, long)]
+            await waiting(clients, 2)
+        assert (await together[0]).tolist() == [[3.0, 4.0, 3.0]]
+        assert (await clients.ask_array(short)).tolist() == [[3.0, 4.0]]
+        await together[1]
