@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.core import cache as module
 from edge.core.cache import ENTRY_BYTES, Cache, digest
 from edge.core.check import ONE_RUN
-from edge.core.rows import work_of
+from edge.core.predict import INLINE_BIND_BYTES
+from edge.core.rows import Work, work_of
 from edge.domain.errors import InferenceFailed
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelOptions
@@ -155,3 +158,26 @@ async def test_an_answer_whose_length_is_that_of_another_request_is_not_given_ag
         assert (await together[0]).tolist() == [[3.0, 4.0, 3.0]]
         assert (await clients.ask_array(short)).tolist() == [[3.0, 4.0]]
         await together[1]
+
+
+async def test_long_strings_are_not_looked_through_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    real = module.digest
+
+    def noted(work: Work) -> bytes:
+        threads.append(threading.current_thread().name)
+        return real(work)
+
+    monkeypatch.setattr(module, "digest", noted)
+    signature = Signature(
+        "serving_default",
+        MappingProxyType({"x": TensorSpec("x", DType.STRING, (-1,))}),
+        MappingProxyType({"y": TensorSpec("y", DType.STRING, (-1,))}),
+    )
+    backend = FakeBackend(signature=signature, run=lambda _id, _name, inputs: {"y": inputs["x"]})
+    options = ModelOptions(lane="thread", instances=1, max_batch_size=1, cache_bytes=BYTES)
+    async with serving(backend, options) as clients:
+        await clients.ask_array(texts(b"short"))
+        await clients.ask_array(texts(b"x" * (INLINE_BIND_BYTES + 1)))
+    main = threading.main_thread().name
+    assert [name == main for name in threads] == [True, False]
