@@ -9,13 +9,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 import pytest
 
+from edge.core import batcher
 from edge.core.batch import Batching
-from edge.core.batcher import Limits
+from edge.core.batch_queue import BatchQueue
+from edge.core.batcher import OVERDUE_S, Limits
 from edge.core.check import ONE_RUN
+from edge.core.handoff import Worker
+from edge.core.job import Job, Task
 from edge.core.rows import work_of
 from edge.core.run_times import RunTimes
 from edge.domain.errors import DeadlineExceeded, InferenceFailed, InvalidInput, Overloaded
@@ -348,6 +353,44 @@ async def test_a_run_of_many_that_hangs_fails_them_all_once() -> None:
                     await each
         finally:
             gate.set()
+
+
+async def test_nobody_waits_long_beside_a_free_lane_for_the_end_of_a_run_that_was_to_be_short() -> None:
+    def short(id: ModelId, signature: str, inputs: Tensors) -> Tensors:
+        time.sleep(0.001)
+        return picky(id, signature, inputs)
+
+    backend = FakeBackend(run=short)
+    async with serving(backend, ModelOptions(lane="thread", instances=2)) as clients:
+        for _ in range(8):
+            await clients.ask(1.0, 2.0)
+        async with holding(backend, clients):
+            backend.hang[1] = threading.Event()  # the one that hangs has its own
+            backend.hang[1].set()
+            clients.took.clear()
+            for value in (2.0, 3.0, 4.0):
+                await clients.ask(value)
+            assert min(clients.took) < 10 * OVERDUE_S
+
+
+async def test_nobody_waits_for_a_run_that_is_known_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "OVERDUE_S", 4.0)
+    times = RunTimes(8)
+    for rows in (1, 2, 8) * 4:
+        times.observe(rows, 0.001)
+    queue = BatchQueue(Limits(8), times)
+    hung, free = (cast("Worker[Task]", Worker()) for _ in range(2))
+
+    def job() -> Job:
+        return Job(work_of("s", {"x": np.ones(1)}, ONE_RUN), None, asyncio.get_running_loop().create_future(), "key")
+
+    queue.put(job())
+    assert queue.take(hung) is not None
+    queue.hangs(hung)
+    queue.put(job())
+    start = time.perf_counter()
+    assert queue.take(free) is not None
+    assert time.perf_counter() - start < 2.0
 
 
 async def test_a_lane_whose_held_batch_went_to_another_sleeps_again() -> None:
