@@ -81,7 +81,7 @@ class Parts:
     standing: Callable[[], str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Sent:
     """A client's wish. `begun`: it is being looked at; `done` has the names of the models that are new by it, once it holds."""
 
@@ -99,6 +99,11 @@ class Reloading:
         self._queue: deque[Sent | None] = deque()
         self._asked = asyncio.Event()
         self._calls = 0
+
+    @property
+    def queued(self) -> int:
+        """What is kept until its turn comes."""
+        return len(self._queue)
 
     def want(self) -> None:
         """Files are read again soon; once, however often that was wanted before."""
@@ -131,6 +136,9 @@ class Reloading:
                 await self._parts.manager.tried(fresh)
         except TimeoutError:
             raise DeadlineExceeded(f"want an answer within the call's time, and {_left(sent)}") from None
+        finally:
+            if not sent.begun and sent in self._queue:  # it would be kept for as long as others are being taken
+                self._queue.remove(sent)
         models = {name: self._parts.manager.models.get(name) for name in sorted(fresh)}
         if missing := {name: model.failed if model else None for name, model in models.items() if not _serves(model)}:
             raise ModelsNotAvailable(missing)

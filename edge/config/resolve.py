@@ -210,6 +210,9 @@ def _doubts(config: Config) -> list[str]:
         found.append("mqtt.password_file without mqtt.tls: the password can be read on its way")
     if config.grpc.host is not None and not is_loopback(config.grpc.host):
         found += _reachable(f"grpc.host {config.grpc.host}", http.token_file, config.grpc.tls_cert)
+    for name, model in config.models.items():
+        if model.cache_bytes and model.pad_variable_length_inputs:
+            found.append(f"models.{name}.cache_bytes: no answer is kept with pad_variable_length_inputs")
     if http.host is None and config.advertise.enabled:
         found.append("advertise.enabled: there is nothing to announce without http.host")
     if http.host is None or http.on_loopback:

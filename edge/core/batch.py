@@ -65,11 +65,12 @@ class Batching:
             return None, 1
         count = 0
         shapes: list[Hashable] = []
-        for array in work.inputs.values():
+        for name, array in work.inputs.items():
             if not array.ndim or (count and len(array) != count):
                 return None, 1
             count = len(array)
-            shapes.append(array.ndim if self.limits.pad_lengths else array.shape[1:])
+            # With its name: clients send inputs in orders of their own.
+            shapes.append((name, array.ndim if self.limits.pad_lengths else array.shape[1:]))
         return ((work.signature, *shapes), count) if count else (None, 1)
 
     def parts(self, work: Work) -> list[Work]:

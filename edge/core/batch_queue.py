@@ -63,6 +63,12 @@ class BatchQueue:
             with self._lock:
                 self._hand_out(busy=False)
 
+    def hangs(self, worker: Worker[Task]) -> None:
+        """It may never come back for more: its run is none that anybody waits for."""
+        with self._lock:
+            self._running.pop(worker, 0)
+            self._hand_out()
+
     def put_back(self, jobs: Sequence[Job]) -> None:
         with self._lock:
             self._waiting[:0] = jobs

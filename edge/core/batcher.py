@@ -20,6 +20,8 @@ from edge.core.run_times import Load, RunTimes
 SHORT_RUN_S = 2e-3
 HARDLY_MORE = 1.5
 """Of runs as short as this, a second one is not begun beside the first while one of twice the rows would take hardly more."""
+OVERDUE_S = 10 * SHORT_RUN_S
+"""A run that was to be short has taken longer than was thought where somebody has waited so long for its end: no longer beside a free lane."""
 IN_NO_HURRY_S = 1.0
 """Whoever has less time than this waits for nobody, unless a timeout is set."""
 SATURATED = 0.7
@@ -135,7 +137,7 @@ def _hold(
         return AT_ONCE
     if lanes.running and _hardly_longer(rows, times):
         # The run under way is over soon: it ends first, to take whoever comes until then along.
-        return _Hold(math.inf, times.worth(limits.max_rows) - rows)
+        return _Hold(asked[0].queued + OVERDUE_S, times.worth(limits.max_rows) - rows)
     return AT_ONCE if load is None else _gather(asked, rows, limits, times, lanes, load)
 
 

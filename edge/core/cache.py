@@ -12,11 +12,13 @@ from hashlib import blake2b
 import numpy as np
 
 from edge.core.rows import Work
-from edge.domain.tensors import Array, Tensors
+from edge.domain.tensors import Tensors
 
 DIGEST_BYTES = 32
 ENTRY_BYTES = 1_024
 """What an answer takes beside its elements: digest, names, array headers."""
+STRING_BYTES = 48
+"""What a string takes beside its own."""
 
 
 class Cache:
@@ -37,7 +39,7 @@ class Cache:
 
     def put(self, key: bytes, outputs: Tensors) -> None:
         """Remember them, unless they are too large."""
-        size = ENTRY_BYTES + sum(_bytes(array) for array in outputs.values())
+        size = ENTRY_BYTES + bytes_of(outputs)
         if size > self._max_bytes or key in self._answers:
             return
         while self.bytes + size > self._max_bytes:
@@ -64,8 +66,11 @@ def digest(work: Work) -> bytes:
     return found.digest()
 
 
-def _bytes(array: Array) -> int:
-    """Of its elements; a string with what Python adds to it."""
-    if array.dtype != object:
-        return array.nbytes
-    return array.nbytes + sum(len(text) + 48 for text in array.flat)
+def bytes_of(tensors: Tensors) -> int:
+    """Of their elements; a string with what Python adds to it."""
+    total = 0
+    for array in tensors.values():
+        total += array.nbytes
+        if array.dtype == object:
+            total += sum(map(len, array.flat)) + STRING_BYTES * array.size
+    return total

@@ -76,6 +76,9 @@ class Handoff(Generic[T]):
             job = self._waiting.popleft() if self._waiting else None
         worker.inbox.put(job)
 
+    def hangs(self, worker: Worker[T]) -> None:
+        """It may never come back for more. Nobody waits for its run to end."""
+
     def release(self) -> None:
         """Nothing is ever held."""
 

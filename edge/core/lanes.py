@@ -235,6 +235,7 @@ class Lanes:
         instance = lane.instance
         log.error("%s: a run hangs on %s (max_run_s = %g)", self.name, instance.device, self._max_run_s)
         instance.hangs(self._too_long)
+        self.queue.hangs(lane)
         job.fail(InferenceFailed(f"{self.name}: the run took longer than {self._max_run_s:g} s (max_run_s)"))
         if instance.replaceable:
             why = f"{instance.device}: {self._too_long}"

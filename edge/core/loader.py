@@ -142,7 +142,7 @@ class Loader:
             batching=batching,
             count=slot.meter.ran,
         )
-        slot.remember(slot.options.cache_bytes)
+        slot.remember(slot.options.answers_bytes)
         if isinstance(first, Apart):
             loop = asyncio.get_running_loop()
             first.watch(lambda why: _tell(loop, slot, why))

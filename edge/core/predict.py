@@ -92,12 +92,12 @@ class Predict:
 
     async def _remembered(self, slot: Slot, work: Work, request: PredictRequest, *, alone: bool) -> Ran:
         """The answer that was given to the same inputs before, or a new one. Raises as Lanes.run."""
-        from edge.core.cache import digest
+        from edge.core.cache import bytes_of, digest
 
         cache, lanes = slot.cache, slot.lanes
         assert cache is not None
         assert lanes is not None
-        if sum(array.nbytes for array in work.inputs.values()) > self._inline_bind_bytes:
+        if bytes_of(work.inputs) > self._inline_bind_bytes:
             key = await asyncio.get_running_loop().run_in_executor(self._offload, digest, work)
         else:
             key = digest(work)

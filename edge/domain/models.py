@@ -105,6 +105,11 @@ class ModelOptions:
     max_load_s: float = 60.0
     image: ImageOptions = field(default_factory=ImageOptions)
 
+    @property
+    def answers_bytes(self) -> int:
+        """`cache_bytes`; 0 where outputs have the length of the longest input in a run: they are not an answer for everybody."""
+        return 0 if self.pad_variable_length_inputs else self.cache_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:

@@ -102,8 +102,13 @@ def _tls(settings: LinkSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _Closing
     if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
+        context.load_cert_chain(settings.cert_file, settings.key_file, _no_passphrase)
     return context
+
+
+def _no_passphrase() -> str:
+    """In place of OpenSSL's question at the terminal, which each try would ask anew. Raises ValueError."""
+    raise ValueError("want a private key without a passphrase")
 
 
 class _Closing(ssl.SSLSocket):

@@ -29,6 +29,8 @@ from edge.mqtt.subscriptions import Subscriptions, Wish
 log = logging.getLogger(__name__)
 
 MAX_TOPIC_BYTES = 65535
+MAX_UNACKED = 65535
+"""Messages that wait for their acks: there are no more packet identifiers, so that a broker that sends more breaks the protocol."""
 
 
 class Link:
@@ -185,6 +187,9 @@ class Link:
     def came(self, message: Message, mid: int) -> None:
         self.received += 1
         if message.qos:
+            if len(self._acks) >= MAX_UNACKED and self._connection is not None:
+                why = Lost(f"the broker sent more than {MAX_UNACKED} messages that are not acknowledged")
+                asyncio.get_running_loop().call_soon(self._connection.end, why)  # paho goes on to use the socket
             object.__setattr__(message, "handle", self._acks.came(mid, message.qos))
         self._hand_over(message)
 

@@ -3,8 +3,8 @@
 Rule 1: it is bounded. When it is full, the oldest that may be dropped goes first; where there is none, and the new one is of
 QoS 1, the oldest of QoS 0 that is not retained, as that promises nothing; and else the new one itself.
 Rule 2: of retained messages for one topic only the newest waits: nobody could ever see the others. Rule 3: an ack goes out
-behind what was published before it, so that nothing is acked whose answer is not on its way; acks are not counted, as the
-broker bounds them, and they end with their connection.
+behind what was published before it, so that nothing is acked whose answer is not on its way; acks are not counted, as they
+cannot be thrown away: while many wait, nothing is read (`edge.mqtt.sender`). They end with their connection.
 """
 
 from __future__ import annotations

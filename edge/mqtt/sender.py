@@ -23,6 +23,9 @@ MAX_TRIES = 3
 """Connections that may end while a publication waits for its acknowledgement."""
 UNSENT_PACKETS = 32
 """Packets that are handed to the connection before the socket has taken them."""
+UNSENT_ACKS = 1_024
+"""So many more of acks. A broker that keeps to what it was granted has far fewer messages under way, and one that does not
+would fill the memory with them."""
 HOLD_BACK_AT = 0.5
 READ_ON_AT = 0.25
 """How full the outbox is when nothing more is read, and when it is again."""
@@ -36,7 +39,7 @@ class Sender:
         self._unacknowledged: dict[int, Outgoing] = {}
         self._connection: Connection | None = None
         self._grant = Grant()
-        self._unsent = self.sent = 0
+        self._unsent = self._unsent_acks = self.sent = 0
         self._pump_is_due = False
         self._alone: Outgoing | None = None  # under way, and sent before on a connection that ended
         self._quiet = asyncio.Event()
@@ -49,7 +52,8 @@ class Sender:
         return len(self._outbox) + len(self._unacknowledged)
 
     def connected(self, connection: Connection, grant: Grant) -> None:
-        self._connection, self._grant, self._unsent, self._held_back = connection, grant, 0, False
+        self._connection, self._grant, self._held_back = connection, grant, False
+        self._unsent = self._unsent_acks = 0
         self.pump()
 
     def lost(self) -> None:
@@ -89,7 +93,7 @@ class Sender:
             asyncio.get_running_loop().call_soon(self._pump_late)
 
     def writable(self) -> None:
-        self._unsent = 0
+        self._unsent = self._unsent_acks = 0
         self._quiet.set()
         self.pump()
 
@@ -118,6 +122,9 @@ class Sender:
         while len(self._outbox) and not connection.ended.done():
             head = self._outbox.head
             if isinstance(head, Ack):
+                if self._unsent_acks >= UNSENT_ACKS and not connection.drained:
+                    return True
+                self._unsent_acks = self._unsent_acks + 1 if self._unsent_acks < UNSENT_ACKS else 1
                 connection.ack(head)
                 self._outbox.pop()
                 continue

@@ -1,7 +1,8 @@
 """Notice that something under some directories has changed: by the kernel's word where it can be had, and by
 looking again every `poll_s` in any case.
 
-Rule: a notification only ever causes a look; a lost one costs `poll_s`.
+Rule 1: a notification only ever causes a look; a lost one costs `poll_s`. Rule 2: what is watched is bounded: the watcher is set
+up in the event loop's thread, and takes seconds for the files of a whole machine.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -17,6 +19,11 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0
 STEP_MS, DEBOUNCE_MS, STOP_WITHIN_MS = 20, 100, 1000
 """A batch of changes ends when nothing came for a step, or after the debounce; a stop is seen within the last."""
+
+MAX_FILES = 20_000
+"""Below all directories that are watched, directories among them: to begin takes 50 ms. Where there are more, it is looked."""
+MAX_COUNTED = 10 * MAX_FILES
+"""To find out how many there are."""
 
 
 class Changes:
@@ -67,6 +74,10 @@ class Changes:
                 stop.set()
 
     async def _follow(self, directories: Sequence[Path], stop: asyncio.Event) -> None:
+        directories = await asyncio.to_thread(_watchable, directories, self._poll_s)
+        if not directories:
+            await stop.wait()
+            return
         # Only a server that watches needs it, and to import takes longer than a request may wait.
         awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
         try:
@@ -89,5 +100,43 @@ def _present(directories: Collection[Path]) -> dict[Path, tuple[int, int]]:
             stat = path.stat()
         except OSError:
             continue
-        found[path] = stat.st_dev, stat.st_ino
+        found[path] = _place(stat)
     return found
+
+
+def _watchable(directories: Sequence[Path], poll_s: float) -> list[Path]:
+    """Those that have no more files than may be watched. Blocks."""
+    watchable, left, counted = [], MAX_FILES, 0
+    for directory in directories:
+        files = _files_below(directory, min(left, MAX_COUNTED - counted))
+        counted += files
+        if files > left or counted > MAX_COUNTED:
+            log.warning("no notification for %s (want at most %d files); looking every %g s", directory, left, poll_s)
+        else:
+            watchable.append(directory)
+            left -= files
+    return watchable
+
+
+def _files_below(directory: Path, most: int) -> int:
+    """Directories among them, and through symbolic links, as the watcher goes; `most` + 1 where there are more."""
+    count, ahead = 0, [os.fspath(directory)]
+    seen: set[tuple[int, int]] = set()
+    while ahead:
+        try:
+            with os.scandir(ahead.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > most:
+                        return count
+                    if entry.is_dir() and (place := _place(entry.stat())) not in seen:
+                        seen.add(place)
+                        ahead.append(entry.path)
+        except OSError:
+            continue
+    return count
+
+
+def _place(stat: os.stat_result) -> tuple[int, int]:
+    """What tells a directory from every other, by whatever path one comes there."""
+    return stat.st_dev, stat.st_ino

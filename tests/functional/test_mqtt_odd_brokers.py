@@ -10,10 +10,11 @@ import threading
 
 import pytest
 
+from edge.mqtt import link as link_module
 from edge.mqtt.backoff import Backoff
 from edge.mqtt.link import Link
 from tests.functional.broker import free_port
-from tests.functional.linked import IN_TIME_S, Halved, packet, running, scripted, settings
+from tests.functional.linked import IN_TIME_S, VERSIONS, Halved, packet, running, scripted, settings
 from tests.waiting import until
 
 
@@ -87,6 +88,28 @@ async def test_garbage_ends_the_connection_and_not_the_link(garbage: bytes) -> N
 
     async with scripted(mad) as port, running(settings(port), connected=False) as subject:
         await until(lambda: len(connections) == 2 and subject.link.connected)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_broker_that_sends_more_than_can_be_told_apart_is_left(
+    version: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link_module, "MAX_UNACKED", 50)
+    connections = []
+    end = b"\x00" if version == "5" else b""
+    message = b"\x32" + bytes((5 + len(end),)) + b"\x00\x01a\x00\x01" + end
+
+    async def greedy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        connections.append(1)
+        most = 51 if len(connections) == 1 else 50
+        writer.write((b"\x20\x03\x00\x00\x00" if version == "5" else b"\x20\x02\x00\x00") + message * most)
+        await reader.read()
+
+    async with scripted(greedy) as port, running(settings(port, version), connected=False, answers=False) as subject:
+        await until(lambda: subject.messages.qsize() == 101 and subject.link.connected)
+        assert len(connections) == 2
+    assert "more than 50 messages that are not acknowledged" in caplog.text
 
 
 async def test_a_message_before_the_connack_ends_the_connection_and_is_nobody_s() -> None:

@@ -186,6 +186,22 @@ async def test_who_gives_up_before_it_is_his_turn_has_changed_nothing_and_after_
         assert world.fed == [{"b"}, {"a", "b"}]
 
 
+async def test_nothing_is_kept_of_those_who_gave_up_before_their_turn_however_long_others_take() -> None:
+    async with running() as world:
+        world.conduct.gate.clear()
+        begun = world.send("b")
+        await until(lambda: not world.reloading.queued)
+        for _ in range(3):
+            given_up = [world.send("c") for _ in range(MAX_CALLS - 1)]
+            await until(lambda: world.reloading.queued == MAX_CALLS - 1)
+            for each in given_up:
+                each.cancel()
+            await asyncio.gather(*given_up, return_exceptions=True)
+            assert world.reloading.queued == 0
+        world.conduct.gate.set()
+        await begun
+
+
 async def test_no_more_wait_than_may() -> None:
     async with running() as world:
         world.conduct.gate.clear()

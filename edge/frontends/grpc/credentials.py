@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from edge.files import open_regular
+from edge.frontends.http.tls import no_passphrase
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def _load(cert: Path, key: Path, client_ca: Path | None) -> Any:
     for file in (cert, key):
         open_regular(file).close()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(cert, key, no_passphrase)
     roots = None
     if client_ca is not None:
         context.load_verify_locations(client_ca)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import ssl
 from pathlib import Path
@@ -55,10 +56,15 @@ class Certificates:
         return times
 
 
+def no_passphrase() -> str:
+    """In place of OpenSSL's question at the terminal, which would hold up all who wait for the files. Raises OSError."""
+    raise OSError(errno.EACCES, "want a private key without a passphrase")
+
+
 def _context(cert: Path, key: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for file in (cert, *([key] if key else [])):
         open_regular(file).close()  # the library would wait for a pipe's other end, and nobody would look again
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(cert, key, no_passphrase)
     return context

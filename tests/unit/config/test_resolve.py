@@ -137,6 +137,13 @@ def test_a_port_that_others_can_reach_unguarded_is_warned_of(flags: dict[str, ob
     assert all("can be reached from other machines" in warning for warning in found)
 
 
+def test_who_wants_answers_kept_and_inputs_lengthened_is_told_that_none_is_kept() -> None:
+    flags = {"models.m.path": "m", "models.m.cache_bytes": 1000}
+    assert resolve(None, {}, flags).warnings == ()
+    found = resolve(None, {}, flags | {"models.m.pad_variable_length_inputs": True}).warnings
+    assert found == ("models.m.cache_bytes: no answer is kept with pad_variable_length_inputs",)
+
+
 @pytest.mark.parametrize(
     ("host", "local"),
     [

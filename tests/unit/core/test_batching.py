@@ -9,10 +9,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 import pytest
 
+from edge.core import batcher
+from edge.core.batch import Batching
+from edge.core.batch_queue import BatchQueue
+from edge.core.batcher import OVERDUE_S, Limits
+from edge.core.check import ONE_RUN
+from edge.core.handoff import Worker
+from edge.core.job import Job, Task
+from edge.core.rows import work_of
+from edge.core.run_times import RunTimes
 from edge.domain.errors import DeadlineExceeded, InferenceFailed, InvalidInput, Overloaded
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelId, ModelOptions, ModelSpec
@@ -89,11 +99,11 @@ async def serving(backend: FakeBackend, options: ModelOptions = OPTIONS) -> Asyn
 
 
 @asynccontextmanager
-async def holding(backend: FakeBackend, clients: Clients) -> AsyncIterator[None]:
-    """The only lane runs something, until the block ends."""
+async def holding(backend: FakeBackend, clients: Clients, x: Array | None = None) -> AsyncIterator[None]:
+    """The only lane runs something, `x` if it is given, until the block ends."""
     before = len(backend.runs)
     gate = backend.hang[1] = threading.Event()
-    running = asyncio.create_task(clients.ask(1.0))
+    running = asyncio.create_task(clients.ask_array(np.ones(1, np.float32) if x is None else x))
     try:
         await until(lambda: len(backend.runs) == before + 1)
         yield
@@ -254,6 +264,18 @@ async def test_signatures_and_shapes_are_never_mixed() -> None:
         assert asked[1:] == [("wide", (3, 2)), ("serving_default", (3,)), ("wide", (1, 3))]
 
 
+@pytest.mark.parametrize("pad", [False, True])
+def test_inputs_in_another_order_are_told_apart_by_their_names(pad: bool) -> None:
+    batching = Batching(Limits(8, pad_lengths=pad), frozenset({"s"}), RunTimes(8))
+
+    def key(**shapes: tuple[int, ...]) -> object:
+        inputs = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+        return batching.key(work_of("s", inputs, ONE_RUN))[0]
+
+    assert key(ids=(1, 4), mask=(1, 8, 1)) != key(mask=(1, 4), ids=(1, 8, 1))
+    assert key(ids=(1, 4), mask=(1, 8, 1)) == key(ids=(2, 4), mask=(2, 8, 1))
+
+
 async def test_runs_are_padded_to_a_size_that_is_allowed_and_nobody_sees_it() -> None:
     backend = FakeBackend(run=picky)
     options = ModelOptions(lane="thread", instances=1, allowed_batch_sizes=(2, 4, 8))
@@ -331,6 +353,44 @@ async def test_a_run_of_many_that_hangs_fails_them_all_once() -> None:
                     await each
         finally:
             gate.set()
+
+
+async def test_nobody_waits_long_beside_a_free_lane_for_the_end_of_a_run_that_was_to_be_short() -> None:
+    def short(id: ModelId, signature: str, inputs: Tensors) -> Tensors:
+        time.sleep(0.001)
+        return picky(id, signature, inputs)
+
+    backend = FakeBackend(run=short)
+    async with serving(backend, ModelOptions(lane="thread", instances=2)) as clients:
+        for _ in range(8):
+            await clients.ask(1.0, 2.0)
+        async with holding(backend, clients):
+            backend.hang[1] = threading.Event()  # the one that hangs has its own
+            backend.hang[1].set()
+            clients.took.clear()
+            for value in (2.0, 3.0, 4.0):
+                await clients.ask(value)
+            assert min(clients.took) < 10 * OVERDUE_S
+
+
+async def test_nobody_waits_for_a_run_that_is_known_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "OVERDUE_S", 4.0)
+    times = RunTimes(8)
+    for rows in (1, 2, 8) * 4:
+        times.observe(rows, 0.001)
+    queue = BatchQueue(Limits(8), times)
+    hung, free = (cast("Worker[Task]", Worker()) for _ in range(2))
+
+    def job() -> Job:
+        return Job(work_of("s", {"x": np.ones(1)}, ONE_RUN), None, asyncio.get_running_loop().create_future(), "key")
+
+    queue.put(job())
+    assert queue.take(hung) is not None
+    queue.hangs(hung)
+    queue.put(job())
+    start = time.perf_counter()
+    assert queue.take(free) is not None
+    assert time.perf_counter() - start < 2.0
 
 
 async def test_a_lane_whose_held_batch_went_to_another_sleeps_again() -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.core import cache as module
 from edge.core.cache import ENTRY_BYTES, Cache, digest
 from edge.core.check import ONE_RUN
-from edge.core.rows import work_of
+from edge.core.predict import INLINE_BIND_BYTES
+from edge.core.rows import Work, work_of
 from edge.domain.errors import InferenceFailed
 from edge.domain.lifecycle import State
 from edge.domain.models import ModelOptions
-from edge.domain.tensors import Array
+from edge.domain.tensors import Array, DType, Signature, TensorSpec
 from tests.fakes.meter import FakeMeter
 from tests.fakes.tflite import FakeBackend
-from tests.unit.core.test_batching import Clients
+from tests.unit.core.test_batching import Clients, holding, serving, waiting
 from tests.unit.core.test_manager import world
 
 BYTES = 1 << 20
@@ -134,3 +138,46 @@ async def test_an_error_is_not_remembered_and_many_at_once_get_the_same() -> Non
         backend.errors.clear()
         answers = await asyncio.gather(*(clients.ask(3.0) for _ in range(10)))
         assert {float(each[0]) for each in answers} == {3.0}
+
+
+async def test_an_answer_whose_length_is_that_of_another_request_is_not_given_again() -> None:
+    signature = Signature(
+        "serving_default",
+        MappingProxyType({"x": TensorSpec("x", DType.FLOAT32, (-1, -1))}),
+        MappingProxyType({"y": TensorSpec("y", DType.FLOAT32, (-1, -1))}),
+    )
+    backend = FakeBackend(signature=signature)
+    options = ModelOptions(
+        lane="thread", instances=1, max_batch_size=8, pad_variable_length_inputs=True, cache_bytes=BYTES
+    )
+    short, long = np.array([[3.0, 4.0]], np.float32), np.array([[5.0, 6.0, 7.0]], np.float32)
+    async with serving(backend, options) as clients:
+        async with holding(backend, clients, np.ones((1, 1), np.float32)):
+            together = [asyncio.create_task(clients.ask_array(x)) for x in (short, long)]
+            await waiting(clients, 2)
+        assert (await together[0]).tolist() == [[3.0, 4.0, 3.0]]
+        assert (await clients.ask_array(short)).tolist() == [[3.0, 4.0]]
+        await together[1]
+
+
+async def test_long_strings_are_not_looked_through_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    real = module.digest
+
+    def noted(work: Work) -> bytes:
+        threads.append(threading.current_thread().name)
+        return real(work)
+
+    monkeypatch.setattr(module, "digest", noted)
+    signature = Signature(
+        "serving_default",
+        MappingProxyType({"x": TensorSpec("x", DType.STRING, (-1,))}),
+        MappingProxyType({"y": TensorSpec("y", DType.STRING, (-1,))}),
+    )
+    backend = FakeBackend(signature=signature, run=lambda _id, _name, inputs: {"y": inputs["x"]})
+    options = ModelOptions(lane="thread", instances=1, max_batch_size=1, cache_bytes=BYTES)
+    async with serving(backend, options) as clients:
+        await clients.ask_array(texts(b"short"))
+        await clients.ask_array(texts(b"x" * (INLINE_BIND_BYTES + 1)))
+    main = threading.main_thread().name
+    assert [name == main for name in threads] == [True, False]

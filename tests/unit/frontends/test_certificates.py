@@ -75,3 +75,17 @@ def test_no_handshake_fails_while_the_certificate_is_replaced(pairs: list[tuple[
         replacing.join()
     assert len(seen) == 2
     assert shown(certificates.context) == ssl.PEM_cert_to_DER_cert(pairs[0][0].read_text())
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(
+    openssl: str, pairs: list[tuple[Path, Path]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(pairs[0], tmp_path)
+    certificates = Certificates(tmp_path / "cert.pem", tmp_path / "cert.key")
+    locked = tmp_path / "locked.key"
+    cipher = ("-aes256", "-passout", "pass:secret")
+    subprocess.run([openssl, "pkey", "-in", pairs[1][1], *cipher, "-out", locked], check=True, capture_output=True)
+    install((pairs[1][0], locked), tmp_path)
+    asyncio.run(certificates.load())
+    assert "want a private key without a passphrase" in caplog.text
+    assert shown(certificates.context) == ssl.PEM_cert_to_DER_cert(pairs[0][0].read_text())

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.mqtt.grant import Grant
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
-from edge.mqtt.sender import MAX_TRIES, UNSENT_PACKETS, Sender
+from edge.mqtt.sender import MAX_TRIES, UNSENT_ACKS, UNSENT_PACKETS, Sender
 
 
 class Wire:
@@ -97,6 +97,27 @@ async def test_nothing_is_read_while_more_waits_than_the_socket_takes() -> None:
     assert not rig.wire.reading
     rig.sender.writable()
     assert rig.sender.waiting == 50 - UNSENT_PACKETS
+    assert rig.wire.reading
+
+
+async def test_nothing_is_read_while_more_acks_wait_than_the_socket_takes() -> None:
+    rig = Rig(max_queued=100)
+    rig.connect()
+    for mid in range(2 * UNSENT_ACKS):
+        rig.sender.ack(Ack(mid, 1))
+    assert rig.wire.reading
+    assert not rig.sender.waiting
+    rig.sender.lost()
+    rig.connect()
+    rig.wire.drained = False
+    for mid in range(UNSENT_ACKS + 49):
+        rig.sender.ack(Ack(mid, 1))
+    assert rig.wire.reading
+    rig.sender.ack(Ack(UNSENT_ACKS + 49, 1))
+    assert not rig.wire.reading
+    assert rig.wire.acked == list(range(UNSENT_ACKS))
+    rig.sender.writable()
+    assert rig.wire.acked == list(range(UNSENT_ACKS + 50))
     assert rig.wire.reading
 
 

@@ -6,10 +6,13 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
 from edge.config import load_config
+from edge.sources import watch
 from edge.sources.configured import watched
 from edge.sources.watch import Changes
 from edge.telemetry import logs
@@ -119,6 +122,49 @@ async def test_where_the_kernel_gives_no_word_it_is_said_once_and_polling_goes_o
             for _ in range(10):
                 await changes.wait(changes.subscribe())
     assert caplog.text.count("no inotify watches left") == 1
+
+
+async def test_a_directory_with_too_many_files_is_only_looked_at_and_the_others_are_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vast, small = tmp_path / "vast", tmp_path / "small"
+    for directory in (vast / "1", small / "1"):
+        directory.mkdir(parents=True)
+    for number in range(100):
+        (vast / "1" / str(number)).touch()
+    (small / "1" / "up").symlink_to(small)
+    monkeypatch.setattr(watch, "MAX_FILES", 50)
+    monkeypatch.setattr(watch, "MAX_COUNTED", 500)
+    watched: list[object] = []
+    real = watchfiles.awatch
+
+    def noted(*directories: Path, **options: Any) -> Any:
+        watched.append(directories)
+        return real(*directories, **options)
+
+    monkeypatch.setattr(watchfiles, "awatch", noted)
+    async with following(vast, small) as changes:
+        await heard(changes, lambda turn: (small / "1" / f"{turn % 5}").touch())
+        assert watched == [(small,)]
+    assert caplog.text.count(f"no notification for {vast} (want at most 50 files)") == 1
+
+
+def test_no_more_files_are_counted_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    real = os.scandir
+
+    def noted(path: str) -> Any:
+        looks.append(path)
+        return real(path)
+
+    directories = [tmp_path / str(number) for number in range(20)]
+    for directory in directories:
+        (directory / "1" / "2").mkdir(parents=True)
+    monkeypatch.setattr(watch, "MAX_FILES", 1)
+    monkeypatch.setattr(watch, "MAX_COUNTED", 5)
+    monkeypatch.setattr(os, "scandir", noted)
+    assert watch._watchable(directories, 1.0) == []
+    assert len(looks) < 30, "one look at each that is passed over, and no further one"
 
 
 async def test_a_file_whose_name_is_not_utf_8_ends_nothing(tmp_path: Path) -> None:
