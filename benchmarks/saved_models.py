@@ -1,4 +1,4 @@
-"""SavedModels that are measured, made by TensorFlow: `python -m benchmarks.saved_models DIR tiny|small`, with TensorFlow's environment.
+"""SavedModels that are measured, made by TensorFlow: `python -m benchmarks.saved_models DIR tiny|picky|small`, with TensorFlow's environment.
 
 Each answers with the index of the largest score, which is the same for a row in whatever company it is computed.
 """
@@ -62,4 +62,4 @@ def _save(path: Path, owner: Any, run: Any, shape: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    {"tiny": tiny, "small": small}[sys.argv[2]](Path(sys.argv[1]) / sys.argv[2] / "1")
+    {"tiny": tiny, "picky": picky, "small": small}[sys.argv[2]](Path(sys.argv[1]) / sys.argv[2] / "1")
