@@ -53,9 +53,9 @@ def post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> by
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def ask_once(port: int, request: bytes) -> bytes:
-    """The body of the answer. Raises RuntimeError for any status but 200."""
-    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_WITHIN_S) as connection:
+def ask_once(port: int, request: bytes, within_s: float = ANSWER_WITHIN_S) -> bytes:
+    """The body of the answer. Raises RuntimeError for any status but 200, TimeoutError."""
+    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as connection:
         connection.sendall(request)
         answer = b""
         while (body := _body(answer)) is None:

@@ -205,8 +205,9 @@ def right(port: int, request: bytes) -> Ask:
 
 
 def control(server: Running, model: str, verb: str) -> None:
-    """Raises RuntimeError where it fails."""
-    ask_once(server.port, post(f"/v2/repository/models/{model}/{verb}", b"{}", {"Content-Type": "application/json"}))
+    """Raises RuntimeError where it fails. To load is to import TensorFlow twice, in the trial and in the worker."""
+    request = post(f"/v2/repository/models/{model}/{verb}", b"{}", {"Content-Type": "application/json"})
+    ask_once(server.port, request, READY_WITHIN_S)
 
 
 def unload(server: Running, model: str) -> None:
