@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edge.mqtt.settings import LinkSettings
-from edge.mqtt.stream import Took, client_class
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+
+    from edge.mqtt.stream import Took
 
 MAX_PASSWORD_BYTES = 65535
 
@@ -28,11 +29,13 @@ MAX_PASSWORD_BYTES = 65535
 def make_client(settings: LinkSettings, version: str, took: Took) -> Client:
     """`took` is given each message. Raises OSError, ssl.SSLError, ValueError."""
     from paho.mqtt.client import MQTTv5, MQTTv311
-    from paho.mqtt.enums import CallbackAPIVersion
+
+    from edge.mqtt.stream import StreamClient
 
     five = version == "5"
-    client = client_class(took, settings.max_packet_bytes)(
-        CallbackAPIVersion.VERSION2,
+    client = StreamClient(
+        took,
+        settings.max_packet_bytes,
         client_id=settings.client_id,
         clean_session=None if five else True,
         protocol=MQTTv5 if five else MQTTv311,

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.mqtt.message import NO_PROPERTIES, Message, variable_length
 from edge.mqtt.packets import MARGIN_BYTES, MAX_CONTROL_BYTES
 from edge.mqtt.publications import MAX_PROPERTIES_BYTES, Malformed, read_publish
-from edge.mqtt.stream import client_class
+from edge.mqtt.stream import StreamClient
 
 MOST = 10_000
 CONNACK = {5: b"\x20\x03\0\0\0", 4: b"\x20\x02\0\0"}
@@ -28,8 +27,9 @@ class Wire:
 
     def __init__(self, version: int) -> None:
         self.came: list[tuple[Message, int]] = []
-        make: Any = client_class(lambda message, mid: self.came.append((message, mid)), MOST)
-        self.client: Any = make(CallbackAPIVersion.VERSION2, protocol=version, manual_ack=True)
+        self.client: Any = StreamClient(
+            lambda message, mid: self.came.append((message, mid)), MOST, protocol=version, manual_ack=True
+        )
         self.client._sock, self.broker = socket.socketpair()
         self.client._sock.setblocking(False)
         self.version = version

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.mqtt.stream import WRITE_BYTES, client_class
+from edge.mqtt.stream import WRITE_BYTES, StreamClient
 
 CONNACK = b"\x20\x03\0\0\0"
 PUBLISH = b"\x30\x05\0\x01t\0x"
@@ -22,8 +21,9 @@ class Ends:
     def __init__(self) -> None:
         self.came: list[bytes] = []
         self.delivered: list[tuple[int, str]] = []
-        make: Any = client_class(lambda message, mid: self.came.append(message.payload), 10_000)
-        self.client: Any = make(CallbackAPIVersion.VERSION2, protocol=5, manual_ack=True)
+        self.client: Any = StreamClient(
+            lambda message, mid: self.came.append(message.payload), 10_000, protocol=5, manual_ack=True
+        )
         self.socket, self.broker = socket.socketpair()
         self.socket.setblocking(False)
         self.client._sock = self.socket
