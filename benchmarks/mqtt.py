@@ -2,13 +2,12 @@
 
     python -m benchmarks.mqtt [--only WORD] [--seconds S] [--rounds N] [--asleep]
 
-Rule 1: only ratios are held to; the server, the responder and the bare interpreter are measured in turns, round by round.
+Rule 1: only ratios are held to; the server and both responders are measured in turns, round by round.
 Rule 2: every answer is checked, and one that is wrong or does not come ends the run.
 Rule 3: cores are kept awake, so that what it costs to wake one is on neither side (docs/adr/0009-awake.md).
-`CPU`: the server's processor time for a message, less what the run itself takes (the interpreter's, alone), over the same of
-a responder that runs the model on each payload, too: Python between runs is slower than Python by itself, as a run of half
-a millisecond leaves little of it in the caches, and that is on both sides. `echo` is the responder without the run: the ratio
-to it, and `rate`, round trips a second over its, are there to compare.
+`CPU`: the server's processor time for a message, less the inference, over the echo's. The inference is what a responder takes
+more than the echo once it runs the model on each payload: between messages a run takes longer than in a loop of its own,
+and leaves its caches to whoever is next. `rate`, round trips a second over the echo's, is there to compare.
 W is how many requests are out at once.
 """
 
@@ -30,7 +29,7 @@ from benchmarks import models
 from benchmarks.awake import awake
 from benchmarks.models import Measured
 from benchmarks.mqtt_load import Generator, Seen
-from benchmarks.rows.bench import answer_of, bare, cpu_s
+from benchmarks.rows.bench import answer_of, cpu_s
 from tests.functional.broker import running_broker
 from tests.functional.server import serving
 from tests.system import PROGRAMS
@@ -63,22 +62,21 @@ CASES = [
 
 @dataclass(frozen=True)
 class Round:
-    """CPU in microseconds a message; `alone_us` is the bare run's, `like_us` that of the responder which runs the model."""
+    """CPU in microseconds a message; `like_us` is that of the responder which runs the model."""
 
     ours_us: float
     like_us: float
     echo_us: float
-    alone_us: float
     ours: Seen
     echo: Seen
 
     @property
-    def cpu(self) -> float:
-        return (self.ours_us - self.alone_us) / (self.like_us - self.alone_us)
+    def inference_us(self) -> float:
+        return self.like_us - self.echo_us
 
     @property
-    def over_echo(self) -> float:
-        return (self.ours_us - self.alone_us) / self.echo_us
+    def cpu(self) -> float:
+        return (self.ours_us - self.inference_us) / self.echo_us
 
     @property
     def rate(self) -> float:
@@ -95,7 +93,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch, running_broker(program, Path(scratch), more=SETTINGS) as broker:
         known, port = models.write(Path(scratch)), broker.port
         print(
-            f"{'requests':24} {'CPU':>6} {'held to':>8}  {'spread':14} {'echo':>6} {'rate':>6}   µs of CPU a message, p50 and per second"
+            f"{'requests':24} {'CPU':>6} {'held to':>8}  {'spread':14} {'rate':>6}   µs of CPU a message, p50 and per second"
         )
         with (
             nullcontext() if options.asleep else awake(),
@@ -126,9 +124,8 @@ def _rounds(
     for _ in range(options.rounds):
         echo_us, echoed = _cpu_us(pids[2], echo, case.window, options.seconds)
         like_us, _ = _cpu_us(pids[1], like, case.window, options.seconds)
-        alone_us = bare("run", model.path, options.seconds / 2)["cpu_us"]
         ours_us, answered = _cpu_us(pids[0], ours, case.window, options.seconds)
-        yield Round(ours_us, like_us, echo_us, alone_us, answered, echoed)
+        yield Round(ours_us, like_us, echo_us, answered, echoed)
     for each in (ours, like, echo):
         each.close()
 
@@ -143,7 +140,6 @@ def _say(case: Case, rounds: list[Round]) -> bool:
     """Whether the figure is within its bound."""
     cpu = statistics.median(one.cpu for one in rounds)
     rate = statistics.median(one.rate for one in rounds)
-    over_echo = statistics.median(one.over_echo for one in rounds)
     spread = f"{min(one.cpu for one in rounds):.2f} … {max(one.cpu for one in rounds):.2f}"
     last = rounds[-1]
     sides = "; ".join(
@@ -153,11 +149,11 @@ def _say(case: Case, rounds: list[Round]) -> bool:
             ("echo", [one.echo_us for one in rounds], last.echo),
         )
     )
-    alone, like = (statistics.median(us) for us in zip(*((one.alone_us, one.like_us) for one in rounds), strict=True))
+    inference = statistics.median(one.inference_us for one in rounds)
     met = cpu <= BOUND
     print(
-        f"{case.figure:24} {cpu:5.2f}× ≤{BOUND:6.2f}×  {spread:14} {over_echo:5.2f}× {rate:5.2f}×   {sides}; "
-        f"with the run {like:.0f} µs, the run {alone:.0f} µs"
+        f"{case.figure:24} {cpu:5.2f}× ≤{BOUND:6.2f}×  {spread:14} {rate:5.2f}×   {sides}; "
+        f"inference {inference:.0f} µs"
         f"{'' if met else '  MISSED'}",
         flush=True,
     )
