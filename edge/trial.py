@@ -1,4 +1,4 @@
-"""The child that tries a version: `python -m edge.trial PARENT_PID idle|nice [module:Class]`.
+"""The child that tries a version: `python -m edge.trial PARENT_PID idle|nice|equal [module:Class]`.
 
 A job comes on stdin, a report goes to stdout.
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from edge.domain.ports import Backend
 
 NICENESS = 19
-IDLE = "idle"
+IDLE, EQUAL = "idle", "equal"
 
 
 def main(argv: list[str]) -> int:
     """Raises MemoryError as any program does; the parent knows the word."""
-    _give_way(idle=argv[2] == IDLE)
+    if argv[2] != EQUAL:
+        _give_way(idle=argv[2] == IDLE)
     die_with(int(argv[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from edge.core.trial_job import TrialJob

@@ -8,11 +8,13 @@ Rule 2: what the child says is bounded. Rule 3: a child that asks to die with it
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, NamedTuple
 
 CHUNK_BYTES = 64 * 1024
@@ -63,6 +65,18 @@ class Child:
                 process.stdin.close()
             said, complaints = _tails((process.stdout, process.stderr), self._most)
             return Ended(process.wait(), said, complaints)
+
+    def waited_s(self) -> float:
+        """How long it has been ready to run and had no processor. Where the kernel does not count that: always.
+
+        Source: https://docs.kernel.org/scheduler/sched-stats.html (/proc/PID/schedstat, of its first thread)
+        """
+        with self._lock:
+            pid = self._process.pid if self._process is not None else 0
+        try:
+            return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return math.inf
 
     def kill(self) -> None:
         """From any thread, before, during or after `run`; idempotent."""

@@ -6,12 +6,14 @@ this process's own death. Rule 3: what the child says is bounded, and read as wh
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from shutil import which
+from time import monotonic
 
 import edge
 from edge.core.child import Child, Ended
@@ -22,11 +24,13 @@ from edge.domain.models import Artifact, ModelOptions
 CHILD = "edge.trial"
 MAX_REPORT_BYTES = 4 * 2**20
 MAX_STDERR_BYTES = 8 * 1024
-IDLE_SHARE = 0.25
+# How the child gives way, and the share of the time after which it is asked whether it got a processor for STARVED of it.
+MANNERS = (("idle", 0.25), ("nice", 0.25), ("equal", 1.0))
+STARVED = 0.5
 _OUT_OF_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
 
 # The child sees to it by itself, but an interpreter takes a while to start.
-_LAST_FROM_THE_START = {"idle": ["chrt", "-i", "0"] if which("chrt") else [], "nice": []}
+_LAST_FROM_THE_START = ["chrt", "-i", "0"] if which("chrt") else []
 
 
 async def run_trial(
@@ -40,30 +44,41 @@ async def run_trial(
     """Loads and self-tests the version in a child. `child` is its module, `backend` a `module:Class` to use in place
     of the platform's own.
 
-    The child gives way to everything else: on a processor that is never free, for ever. So it has IDLE_SHARE of its time
-    for that, and then another the rest, at nice 19.
+    The child gives way to everything else: on a processor that is never free, for ever. Where it has waited for one for
+    most of its share of the time, another is begun at nice 19, and at last one with the server's own priority: a good
+    version is not to be refused because a device is busy. (A bad one that computes for ever has its processor, and
+    stays where it is.)
     """
     limits = limits or TrialLimits()
     options = replace(options, max_load_s=limits.timeout_s)
     job = TrialJob(artifact, options, limits.max_memory_bytes).to_json().encode()
-    for manner, share in ("idle", IDLE_SHARE), ("nice", 1 - IDLE_SHARE):
-        try:
-            command = [*_LAST_FROM_THE_START[manner], sys.executable, "-m", child, str(os.getpid()), manner]
-            command += [backend] if backend else []
-            return _judge(await _run(command, job, share * limits.timeout_s), limits)
-        except TimeoutError:
-            continue
-        except OSError as error:
+    until = monotonic() + limits.timeout_s
+    try:
+        for manner, share in MANNERS:
+            command = [sys.executable, "-m", child, str(os.getpid()), manner]
+            command = [*(_LAST_FROM_THE_START if manner == "idle" else []), *command, *([backend] if backend else [])]
+            ended = await _run(command, job, share * limits.timeout_s, until)
+            if ended is not None:
+                return _judge(ended, limits)
+    except OSError as error:
+        if not isinstance(error, TimeoutError):
             return TrialReport(False, f"failed: the trial could not be started: {error}")
     return TrialReport(False, f"timed out: not done after {limits.timeout_s:g} s")
 
 
-async def _run(command: list[str], job: bytes, timeout_s: float) -> Ended:
-    """Raises TimeoutError, OSError."""
+async def _run(command: list[str], job: bytes, patience_s: float, until: float) -> Ended | None:
+    """None where it has waited for a processor for most of `patience_s`. Raises TimeoutError after `until`, OSError."""
     process = Child(command, _environment(), max_said_bytes=MAX_REPORT_BYTES, max_complaint_bytes=MAX_STDERR_BYTES)
+    running = asyncio.ensure_future(in_thread("trial", until - monotonic(), process.run, job))
+    waited_s = 0.0
     try:
-        return await in_thread("trial", timeout_s, process.run, job)
+        while not (await asyncio.wait((running,), timeout=patience_s))[0]:
+            before_s, waited_s = waited_s, await in_thread("trial", patience_s, process.waited_s)
+            if waited_s - before_s > STARVED * patience_s:
+                return None
+        return await running
     finally:
+        running.cancel()
         process.kill()
 
 

@@ -122,6 +122,28 @@ async def test_a_hang_ends_at_the_timeout(version: Artifact) -> None:
     await until(lambda: not psutil.pid_exists(child))
 
 
+def test_a_good_version_passes_on_a_processor_that_is_never_free(version: Artifact) -> None:
+    """Where everything else takes all of it, who gives way to everything has nothing: timed out, three times of three."""
+    program = (
+        "import asyncio, os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from edge.core.trial_runner import run_trial\n"
+        "from edge.core.trial_job import TrialLimits\n"
+        "from edge.domain.models import *\n"
+        "version = Artifact(ModelId('m', 3), Platform.TFLITE, Path(sys.argv[1]))\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(3)]\n"
+        "try:\n"
+        "    print(asyncio.run(run_trial(version, ModelOptions(), TrialLimits(timeout_s=16.0))))\n"
+        "finally:\n"
+        "    for process in busy: process.kill()\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, version.path], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout.startswith("TrialReport(ok=True"), told.stdout
+
+
 async def test_memory_is_bounded_and_its_end_is_named(version: Artifact) -> None:
     report = await tried(version, "Eating", TrialLimits(max_memory_bytes=256 * 2**20))
     assert report == TrialReport(False, "out of memory: want at most 256 MiB")
