@@ -9,7 +9,7 @@ from collections.abc import Callable
 STEP_S = 0.005
 
 
-async def until(condition: Callable[[], object], *, within_s: float = 30.0) -> None:
+async def until(condition: Callable[[], object], *, within_s: float = 120.0) -> None:
     """Return once it holds. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
@@ -17,7 +17,7 @@ async def until(condition: Callable[[], object], *, within_s: float = 30.0) -> N
 
 
 def until_blocking(
-    condition: Callable[[], object], about: Callable[[], object] = lambda: "", *, within_s: float = 60.0
+    condition: Callable[[], object], about: Callable[[], object] = lambda: "", *, within_s: float = 120.0
 ) -> None:
     """The same where there is no event loop; the TimeoutError has what `about` says then."""
     end = time.monotonic() + within_s

@@ -24,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-UP_WITHIN_S = 10.0
+UP_WITHIN_S = 60.0
 ANSWER_WITHIN_S = 60.0
 """Longer than the longest pauses of a link that has been tried a few times while its broker was away."""
 

@@ -134,7 +134,7 @@ class Asker:
 
     def _ask(self, x: float) -> str:
         """What is wrong with the answer; "" for nothing."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             body = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [x]}]}
             before, away = self.complete, self.away
@@ -241,7 +241,7 @@ class Device:
         committed = state.outcome in ("committed", "committed_idle") and state.phase is Phase.IDLE
         return committed and state.active is not None and state.active.version == version
 
-    def until_it_runs(self, version: int, within_s: float = 60.0) -> None:
+    def until_it_runs(self, version: int, within_s: float = 120.0) -> None:
         until_blocking(lambda: self.runs(version), self.about, within_s=within_s)
 
     def about(self) -> str:

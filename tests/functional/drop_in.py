@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.functional.server import Running
 from tests.waiting import until_blocking
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 EXPORTING = "Exporting HTTP/REST API at:localhost:"
 
 
@@ -115,7 +115,7 @@ class Asking(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not self.over.is_set():
             try:
                 connection.request("POST", self._path, self._body)

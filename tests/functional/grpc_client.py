@@ -18,7 +18,7 @@ from tests.functional.server import Running, serving
 
 TFS = "tensorflow.serving"
 ON_LOOPBACK = ("--set", "grpc.host=127.0.0.1", "--set", "grpc.port=0")
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 METHODS = {
     "Predict": ("PredictionService", "PredictRequest", "PredictResponse"),
     "Classify": ("PredictionService", "ClassificationRequest", "ClassificationResponse"),

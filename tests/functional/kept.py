@@ -16,7 +16,7 @@ from typing import Self
 from tests.inheriting import inheriting
 from tests.waiting import until_blocking
 
-STOP_WITHIN_S = 20.0
+STOP_WITHIN_S = 60.0
 
 
 class Keeper:
@@ -91,7 +91,7 @@ class Keeper:
         """All values of that name so far, in their order."""
         return [message[name] for message in list(self.heard) if name in message]
 
-    def until(self, name: str, text: str, *, within_s: float = 30.0) -> None:
+    def until(self, name: str, text: str, *, within_s: float = 90.0) -> None:
         """Until it has been told. Raises TimeoutError with all that was told."""
 
         def told() -> bool:

@@ -19,7 +19,7 @@ from tests.unit.sync.doctor.device import MODEL, Device
 from tests.waiting import until
 
 BASE = "edge/v1/cam-1"
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 """For what is to happen long before `poll.every_s`, a quarter of an hour."""
 
 

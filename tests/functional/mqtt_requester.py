@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 
 EXPIRED = "expired"
 SESSION_S = 600
-CONNECT_WITHIN_S = 10.0
+CONNECT_WITHIN_S = 60.0
 
 
 @dataclass

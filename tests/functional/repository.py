@@ -17,7 +17,7 @@ from tests import tflite_models
 from tests.functional.server import Running
 from tests.waiting import until_blocking
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 
 
 class Repository:

@@ -13,7 +13,7 @@ import pytest
 from tests.functional.server import Running, serving
 from tests.functional.zoo import DIGITS
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 
 
 @pytest.fixture(scope="module")

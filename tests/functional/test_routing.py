@@ -219,9 +219,13 @@ def test_weights_that_mean_nothing_are_refused_and_the_old_ones_hold(repository:
 
 def ask_until(server: Running, result: str, path: str = "/v1/models/m:predict", body: object = ONE) -> None:
     """A copy is run when there is time: some requests, one after the other, until one has come to that."""
-    status, said = server.ask(path, body)
-    assert status == 200, said
-    until_blocking(lambda: copies(server, result), lambda: counts(server, "edge_shadow_copies_total"), within_s=5)
+
+    def come() -> float:
+        status, said = server.ask(path, body)
+        assert status == 200, said
+        return copies(server, result)
+
+    until_blocking(come, lambda: counts(server, "edge_shadow_copies_total"))
 
 
 def test_a_shadows_answers_are_compared_and_counted_and_never_seen(repository: Repository, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Load(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         tensor = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "INT8", "data": [0] * 64}
         body = json.dumps({"inputs": [tensor]})
         while not self.over.is_set():
@@ -54,7 +54,7 @@ class Load(threading.Thread):
                 self.failures.append(repr(error))
         connection.close()
 
-    def wait_for(self, version: str, within_s: float = 30.0) -> None:
+    def wait_for(self, version: str, within_s: float = 90.0) -> None:
         until_blocking(lambda: self.versions[version], lambda: (self.versions, self.failures[:3]), within_s=within_s)
 
 

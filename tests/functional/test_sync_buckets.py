@@ -23,7 +23,7 @@ from tests.functional.bucket_fleet import GROUP, WITHIN_S, Fleet
 from tests.tflite_models import picking
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 HASTY = S3Limits(http=HttpLimits(connect_s=1.0, read_s=1.0, total_s=1.0), attempts=2, pause_s=0.001)
 
 

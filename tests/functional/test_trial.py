@@ -31,7 +31,7 @@ from tests.data import shared_data
 from tests.waiting import until_blocking
 
 CPU = ModelOptions()
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture
