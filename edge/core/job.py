@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edge.core.arrival import Arrival
 from edge.core.rows import Work
 from edge.domain.errors import DeadlineExceeded
 from edge.domain.tensors import Tensors
@@ -57,19 +57,19 @@ class Job:
     `key` and `rows` say whom it may share a run with, where the model takes several requests at once.
     """
 
-    __slots__ = ("abandoned", "deadline", "future", "key", "queued", "rows", "started", "work")
+    __slots__ = ("abandoned", "arrival", "deadline", "key", "queued", "rows", "started", "work")
 
     def __init__(
         self,
         work: Work,
         deadline: float | None,
-        future: asyncio.Future[Ran],
+        arrival: Arrival[Ran],
         key: Hashable | None = None,
         rows: int = 1,
     ) -> None:
         self.work: Work | None = work
         self.deadline = deadline
-        self.future = future
+        self.arrival = arrival
         self.key, self.rows = key, rows
         self.queued = monotonic()
         self.started = 0.0
@@ -86,18 +86,18 @@ class Job:
         """Nobody waits any more. An error knows frames that know this: in a circle, the inputs would stay for long."""
         self.abandoned = True
         self.work = None
-        del self.future
+        del self.arrival
 
     def resolve(self, outputs: Tensors, ended: float) -> None:
-        if not (self.abandoned or self.future.done()):
-            self.future.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
+        if not (self.abandoned or self.arrival.done()):
+            self.arrival.set_result(Ran(outputs, self.started - self.queued, ended - self.started))
 
     def failed(self, error: Exception) -> Tell:
         return self.fail, (error,)
 
     def fail(self, error: BaseException) -> None:
-        if not (self.abandoned or self.future.done()):
-            self.future.set_exception(error)
+        if not (self.abandoned or self.arrival.done()):
+            self.arrival.set_exception(error)
 
     def expire(self) -> None:
         self.fail(expired(started=bool(self.started)))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from edge.core.arrival import Arrival
 from edge.core.handoff import Handoff
 from edge.core.instance import Instance
 from edge.core.job import Job, Ran, Task
@@ -155,11 +156,11 @@ class Lanes:
         if self.queue.depth >= self._max_queue:
             raise Overloaded(f"{self.name}: {self._max_queue} requests wait already (max_queue)")
         if self._batching is None:
-            job = Job(work, deadline, self._loop.create_future())
+            job = Job(work, deadline, Arrival(self._loop))
         elif len(parts := self._batching.parts(work)) > 1:
             return await self._run_parts(parts, deadline)
         else:
-            job = Job(work, deadline, self._loop.create_future(), *self._batching.key(work))
+            job = Job(work, deadline, Arrival(self._loop), *self._batching.key(work))
         self._jobs.add(job)
         if deadline is not None and deadline < self._alarm_at:
             self._set_alarm(deadline)
@@ -167,7 +168,7 @@ class Lanes:
         if self._watchdog is None:
             self._watch()
         try:
-            return await job.future
+            return await job.arrival
         finally:
             self._jobs.discard(job)
             job.abandon()
@@ -198,14 +199,10 @@ class Lanes:
     def _expire(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
         now = self._loop.time()
-        deadlines = []
         for job in list(self._jobs):
-            if job.deadline is None:
-                continue
-            if job.deadline <= now:
+            if job.deadline is not None and job.deadline <= now:
                 job.expire()
-            else:
-                deadlines.append(job.deadline)
+        deadlines = [job.deadline for job in self._jobs if job.deadline is not None and job.deadline > now]
         if deadlines:
             self._set_alarm(min(deadlines))
 

@@ -21,12 +21,12 @@ from edge.mqtt.settings import LinkSettings
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
-    from edge.mqtt.stream import Took
+    from edge.mqtt.stream import StreamClient, Took
 
 MAX_PASSWORD_BYTES = 65535
 
 
-def make_client(settings: LinkSettings, version: str, took: Took) -> Client:
+def make_client(settings: LinkSettings, version: str, took: Took) -> StreamClient:
     """`took` is given each message. Raises OSError, ssl.SSLError, ValueError."""
     from paho.mqtt.client import MQTTv5, MQTTv311
 
@@ -43,7 +43,6 @@ def make_client(settings: LinkSettings, version: str, took: Took) -> Client:
         manual_ack=True,
     )
     client.connect_timeout = settings.connect_s
-    client.max_inflight_messages = 0  # bounded by the link, which knows what the broker allows
     client.on_socket_open = _no_delay
     if settings.username or settings.password_file:
         client.username_pw_set(settings.username or None, _password(settings))
@@ -125,7 +124,7 @@ class _Closing(ssl.SSLSocket):
             raise
 
 
-Opened = tuple["Client", Any]
+Opened = tuple["StreamClient", Any]
 
 
 async def in_thread(work: Callable[[], Opened]) -> Opened:

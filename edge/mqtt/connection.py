@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.mqtt.connecting import connect, in_thread, make_client
 from edge.mqtt.grant import Grant, grant_of
-from edge.mqtt.message import Message, Packed
+from edge.mqtt.message import Message
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from edge.mqtt.stream import StreamClient
 
 TICK_S = 1.0
 PACKETS_A_TURN = 16
@@ -76,7 +78,7 @@ class Connection:
         self._tick: asyncio.TimerHandle | None = None
         self._farewell = self._paused = False
         self._again: asyncio.Handle | None = None
-        self._reading = False
+        self._held = 0
         self.ended: asyncio.Future[Lost] = self._loop.create_future()
         self._client: Any  # paho's, as edge.mqtt.stream makes it
 
@@ -103,13 +105,14 @@ class Connection:
         size = len(item.topic.encode()) + len(item.payload) + len(packed) + 9
         if size > grant.max_packet_bytes:
             raise ValueError(f"{size} bytes, and the broker takes {grant.max_packet_bytes}")
-        qos = min(item.qos, grant.max_qos)
-        properties: Any = Packed(packed) if packed else None
-        info = self._client.publish(item.topic, item.payload, qos, item.retain and grant.retain, properties)
-        return int(info.mid) if qos else 0
+        qos, retain = min(item.qos, grant.max_qos), item.retain and grant.retain
+        mid: int = self._client.send(item.topic, item.payload, qos, retain=retain, properties=packed)
+        self._write_soon()
+        return mid
 
     def ack(self, ack: Ack) -> None:
-        self._client.ack(ack.mid, ack.qos)
+        self._client.acknowledge(ack.mid)
+        self._write_soon()
 
     def subscribe(self, wishes: Mapping[str, Wish]) -> int:
         """The packet identifier."""
@@ -131,6 +134,16 @@ class Connection:
     def drained(self) -> bool:
         """Whether all that was handed over has gone to the socket."""
         return not self._client.want_write()
+
+    def hold(self) -> None:
+        """What is handed over from now on goes to the socket together, at `let_go`."""
+        self._held += 1
+
+    def let_go(self) -> None:
+        self._held -= 1
+        if not self._held and self._fd >= 0 and not self.drained:
+            self._write()
+            self._write_later()
 
     def pause(self) -> None:
         """Nothing is read until `resume`, so that the broker waits, and throws away what it may. Nor are its acknowledgements."""
@@ -167,19 +180,19 @@ class Connection:
             self._fd = -1
             self._socket.close()
 
-    def _connect(self) -> tuple[Client, Any]:
+    def _connect(self) -> tuple[StreamClient, Any]:
         """In the thread. Raises what `connect` does."""
         client = make_client(self._settings, self.version, self._events.came)
         self._listen(client)
         return client, connect(client, self._settings, self.version)
 
-    def _listen(self, client: Client) -> None:
+    def _listen(self, client: StreamClient) -> None:
         client.on_socket_register_write = self._want_write
         client.on_socket_unregister_write = self._want_no_write
         client.on_socket_close = self._closing
         client.on_connect = self._on_connack
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_published
+        client.taken = self._on_published
         client.on_subscribe = self._on_suback
         client.on_unsubscribe = self._on_unsuback
 
@@ -191,16 +204,13 @@ class Connection:
 
     def _read(self) -> None:
         """All packets that are there, also those that lie decrypted already, up to PACKETS_A_TURN. What is left is read in
-        the loop's next turn, and what asks meanwhile adds nothing. What is written meanwhile goes together at the end."""
+        the loop's next turn, and what asks meanwhile adds nothing."""
         self._again = None
-        self._reading = True
+        self.hold()
         try:
             left = self._read_some()
         finally:
-            self._reading = False
-        if self._fd >= 0 and not self.drained:
-            self._write()
-            self._write_later()
+            self.let_go()
         if left and not self._paused and self._again is None:
             self._again = self._loop.call_soon(self._read)
 
@@ -246,9 +256,13 @@ class Connection:
     # paho's callbacks.
 
     def _want_write(self, _client: object, _data: object, _socket: object) -> None:
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        """Now, but for what is held: mostly there is room at once."""
         if self._fd < 0:  # this is the thread that connects, and `open` looks after it
             return
-        if not self._reading:  # mostly there is room at once
+        if not self._held:
             self._guarded(self._client.loop_write)
             self._write_later()
 
@@ -294,7 +308,7 @@ class Connection:
         self.ended.set_result(lost)
         self._loop.call_soon(self.end, self.ended.result())
 
-    def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_published(self, mid: int, reason: ReasonCode) -> None:
         self._events.delivered(mid, str(reason) if reason.is_failure else "")
 
     def _on_suback(self, _client: object, _data: object, mid: int, reasons: Any, _properties: Any) -> None:

@@ -21,7 +21,7 @@ from edge.mqtt.connection import Connection, Lost, Refused
 from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
 from edge.mqtt.opening import open_connection
-from edge.mqtt.outbox import Outbox, Outgoing
+from edge.mqtt.outbox import Ack, Outbox, Outgoing
 from edge.mqtt.sender import Sender
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Subscriptions, Wish
@@ -132,16 +132,19 @@ class Link:
         retain: bool = False,
         properties: Properties = NO_PROPERTIES,
         droppable: bool = False,
+        answers: Message | None = None,
     ) -> bool:
         """Whether it will be sent: at once, or when there is a connection again. Without one, QoS 0 is not kept unless
-        it is retained; what is droppable goes first when too much waits. `properties` are MQTT 5's.
+        it is retained; what is droppable goes first when too much waits. `properties` are MQTT 5's. What it `answers` is
+        acked right behind it, if it will be sent.
 
         Raises ValueError for a topic that nobody may publish to.
         """
         if not topic or "+" in topic or "#" in topic or "\0" in topic or len(topic.encode()) > MAX_TOPIC_BYTES:
             raise ValueError(f"want a topic without wildcards, got {topic!r}")
         data = payload.encode() if isinstance(payload, str) else payload
-        return self._sender.publish(Outgoing(topic, data, qos, retain, properties, droppable))
+        item = Outgoing(topic, data, qos, retain, properties, droppable)
+        return self._sender.publish(item, tuple if answers is None else lambda: self._done(answers))
 
     def deliver(self, topic: str, payload: bytes, ended: Callable[[str, bool], None]) -> bool:
         """As `publish`, with QoS 1 and retained. `ended` is told "" once the broker has it, or why it does not take it, and
@@ -151,9 +154,7 @@ class Link:
 
     def ack(self, message: Message) -> None:
         """It has been dealt with. QoS 0 needs none; more than one does no harm."""
-        if isinstance(message.handle, Pending):
-            for ack in self._acks.done(message.handle):
-                self._sender.ack(ack)
+        self._sender.ack(self._done(message))
 
     async def room(self) -> None:
         """Returns when something that waited has gone since `publish` found no room, or a connection has ended."""
@@ -209,6 +210,10 @@ class Link:
         self._sender.writable()
 
     # Within.
+
+    def _done(self, message: Message) -> list[Ack]:
+        """The acks that may go now, as it has been dealt with."""
+        return self._acks.done(message.handle) if isinstance(message.handle, Pending) else []
 
     @property
     def _where(self) -> str:

@@ -58,18 +58,6 @@ class Properties:
 NO_PROPERTIES = Properties()
 
 
-class Packed:
-    """Properties that are packed already: all that paho asks of a publication's."""
-
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def pack(self) -> bytes:
-        return self._packed
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """One that came. `received_at`: time.monotonic(). `handle`: what `Link.ack` knows it by."""

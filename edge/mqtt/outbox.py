@@ -76,8 +76,8 @@ class Outbox:
         self._count(item, 1)
         return True
 
-    def put_ack(self, ack: Ack) -> None:
-        self._waiting.append(ack)
+    def put_acks(self, acks: Iterable[Ack]) -> None:
+        self._waiting.extend(acks)
 
     def pop(self) -> Outgoing | Ack:
         item = self._waiting.popleft()

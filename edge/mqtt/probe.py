@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge.mqtt.connection import Connection
 from edge.mqtt.grant import Grant
@@ -18,6 +18,9 @@ from edge.mqtt.opening import open_connection
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
+
+if TYPE_CHECKING:
+    from paho.mqtt.reasoncodes import ReasonCode
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ class NotAllowed(Exception):
 class _Connection(Connection):
     """Tells what the broker said of a publication also where it took it."""
 
-    def _on_published(self, _client: object, _data: object, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_published(self, mid: int, reason: ReasonCode) -> None:
         said = str(reason)
         self._events.delivered(mid, said if reason.is_failure or said == NOBODY else "")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
 
 from edge.mqtt.connection import Connection
 from edge.mqtt.grant import Grant
@@ -40,7 +41,7 @@ class Sender:
         self._connection: Connection | None = None
         self._grant = Grant()
         self._unsent = self._unsent_acks = self.sent = 0
-        self._pump_is_due = False
+        self._pump_is_due = self._pumping = False
         self._alone: Outgoing | None = None  # under way, and sent before on a connection that ended
         self._quiet = asyncio.Event()
         self._gone = asyncio.Event()
@@ -63,20 +64,23 @@ class Sender:
         self._quiet.set()
         self._gone.set()
 
-    def publish(self, item: Outgoing) -> bool:
-        """Whether it will be sent."""
+    def publish(self, item: Outgoing, acks: Callable[[], Sequence[Ack]] = tuple) -> bool:
+        """Whether it will be sent. If so, `acks` go with it."""
         if self._connection is None and not item.qos and not item.retain:
             self._outbox.dropped += 1
             return False
         taken = self._outbox.put(item)
         if not taken:
             self._gone.clear()
+        else:
+            self._outbox.put_acks(acks())
         self.pump()
         return taken
 
-    def ack(self, ack: Ack) -> None:
-        self._outbox.put_ack(ack)
-        self.pump()
+    def ack(self, acks: Sequence[Ack]) -> None:
+        if acks:
+            self._outbox.put_acks(acks)
+            self.pump()
 
     def delivered(self, mid: int, refused: str) -> None:
         item = self._unacknowledged.pop(mid, None)
@@ -111,11 +115,23 @@ class Sender:
         return not self.waiting
 
     def pump(self) -> None:
-        """Hand over what there is room for."""
+        """Hand over what there is room for; it goes to the socket together."""
         connection = self._connection
-        if connection is not None:
-            blocked = self._hand_over(connection)
-            self._hold_back(connection, blocked)
+        if connection is None or self._pumping:
+            return
+        self._pumping = blocked = True
+        try:
+            while blocked:
+                connection.hold()
+                try:
+                    blocked = self._hand_over(connection)
+                finally:
+                    connection.let_go()
+                if not connection.drained:
+                    break
+        finally:
+            self._pumping = False
+        self._hold_back(connection, blocked)
 
     def _hand_over(self, connection: Connection) -> bool:
         """Whether it is the socket that what is left waits for."""

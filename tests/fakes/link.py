@@ -41,9 +41,12 @@ class FakeLink:
         retain: bool = False,
         properties: Properties = NO_PROPERTIES,
         droppable: bool = False,
+        answers: Message | None = None,
     ) -> bool:
         data = payload.encode() if isinstance(payload, str) else payload
         self.published.append(Published(topic, data, qos, retain, properties, droppable))
+        if answers is not None:
+            self.ack(answers)
         return True
 
     def ack(self, message: Message) -> None:
@@ -58,6 +61,7 @@ class NotingLink(Link):
         self._version = version
         self.said: list[tuple[str, str]] = []
         self.published: list[tuple[str, bytes, int, Properties]] = []
+        self._acked: list[Message] = []
         self.open = asyncio.Event()
         self.open.set()
 
@@ -74,15 +78,20 @@ class NotingLink(Link):
         retain: bool = False,
         properties: Properties = NO_PROPERTIES,
         droppable: bool = False,
+        answers: Message | None = None,
     ) -> bool:
         if not self.open.is_set():
             return False
         self.said.append(("publish", topic))
         self.published.append((topic, payload.encode() if isinstance(payload, str) else payload, qos, properties))
+        if answers is not None:
+            self.ack(answers)
         return True
 
     async def room(self) -> None:
         await self.open.wait()
 
     def ack(self, message: Message) -> None:
-        self.said.append(("ack", message.payload.decode(errors="replace")))
+        if not any(message is one for one in self._acked):  # more than one does no harm
+            self._acked.append(message)
+            self.said.append(("ack", message.payload.decode(errors="replace")))

@@ -231,20 +231,23 @@ class Inference:
     async def _publish(self, ask: Ask, outcome: Outcome) -> Answer | None:
         """What was published. It waits for room with QoS 1, for as long as anybody waits for the answer."""
         answer = self._answer(ask, outcome)
-        while answer is not None and not self._sent(answer) and answer.qos:
+        while answer is not None and not self._sent(answer, ask.message) and answer.qos:
             timeout_s = None if ask.expires is None else max(0.0, ask.expires - self._loop.time())
             await self._until(self._link.room(), timeout_s)
             answer = self._answer(ask, outcome)
         if answer is None:
             self._dropped(Dropped.EXPIRED.value)
             return None
-        told = Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload)
+        if self.answered:
+            self._tell(Answered(ask.spec.name, outcome.version, outcome.status, outcome.headers, outcome.payload))
+        return answer if answer.topic else None
+
+    def _tell(self, told: Answered) -> None:
         for listener in self.answered:
             try:
                 listener(told)
             except Exception:
                 log.exception("a listener to answers failed")
-        return answer if answer.topic else None
 
     def _answer(self, ask: Ask, outcome: Outcome) -> Answer | None:
         """As it is to be published now; None where it is too late."""
@@ -259,10 +262,11 @@ class Inference:
         topic = ask.to.error_topic if outcome.code else ask.to.topic
         return Answer(topic, outcome.payload, ask.to.qos, properties, until)
 
-    def _sent(self, answer: Answer) -> bool:
+    def _sent(self, answer: Answer, asked: Message) -> bool:
         if not answer.topic:
             return True
-        return self._link.publish(answer.topic, answer.payload, qos=answer.qos, properties=answer.properties)
+        topic, payload, properties = answer.topic, answer.payload, answer.properties
+        return self._link.publish(topic, payload, qos=answer.qos, properties=properties, answers=asked)
 
 
 class _Reading:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edge.core import batcher
+from edge.core.arrival import Arrival
 from edge.core.batch import Batching
 from edge.core.batch_queue import BatchQueue
 from edge.core.batcher import OVERDUE_S, Limits
@@ -382,7 +383,7 @@ async def test_nobody_waits_for_a_run_that_is_known_to_hang(monkeypatch: pytest.
     hung, free = (cast("Worker[Task]", Worker()) for _ in range(2))
 
     def job() -> Job:
-        return Job(work_of("s", {"x": np.ones(1)}, ONE_RUN), None, asyncio.get_running_loop().create_future(), "key")
+        return Job(work_of("s", {"x": np.ones(1)}, ONE_RUN), None, Arrival(asyncio.get_running_loop()), "key")
 
     queue.put(job())
     assert queue.take(hung) is not None

@@ -109,7 +109,7 @@ def test_of_retained_messages_only_the_newest_of_a_topic_waits() -> None:
 def test_after_a_connection_what_was_not_acknowledged_goes_first_and_acks_and_qos_0_go() -> None:
     outbox = Outbox(10, MANY)
     outbox.put(Outgoing("c", b"", 1))
-    outbox.put_ack(Ack(1, 1))
+    outbox.put_acks([Ack(1, 1)])
     outbox.put(Outgoing("lost", b"", 0))
     outbox.put(Outgoing("status", b"new", 1, retain=True))
     outbox.put_back([Outgoing("a", b"", 1), Outgoing("status", b"old", 1, retain=True), Outgoing("b", b"", 1)])
