@@ -58,7 +58,7 @@ class Properties:
 NO_PROPERTIES = Properties()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One that came. `received_at`: time.monotonic(). `handle`: what `Link.ack` knows it by."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edge.domain.layout import is_model_name, version_of
 from edge.domain.node import NODE
@@ -189,10 +190,17 @@ def reply_problem(topic: str, allowed: Iterable[str]) -> str:
 
     Else whoever may ask for an inference could have the server publish into anybody's topics, with the server's rights.
     """
+    size = len(topic.encode(errors="replace"))
+    if size > MAX_REPLY_TOPIC_BYTES:
+        return f"want a response topic of at most {MAX_REPLY_TOPIC_BYTES} bytes, got {size}"
+    return _reply_problem(topic, tuple(allowed))
+
+
+@lru_cache(maxsize=1024)
+def _reply_problem(topic: str, allowed: tuple[str, ...]) -> str:
+    """A client asks for the same one again and again."""
     if not topic:
         return "want a response topic, got an empty one"
-    if len(topic.encode(errors="replace")) > MAX_REPLY_TOPIC_BYTES:
-        return f"want a response topic of at most {MAX_REPLY_TOPIC_BYTES} bytes, got {len(topic.encode())}"
     if _NOT_IN_REPLIES.search(topic) is not None:
         return "want a response topic without wildcards, control characters and what is no character"
     if topic.count("/") >= MAX_REPLY_LEVELS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge.domain.requests import PredictResponse
 from edge.frontends.mqtt.asking import Ask
@@ -14,8 +15,7 @@ from edge.mqtt.topics import MAX_CORRELATION_BYTES
 from edge.wire.reply import JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """An answer that is ready to be published. `code` is empty for a success."""
 
     status: int

@@ -7,9 +7,8 @@ with a Response Topic (MQTT 5) the Correlation Data come back as they came; with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from edge.domain.errors import InvalidInput, TooLarge
 from edge.domain.layout import version_of
@@ -29,8 +28,7 @@ class Dropped(Enum):
     UNKNOWN_TOPIC = "unknown_topic"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyTo:
+class ReplyTo(NamedTuple):
     """`topic` for an answer, `error_topic` for an error. `correlation` None: there is none, the topic says it."""
 
     topic: str
@@ -41,8 +39,7 @@ class ReplyTo:
     """Whether the answer may say things beside its payload: the client has shown that it speaks MQTT 5."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request. `deadline` and `expires` are readings of the loop's clock, in seconds; `expires` None: the client waits
     for as long as it takes. `shared`: it came to a pool, and might have come to another server."""
 
@@ -75,7 +72,7 @@ class UserProperties:
         return None
 
 
-def reply_to(message: Message, asked: Infer, tree: Tree, allowed: Sequence[str]) -> ReplyTo | Dropped:
+def reply_to(message: Message, asked: Infer, tree: Tree, allowed: tuple[str, ...]) -> ReplyTo | Dropped:
     qos = min(message.qos, 1)
     topic = message.properties.response_topic
     if topic is not None:

@@ -8,7 +8,6 @@ computed once more.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge.mqtt.message import Message, Properties
@@ -27,8 +26,7 @@ def key_of(message: Message, reply: str, correlation: bytes | None) -> Key:
     return Key(message.topic, reply, correlation, hash(message.payload))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What was published, and until when (loop time, seconds) it is worth publishing again."""
 
     topic: str
