@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,13 +98,14 @@ def p50_over_bare(bench: Bench) -> Iterator[float]:
 
 
 def p99_with_bad(bench: Bench) -> Iterator[float]:
-    """Of good requests at half of the capacity, one request in ten failing in its run, over none failing."""
+    """Of good requests, one request in ten failing in its run, over none failing; at half of what is managed where one client in
+    ten fails always, which is less than where none does: a run that fails is made again for each who was in it."""
     good, bad = picture("picky"), np.full(SHAPES["picky"], 255, np.uint8)
     with bench.server("picky") as ours:
-        sound = right(ours.port, binary("picky", good))
-        capacity = checked(closed(ours.port, sound, CLIENTS, bench.seconds)).per_s
-        bench.notes.append(f"capacity {capacity:.0f}/s")
-        failing = Ask(binary("picky", bad))
+        sound, failing = right(ours.port, binary("picky", good)), Ask(binary("picky", bad))
+        whole = checked(closed(ours.port, sound, CLIENTS, bench.seconds)).per_s
+        capacity = _managed(ours.port, sound, failing, bench.seconds)
+        bench.notes.append(f"{capacity:.0f}/s, and {whole:.0f}/s where none fails")
         for _ in range(bench.rounds):
             found = [_beside(ours.port, sound, other, capacity / 2, bench.seconds) for other in (failing, sound)]
             yield found[0] / found[1]
@@ -232,6 +234,15 @@ def peer(saved_model: Path) -> Iterator[int]:
             yield int(process.stdout.readline())
         finally:
             process.terminate()
+
+
+def _managed(port: int, sound: Ask, failing: Ask, seconds: float) -> float:
+    """Requests a second, of nine clients in ten whose requests are sound and of one whose are not."""
+    few = CLIENTS // 10
+    with ThreadPoolExecutor(1) as beside:
+        others = beside.submit(closed, port, failing, few, seconds)
+        mine = checked(closed(port, sound, CLIENTS - few, seconds))
+        return mine.per_s + others.result().per_s
 
 
 def _beside(port: int, sound: Ask, other: Ask, per_s: float, seconds: float) -> float:
