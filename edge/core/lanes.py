@@ -24,7 +24,7 @@ from edge.core.instance import Instance
 from edge.core.job import Job, Ran, Task
 from edge.core.lane import Tasks, ThreadLane, run_here
 from edge.core.rows import Work
-from edge.domain.errors import InferenceFailed, LoadError, NotReady, Overloaded
+from edge.domain.errors import InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
 
 if TYPE_CHECKING:
     from edge.core.batch import Batching
@@ -150,7 +150,8 @@ class Lanes:
             self.queue.give_back(lane)
 
     async def run(self, work: Work, deadline: float | None) -> Ran:
-        """On a lane's thread. Raises Overloaded, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the loop's time."""
+        """On a lane's thread. Raises Overloaded, InvalidInput, DeadlineExceeded, NotReady, InferenceFailed. `deadline` in the
+        loop's time."""
         if self.wedged:
             raise NotReady(f"{self.name}: {self.wedged}")
         if self.queue.depth >= self._max_queue:
@@ -176,9 +177,15 @@ class Lanes:
                 self.queue.withdraw(job)
 
     async def _run_parts(self, parts: list[Work], deadline: float | None) -> Ran:
-        """A request that is too large for a run, as several; it takes the places of all of them in the queue."""
-        from edge.core.batch import join
+        """A request that is too large for a run, as several; it takes the places of all of them in the queue. Raises InvalidInput
+        where it has more of them than there are places."""
+        from edge.core.batch import join, rows_of
 
+        if len(parts) > self._max_queue:
+            most, rows = rows_of(parts[0].inputs), sum(rows_of(part.inputs) for part in parts)
+            raise InvalidInput(
+                f"{self.name}: want at most {self._max_queue} runs of {most} rows (max_queue) in a request, got {rows} rows"
+            )
         if self.queue.depth + len(parts) > self._max_queue:
             raise Overloaded(f"{self.name}: no room for the {len(parts)} runs of a request (max_queue)")
         runs = [self._loop.create_task(self.run(part, deadline)) for part in parts]

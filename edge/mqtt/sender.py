@@ -24,6 +24,8 @@ MAX_TRIES = 3
 """Connections that may end while a publication waits for its acknowledgement."""
 UNSENT_PACKETS = 32
 """Packets that are handed to the connection before the socket has taken them."""
+UNSENT_BYTES = 4 * 1024 * 1024
+"""Of the payloads of those: no further one is handed over once so much waits for the socket."""
 UNSENT_ACKS = 1_024
 """So many more of acks. A broker that keeps to what it was granted has far fewer messages under way, and one that does not
 would fill the memory with them."""
@@ -40,7 +42,7 @@ class Sender:
         self._unacknowledged: dict[int, Outgoing] = {}
         self._connection: Connection | None = None
         self._grant = Grant()
-        self._unsent = self._unsent_acks = self.sent = 0
+        self._unsent = self._unsent_bytes = self._unsent_acks = self.sent = 0
         self._pump_is_due = self._pumping = False
         self._alone: Outgoing | None = None  # under way, and sent before on a connection that ended
         self._quiet = asyncio.Event()
@@ -54,7 +56,7 @@ class Sender:
 
     def connected(self, connection: Connection, grant: Grant) -> None:
         self._connection, self._grant, self._held_back = connection, grant, False
-        self._unsent = self._unsent_acks = 0
+        self._unsent = self._unsent_bytes = self._unsent_acks = 0
         self.pump()
 
     def lost(self) -> None:
@@ -97,7 +99,7 @@ class Sender:
             asyncio.get_running_loop().call_soon(self._pump_late)
 
     def writable(self) -> None:
-        self._unsent = self._unsent_acks = 0
+        self._unsent = self._unsent_bytes = self._unsent_acks = 0
         self._quiet.set()
         self.pump()
 
@@ -145,14 +147,15 @@ class Sender:
                 self._outbox.pop()
                 continue
             if connection.drained:
-                self._unsent = 0
-            if self._unsent >= UNSENT_PACKETS:
+                self._unsent = self._unsent_bytes = 0
+            if self._unsent >= UNSENT_PACKETS or self._unsent_bytes >= UNSENT_BYTES:
                 return True
             if self._waits(head):
                 return False
             self._outbox.pop()
             self._gone.set()
             self._unsent += 1
+            self._unsent_bytes += len(head.payload)
             self._send(connection, head)
         return False
 

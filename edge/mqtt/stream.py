@@ -124,7 +124,7 @@ class StreamClient(Client):
         self._check(head, length)
         body = self._ahead[frame.begin : frame.end]
         self._at = frame.end
-        self._last_msg_in = monotonic()
+        self._last_bytes_received = monotonic()
         if kind == _PUBACK:
             self._acknowledged(int.from_bytes(body, "big"), _TAKEN)
         else:
@@ -179,7 +179,7 @@ class StreamClient(Client):
     def send(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: bytes) -> int:
         """Pack a message, for `loop_write` to send, and tell its packet identifier: 0 with QoS 0. `properties` as they stand in
         it, b"" in 3.1.1. Raises ValueError where it is longer than any may be."""
-        mid = self._next_mid() if qos else 0
+        mid = self._mid_generate() if qos else 0
         name = topic.encode()
         middle = mid.to_bytes(2, "big") + properties if qos else properties
         length = 2 + len(name) + len(middle) + len(payload)
@@ -196,10 +196,11 @@ class StreamClient(Client):
         """Pack the acknowledgement of a message of QoS 1."""
         self._behind += b"\x40\x02" + mid.to_bytes(2, "big")
 
-    def _next_mid(self) -> int:
-        mid = self._mid_generate()
+    def _mid_generate(self) -> int:
+        """For paho's subscriptions too: one that is under way is none that is free (section 2.2.1)."""
+        mid = super()._mid_generate()
         while mid in self._under_way:
-            mid = self._mid_generate()
+            mid = super()._mid_generate()
         return mid
 
     def want_write(self) -> bool:

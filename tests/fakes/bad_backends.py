@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -31,6 +32,25 @@ class Hanging(FakeBackend):
     def load(self, artifact: Artifact, options: ModelOptions) -> FakeModel:
         artifact.file("pid.part").write_text(str(os.getpid()))
         artifact.file("pid.part").rename(artifact.file("pid"))
+        threading.Event().wait(HANG_S)
+        raise AssertionError("nobody ended it")
+
+
+class Forking(FakeBackend):
+    """Starts somebody who stays, with both pipes, and says in `pid` who that is; then loads as it should."""
+
+    def load(self, artifact: Artifact, options: ModelOptions) -> FakeModel:
+        stays = subprocess.Popen(["sleep", str(HANG_S)])
+        artifact.file("pid.part").write_text(str(stays.pid))
+        artifact.file("pid.part").rename(artifact.file("pid"))
+        return super().load(artifact, options)
+
+
+class ForkingHang(Forking):
+    """And waits."""
+
+    def load(self, artifact: Artifact, options: ModelOptions) -> FakeModel:
+        super().load(artifact, options)
         threading.Event().wait(HANG_S)
         raise AssertionError("nobody ended it")
 

@@ -200,6 +200,19 @@ async def test_a_child_is_gentle_and_imports_no_more_than_it_needs(version: Arti
     assert not {"aiohttp", "asyncio", "ai_edge_litert", "uvloop"} & set(modules.split())
 
 
+@pytest.mark.parametrize(("name", "passes"), [("Forking", True), ("ForkingHang", False)])
+async def test_what_a_version_has_started_ends_with_its_trial(version: Artifact, name: str, passes: bool) -> None:
+    start = time.monotonic()
+    report = await tried(version, name, TrialLimits(timeout_s=WAIT_S if passes else 5.0))
+    assert report.ok is passes, report.reason
+    if passes:
+        assert time.monotonic() - start < WAIT_S / 2, "the verdict waits for nobody who was started beside it"
+    else:
+        assert "timed out" in report.reason
+    pid = await pid_in(version)
+    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
 async def test_a_cancelled_trial_leaves_no_child(version: Artifact) -> None:
     trial = asyncio.create_task(tried(version, "Hanging"))
     child = await pid_in(version)

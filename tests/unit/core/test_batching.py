@@ -298,8 +298,21 @@ async def test_a_request_that_is_larger_than_a_run_is_run_in_parts() -> None:
         with pytest.raises(InvalidInput, match="told to refuse"):
             await clients.ask(*range(9), BAD)
         assert list(await clients.ask(3.0)) == [3.0]
-        with pytest.raises(Overloaded, match="the 25 runs of a request"):
-            await clients.ask(*range(100))
+
+
+async def test_a_request_of_more_runs_than_may_ever_wait_is_told_so_and_not_to_come_again() -> None:
+    backend = FakeBackend(run=picky)
+    options = ModelOptions(lane="thread", instances=1, max_batch_size=4, max_queue=20)
+    async with serving(backend, options) as clients:
+        assert list(await clients.ask(*range(80))) == list(range(80))
+        with pytest.raises(InvalidInput, match=r"want at most 20 runs of 4 rows \(max_queue\).*got 81 rows"):
+            await clients.ask(*range(81))
+        async with holding(backend, clients):
+            waits = asyncio.create_task(clients.ask(5.0))
+            await waiting(clients, 1)
+            with pytest.raises(Overloaded, match="no room for the 20 runs of a request"):
+                await clients.ask(*range(80))
+        assert list(await waits) == [5.0]
 
 
 @pytest.mark.parametrize("pad", [True, False])

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.mqtt.grant import Grant
 from edge.mqtt.outbox import Ack, Outbox, Outgoing
-from edge.mqtt.sender import MAX_TRIES, UNSENT_ACKS, UNSENT_PACKETS, Sender
+from edge.mqtt.sender import MAX_TRIES, UNSENT_ACKS, UNSENT_BYTES, UNSENT_PACKETS, Sender
 
 
 class Wire:
@@ -43,7 +43,7 @@ class Wire:
 
 class Rig:
     def __init__(self, max_queued: int = 100) -> None:
-        self.outbox = Outbox(max_queued, 1 << 20)
+        self.outbox = Outbox(max_queued, 1 << 24)
         self.sender = Sender(self.outbox)
         self.wire: Any = None
 
@@ -103,6 +103,23 @@ async def test_nothing_is_read_while_more_waits_than_the_socket_takes() -> None:
     rig.sender.writable()
     assert rig.sender.waiting == 50 - UNSENT_PACKETS
     assert rig.wire.reading
+
+
+async def test_no_more_bytes_are_handed_over_than_may_be_kept_for_the_socket() -> None:
+    rig = Rig(max_queued=100)
+    rig.connect()
+    rig.wire.drained = False
+    quarter = bytes(UNSENT_BYTES // 4)
+    for _ in range(6):
+        rig.sender.publish(Outgoing("t", quarter))
+    assert len(rig.wire.sent) == 4
+    rig.sender.writable()
+    assert len(rig.wire.sent) == 6
+    rig.sender.writable()
+    rig.wire.drained = True
+    for _ in range(9):
+        rig.sender.publish(Outgoing("t", quarter))
+    assert len(rig.wire.sent) == 15, "a socket that takes all of it at once holds nothing back"
 
 
 async def test_nothing_is_read_while_more_acks_wait_than_the_socket_takes() -> None:

@@ -146,3 +146,19 @@ def test_acknowledgements_are_told_with_their_reason_and_once(ends: Ends) -> Non
     for _ in range(3):
         ends.client.loop_read()
     assert ends.delivered == [(first, "Success"), (second, "No matching subscribers")]
+
+
+def test_messages_count_as_signs_of_life(ends: Ends) -> None:
+    ends.client._keepalive = 60
+    ends.client._last_bytes_received -= 120
+    ends.broker.sendall(PUBLISH)
+    ends.client.loop_read()
+    ends.client.loop_misc()
+    assert ends.came == [b"x"]
+    assert not ends.client.want_write(), "a broker that sends need not be asked whether it is there"
+
+
+def test_a_subscription_does_not_take_the_identifier_of_a_message_that_is_under_way(ends: Ends) -> None:
+    first = ends.send(b"x", 1)
+    ends.client._last_mid = first - 1
+    assert ends.client.subscribe("t")[1] != first
