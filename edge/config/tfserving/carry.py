@@ -194,6 +194,12 @@ def _ssl(files: Mapping[str, Mapping[str, Any]], done: Carried, grpc: bool) -> N
         done.notes.append("--ssl_config_file: it is for gRPC, which there is not here; http.tls_cert has TLS for REST")
         return
     verify = ssl.get("client_verify", False)
+    wanted = ("server_key", "server_cert", "custom_ca") if verify else ("server_key", "server_cert")
+    if missing := [part for part in wanted if not ssl.get(part)]:
+        raise invalid(
+            "ssl_config_file: want server_key and server_cert, and custom_ca with client_verify; got no "
+            + " and no ".join(missing)
+        )
     for part, names in PEMS.items():
         key = next((name for name in names if name in keys.fields("grpc")), None)
         if not ssl.get(part) or (part == "custom_ca" and not verify):

@@ -220,3 +220,16 @@ def test_keys_and_certificates_are_for_grpc_alone() -> None:
         done = carried(MODEL, grpc=True, ssl_config=(PEM % "client_verify: true", SSL))
         assert sorted(done.secrets.values()) == ["A", "C", "K"]
         assert {key.partition(".")[2] for key in done.secrets} <= keys.fields("grpc").keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("", "got no server_key and no server_cert$"),
+        ("server_cert: 'C'", "got no server_key$"),
+        ("server_key: 'K' server_cert: 'C' client_verify: true", "got no custom_ca$"),
+    ],
+)
+def test_an_ssl_config_that_would_let_in_more_than_it_says_is_refused(text: str, missing: str) -> None:
+    with pytest.raises(Refused, match=missing):
+        carried(MODEL, grpc=True, ssl_config=(text, SSL))
