@@ -140,6 +140,8 @@ class Keeper:
             why = f"could not load it: {error}"
             self.trouble = f"its worker {why}"
             return why, 0.0
+        if self._loaded is not None:
+            log.info("%s: its worker answers again, %.1f s after it was started", self.name, monotonic() - began)
         self._loaded, began = self._loaded or loaded, monotonic()
         self._ended.clear()
         self._live = process

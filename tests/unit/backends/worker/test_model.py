@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -179,6 +181,20 @@ def test_a_run_that_ends_its_worker_fails_and_another_worker_answers(opened: Ope
     until_blocking(lambda: served_again(model))
     assert pid(model) != before
     assert model.notice == ""
+
+
+def test_the_log_has_the_end_of_a_worker_and_when_another_answers(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    model = opened()
+    with pytest.raises(InferenceFailed):
+        run(model, workers.KILL)
+    until_blocking(lambda: served_again(model))
+    said = [record.getMessage() for record in caplog.records if "its worker" in record.getMessage()]
+    assert len(said) == 2
+    assert "another is started" in said[0]
+    assert re.fullmatch(r"m@1: its worker answers again, \d+\.\d s after it was started", said[1])
 
 
 def test_a_run_that_hangs_is_ended_with_its_worker(opened: Open) -> None:
