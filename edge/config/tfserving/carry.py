@@ -22,7 +22,7 @@ EVERYWHERE = "0.0.0.0"
 ONE_BY_ONE = 1
 """Rows that share a run where batching was not asked for."""
 NEVER_S = 1e9
-"""Stands for "once, and not again"; the longest time that a key takes."""
+"""Stands for "once, and not again", and for no bound; the longest time that a key takes."""
 FILES: Mapping[str, Message] = {
     "model_config_file": MODELS,
     "batching_parameters_file": BATCHING,
@@ -214,6 +214,8 @@ def _times(given: Given, done: Carried) -> None:
     for name, value in changed.items():
         key, scale = TIMES[name]
         done.settings[key] = value if key == "server.max_load_retries" else max(0.0, value * scale)
+    if given.number("rest_api_timeout_in_ms") <= 0:
+        done.settings["server.request_timeout_s"] = NEVER_S
     poll = given.number("file_system_poll_wait_seconds")
     if poll != FLAGS["file_system_poll_wait_seconds"].default:
         done.settings["server.poll_s"] = float(poll) if poll > 0 else NEVER_S

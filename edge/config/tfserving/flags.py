@@ -42,7 +42,7 @@ FLAGS: Mapping[str, Flag] = {
     "grpc_socket_path": Flag("string", "", does="a Unix socket for gRPC, too"),
     "rest_api_port": Flag("int32", 0, does="REST's port on all interfaces; 0 for no REST"),
     "rest_api_num_threads": Flag("int32", None, THREADS),
-    "rest_api_timeout_in_ms": Flag("int32", 30000, does="how long a request may wait and run"),
+    "rest_api_timeout_in_ms": Flag("int32", 30000, does="how long a request may wait and run; 0 for no bound"),
     "rest_api_enable_cors_support": Flag("bool", False, does="whether pages of other origins may call"),
     "enable_batching": Flag("bool", False, does="whether requests share runs"),
     "allow_version_labels_for_unavailable_models": Flag(

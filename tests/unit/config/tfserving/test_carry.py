@@ -27,6 +27,8 @@ def carried(flags: str, *, grpc: bool = False, tensorflow: bool = False, **files
     [
         ("", {}),
         ("--rest_api_timeout_in_ms=1500", {"server.request_timeout_s": 1.5}),
+        ("--rest_api_timeout_in_ms=0", {"server.request_timeout_s": NEVER_S}),
+        ("--rest_api_timeout_in_ms=-1", {"server.request_timeout_s": NEVER_S}),
         ("--rest_api_enable_cors_support", {"http.cors": True}),
         ("--max_num_load_retries=0", {"server.max_load_retries": 0}),
         ("--load_retry_interval_micros=500000", {"server.load_retry_s": 0.5}),
