@@ -22,7 +22,16 @@ from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
+from edge.domain.errors import (
+    BadOutputs,
+    EdgeError,
+    InferenceFailed,
+    InvalidInput,
+    LoadError,
+    NotReady,
+    Overloaded,
+    WorkerLost,
+)
 from edge.domain.ports import Apart
 from tests.fakes import workers
 from tests.fakes.workers import number
@@ -176,7 +185,7 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
 def test_a_run_that_ends_its_worker_fails_and_another_worker_answers(opened: Open, word: float, says: str) -> None:
     model = opened()
     before = pid(model)
-    with pytest.raises(InferenceFailed, match=says):
+    with pytest.raises(WorkerLost, match=says):
         run(model, word)
     until_blocking(lambda: served_again(model))
     assert pid(model) != before
