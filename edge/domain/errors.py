@@ -19,7 +19,8 @@ EdgeError
 ├── Unauthenticated
 ├── Forbidden
 ├── InferenceFailed              the model itself failed on this input
-│   └── BadOutputs               what it made cannot be an answer: too large, or not of its signature's shape
+│   ├── BadOutputs               what it made cannot be an answer: too large, or not of its signature's shape
+│   └── WorkerLost               the process that ran it ended in the midst of it; another is started
 └── ControlFailed                a load or unload that was asked for did not happen
     └── ModelsNotAvailable       models that were to be served are not
 LoadError                        fails a version, never a request: no EdgeError
@@ -169,6 +170,10 @@ class InferenceFailed(EdgeError):
 
 class BadOutputs(InferenceFailed):
     """Its message has nothing of the runtime's, and may be told to anybody."""
+
+
+class WorkerLost(InferenceFailed):
+    """Its message is what `NotReady` tells, too, until another process answers."""
 
 
 class ControlFailed(EdgeError):

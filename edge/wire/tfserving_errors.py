@@ -15,6 +15,7 @@ from edge.domain.errors import (
     Overloaded,
     UnknownLabel,
     UnknownSignature,
+    WorkerLost,
 )
 from edge.domain.models import ModelSpec
 from edge.wire.status import HTTP_STATUS
@@ -45,7 +46,7 @@ def wording(error: EdgeError, verb: Verb) -> str:
             return f"No signature was found with the name: {error.name}"
         case UnknownSignature():
             return f'Serving signature name: "{error.name}" not found in signature def'
-        case InferenceFailed() if not isinstance(error, BadOutputs):
+        case InferenceFailed() if not isinstance(error, BadOutputs | WorkerLost):
             # What the runtime said is for the log; it may hold addresses and paths.
             return "Failed to invoke TfLite interpreter"
         case ModelsNotAvailable():

@@ -19,7 +19,7 @@ from edge.backends.worker.caller import Caller, Last, NotBegun
 from edge.backends.worker.messages import Garbage, Loaded
 from edge.backends.worker.process import WorkerLimits, WorkerMemory, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import BadOutputs, InferenceFailed, InvalidInput, LoadError, NotReady
+from edge.domain.errors import BadOutputs, InferenceFailed, InvalidInput, LoadError, NotReady, WorkerLost
 from edge.domain.tensors import Signature, Tensors, show_shape
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,8 @@ class Keeper:
             why = f"could not load it: {error}"
             self.trouble = f"its worker {why}"
             return why, 0.0
+        if self._loaded is not None:
+            log.info("%s: its worker answers again, %.1f s after it was started", self.name, monotonic() - began)
         self._loaded, began = self._loaded or loaded, monotonic()
         self._ended.clear()
         self._live = process
@@ -208,9 +210,9 @@ class WorkerModel:
         except Last as last:
             why = f"can no longer be trusted: {last}"
         except (EOFError, OSError):
-            raise InferenceFailed(f"the run failed: {self._keeper.cause(process)}") from None
+            raise WorkerLost(f"the run failed: {self._keeper.cause(process)}") from None
         self._keeper.condemn(process, why)
-        raise InferenceFailed(f"the run failed: its worker {why}")
+        raise WorkerLost(f"the run failed: its worker {why}")
 
     def _call(self, process: WorkerProcess) -> Caller:
         """Raises NotBegun."""

@@ -22,7 +22,7 @@ EVERYWHERE = "0.0.0.0"
 ONE_BY_ONE = 1
 """Rows that share a run where batching was not asked for."""
 NEVER_S = 1e9
-"""Stands for "once, and not again"; the longest time that a key takes."""
+"""Stands for "once, and not again", and for no bound; the longest time that a key takes."""
 FILES: Mapping[str, Message] = {
     "model_config_file": MODELS,
     "batching_parameters_file": BATCHING,
@@ -194,6 +194,12 @@ def _ssl(files: Mapping[str, Mapping[str, Any]], done: Carried, grpc: bool) -> N
         done.notes.append("--ssl_config_file: it is for gRPC, which there is not here; http.tls_cert has TLS for REST")
         return
     verify = ssl.get("client_verify", False)
+    wanted = ("server_key", "server_cert", "custom_ca") if verify else ("server_key", "server_cert")
+    if missing := [part for part in wanted if not ssl.get(part)]:
+        raise invalid(
+            "ssl_config_file: want server_key and server_cert, and custom_ca with client_verify; got no "
+            + " and no ".join(missing)
+        )
     for part, names in PEMS.items():
         key = next((name for name in names if name in keys.fields("grpc")), None)
         if not ssl.get(part) or (part == "custom_ca" and not verify):
@@ -208,6 +214,8 @@ def _times(given: Given, done: Carried) -> None:
     for name, value in changed.items():
         key, scale = TIMES[name]
         done.settings[key] = value if key == "server.max_load_retries" else max(0.0, value * scale)
+    if given.number("rest_api_timeout_in_ms") <= 0:
+        done.settings["server.request_timeout_s"] = NEVER_S
     poll = given.number("file_system_poll_wait_seconds")
     if poll != FLAGS["file_system_poll_wait_seconds"].default:
         done.settings["server.poll_s"] = float(poll) if poll > 0 else NEVER_S

@@ -20,12 +20,14 @@ RANGES = {"int32": 2**31, "int64": 2**63}
 @dataclass(frozen=True, slots=True)
 class Flag:
     """`default` None: chosen from the machine. `instead`: what happens in place of what the flag asks for; empty where it is
-    honoured. `anyway`: the value for which that is just the same, if it is another one than the default."""
+    honoured. `anyway`: the value for which that is just the same, if it is another one than the default. `does`: what the flag is
+    for, where it is honoured."""
 
     kind: Kind
     default: Value | None
     instead: str = ""
     anyway: Value | None = None
+    does: str = ""
 
     def dropped(self, value: Value) -> bool:
         """Whether a flag that was given with the value is not honoured."""
@@ -36,57 +38,69 @@ THREADS = "requests are answered on one event loop, and models run in as many th
 LOADS = "two versions load at once, each tried in a process of its own, and none keeps requests waiting"
 
 FLAGS: Mapping[str, Flag] = {
-    "port": Flag("int32", 8500),
-    "grpc_socket_path": Flag("string", ""),
-    "rest_api_port": Flag("int32", 0),
+    "port": Flag("int32", 8500, does="gRPC's port on all interfaces; 0 for none"),
+    "grpc_socket_path": Flag("string", "", does="a Unix socket for gRPC, too"),
+    "rest_api_port": Flag("int32", 0, does="REST's port on all interfaces; 0 for no REST"),
     "rest_api_num_threads": Flag("int32", None, THREADS),
-    "rest_api_timeout_in_ms": Flag("int32", 30000),
-    "rest_api_enable_cors_support": Flag("bool", False),
-    "enable_batching": Flag("bool", False),
-    "allow_version_labels_for_unavailable_models": Flag("bool", False),
-    "batching_parameters_file": Flag("string", ""),
+    "rest_api_timeout_in_ms": Flag("int32", 30000, does="how long a request may wait and run; 0 for no bound"),
+    "rest_api_enable_cors_support": Flag("bool", False, does="whether pages of other origins may call"),
+    "enable_batching": Flag("bool", False, does="whether requests share runs"),
+    "allow_version_labels_for_unavailable_models": Flag(
+        "bool", False, does="whether a new label may name a version that does not answer yet"
+    ),
+    "batching_parameters_file": Flag("string", "", does="a file with BatchingParameters; with enable_batching"),
     "enable_per_model_batching_parameters": Flag(
         "bool", False, "a version's batching_params.pbtxt is not read; its model.toml is"
     ),
-    "model_config_file": Flag("string", ""),
-    "model_config_file_poll_wait_seconds": Flag("int32", 0),
-    "model_name": Flag("string", "default"),
-    "model_base_path": Flag("string", ""),
+    "model_config_file": Flag(
+        "string", "", does="a file with a ModelServerConfig, in place of model_name and model_base_path"
+    ),
+    "model_config_file_poll_wait_seconds": Flag("int32", 0, does="how often that file is looked at; 0 for never"),
+    "model_name": Flag("string", "default", does="the name of the model at model_base_path"),
+    "model_base_path": Flag("string", "", does="the directory, absolute, that has a directory for each version"),
     "num_load_threads": Flag("int32", 0, LOADS),
     "num_unload_threads": Flag("int32", 0, LOADS),
-    "max_num_load_retries": Flag("int32", 5),
-    "load_retry_interval_micros": Flag("int64", 60_000_000),
-    "file_system_poll_wait_seconds": Flag("int32", 1),
+    "max_num_load_retries": Flag("int32", 5, does="how often a version that failed to load is tried again"),
+    "load_retry_interval_micros": Flag(
+        "int64", 60_000_000, does="the wait before the first of these; doubled for each further one"
+    ),
+    "file_system_poll_wait_seconds": Flag("int32", 1, does="how often directories are looked at; 0 for once"),
     "flush_filesystem_caches": Flag("bool", True, "the system's caches are left to the system", False),
-    "tensorflow_session_parallelism": Flag("int64", 0),
+    "tensorflow_session_parallelism": Flag(
+        "int64", 0, does="threads within an operator, and operators side by side; 0 for one thread"
+    ),
     "tensorflow_session_config_file": Flag(
         "string", "", "it is not read; [models.NAME] has keys for what it would set"
     ),
-    "tensorflow_intra_op_parallelism": Flag("int64", 0),
-    "tensorflow_inter_op_parallelism": Flag("int64", 0),
+    "tensorflow_intra_op_parallelism": Flag("int64", 0, does="threads within an operator; 0 for one"),
+    "tensorflow_inter_op_parallelism": Flag(
+        "int64", 0, does="operators that may run side by side; 0 for TensorFlow's choice"
+    ),
     "use_alts_credentials": Flag("bool", False, "there is no ALTS here; ssl_config_file has TLS"),
-    "ssl_config_file": Flag("string", ""),
+    "ssl_config_file": Flag("string", "", does="a file with an SSLConfig, for gRPC"),
     "platform_config_file": Flag("string", "", "it is not read; the platform is tensorflow, TFLite models included"),
     "per_process_gpu_memory_fraction": Flag(
         "float", 0.0, "the GPU's memory is taken as it is needed; models.NAME.gpu_memory_bytes bounds it"
     ),
-    "saved_model_tags": Flag("string", "serve"),
+    "saved_model_tags": Flag("string", "serve", does="the tags of a SavedModel's graph, with commas between"),
     "grpc_channel_arguments": Flag("string", "", "the server's own bounds hold"),
     "grpc_max_threads": Flag("int32", None, THREADS),
     "enable_model_warmup": Flag("bool", True, "warm-up requests that a version brings are replayed all the same"),
     "num_request_iterations_for_warmup": Flag("int32", 0, "each warm-up request is replayed once"),
-    "version": Flag("bool", False),
-    "monitoring_config_file": Flag("string", ""),
+    "version": Flag("bool", False, does="prints versions, and leaves"),
+    "monitoring_config_file": Flag("string", "", does="a file with a MonitoringConfig: metrics for Prometheus"),
     "remove_unused_fields_from_bundle_metagraph": Flag("bool", True, "TensorFlow decides what it keeps", False),
-    "prefer_tflite_model": Flag("bool", False),
+    "prefer_tflite_model": Flag("bool", False, does="whether model.tflite comes before saved_model.pb"),
     "num_tflite_pools": Flag("int32", None, "num_tflite_interpreters_per_pool says how many interpreters a model has"),
-    "num_tflite_interpreters_per_pool": Flag("int32", 1),
+    "num_tflite_interpreters_per_pool": Flag(
+        "int32", 1, does="interpreters that each model has; 1 to choose from the cores"
+    ),
     "enable_signature_method_name_check": Flag("bool", False, "a signature's method decides what may be asked of it"),
-    "xla_cpu_compilation_enabled": Flag("bool", False),
-    "xla_gpu_compilation_enabled": Flag("bool", False),
+    "xla_cpu_compilation_enabled": Flag("bool", False, does="whether XLA compiles SavedModels"),
+    "xla_gpu_compilation_enabled": Flag("bool", False, does="whether XLA compiles SavedModels"),
     "enable_profiler": Flag("bool", True, "there is no profiler service; /metrics has the times", False),
     "thread_pool_factory_config_file": Flag("string", "", "it is not read; models.NAME.num_threads bounds threads"),
-    "mixed_precision": Flag("string", ""),
+    "mixed_precision": Flag("string", "", does="float16 or bfloat16, where TensorFlow thinks that it may"),
     "skip_initialize_tpu": Flag("bool", False, "there are no cloud TPUs here"),
     "enable_grpc_healthcheck_service": Flag("bool", False, "the health service is always there where gRPC is"),
     "enable_serialization_as_tensor_content": Flag("bool", False, "answers have TensorFlow Serving's default form"),
@@ -176,11 +190,11 @@ def _value(kind: Kind, text: str) -> Value | None:
 
 
 def usage() -> str:
-    """Every flag with its default, a line each."""
+    """Every flag with its default and what it does, a line each."""
     lines = ["usage: tensorflow_model_server", "Flags:"]
     for name, flag in FLAGS.items():
-        said = f"; not carried: {flag.instead}" if flag.instead else ""
-        lines.append(f"\t--{name}={written(flag)}\t{flag.kind}{said}")
+        said = flag.does or f"not carried: {flag.instead}"
+        lines.append(f"\t--{name}={written(flag)}\t{flag.kind}\t{said}")
     return "\n".join(lines) + "\n"
 
 

@@ -17,6 +17,7 @@ from edge.domain.errors import (
     UnknownLabel,
     UnknownSignature,
     Unsupported,
+    WorkerLost,
 )
 from edge.domain.models import ModelSpec
 from edge.domain.tensors import DType, TensorSpec
@@ -40,6 +41,8 @@ MISMATCH = TensorMismatch(TensorSpec("x", DType.FLOAT32, (-1, 4)), "float32", (2
         (UnknownSignature("s", ["a"]), "regress", 400, "No signature was found with the name: s"),
         (BadOutputs("outputs: want at most 9 bytes of tensors in a run, got 10"), "predict", 500,
          "outputs: want at most 9 bytes of tensors in a run, got 10"),
+        (WorkerLost("the run failed: its worker was killed (SIGKILL)"), "predict", 500,
+         "the run failed: its worker was killed (SIGKILL)"),
         (InferenceFailed("node 3 at 0x7f"), "predict", 500, "Failed to invoke TfLite interpreter"),
         (Overloaded("m: 256 requests wait already (max_queue)"), "predict", 503,
          "The batch scheduling queue to which this task was submitted is full; m: 256 requests wait already (max_queue)"),

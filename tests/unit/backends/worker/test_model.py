@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +22,16 @@ from edge.backends.worker.caller import COPY_BYTES, KEEP_BYTES, MAX_LENT
 from edge.backends.worker.model import Keeper, WorkerModel
 from edge.backends.worker.process import WorkerLimits, WorkerProcess
 from edge.backends.worker.restarts import Restarts
-from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, LoadError, NotReady, Overloaded
+from edge.domain.errors import (
+    BadOutputs,
+    EdgeError,
+    InferenceFailed,
+    InvalidInput,
+    LoadError,
+    NotReady,
+    Overloaded,
+    WorkerLost,
+)
 from edge.domain.ports import Apart
 from tests.fakes import workers
 from tests.fakes.workers import number
@@ -174,11 +185,25 @@ def test_what_a_run_raises_there_is_raised_here(opened: Open, word: float, kind:
 def test_a_run_that_ends_its_worker_fails_and_another_worker_answers(opened: Open, word: float, says: str) -> None:
     model = opened()
     before = pid(model)
-    with pytest.raises(InferenceFailed, match=says):
+    with pytest.raises(WorkerLost, match=says):
         run(model, word)
     until_blocking(lambda: served_again(model))
     assert pid(model) != before
     assert model.notice == ""
+
+
+def test_the_log_has_the_end_of_a_worker_and_when_another_answers(
+    opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    model = opened()
+    with pytest.raises(InferenceFailed):
+        run(model, workers.KILL)
+    until_blocking(lambda: served_again(model))
+    said = [record.getMessage() for record in caplog.records if "its worker" in record.getMessage()]
+    assert len(said) == 2
+    assert "another is started" in said[0]
+    assert re.fullmatch(r"m@1: its worker answers again, \d+\.\d s after it was started", said[1])
 
 
 def test_a_run_that_hangs_is_ended_with_its_worker(opened: Open) -> None:

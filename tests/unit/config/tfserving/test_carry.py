@@ -27,6 +27,8 @@ def carried(flags: str, *, grpc: bool = False, tensorflow: bool = False, **files
     [
         ("", {}),
         ("--rest_api_timeout_in_ms=1500", {"server.request_timeout_s": 1.5}),
+        ("--rest_api_timeout_in_ms=0", {"server.request_timeout_s": NEVER_S}),
+        ("--rest_api_timeout_in_ms=-1", {"server.request_timeout_s": NEVER_S}),
         ("--rest_api_enable_cors_support", {"http.cors": True}),
         ("--max_num_load_retries=0", {"server.max_load_retries": 0}),
         ("--load_retry_interval_micros=500000", {"server.load_retry_s": 0.5}),
@@ -220,3 +222,16 @@ def test_keys_and_certificates_are_for_grpc_alone() -> None:
         done = carried(MODEL, grpc=True, ssl_config=(PEM % "client_verify: true", SSL))
         assert sorted(done.secrets.values()) == ["A", "C", "K"]
         assert {key.partition(".")[2] for key in done.secrets} <= keys.fields("grpc").keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("", "got no server_key and no server_cert$"),
+        ("server_cert: 'C'", "got no server_key$"),
+        ("server_key: 'K' server_cert: 'C' client_verify: true", "got no custom_ca$"),
+    ],
+)
+def test_an_ssl_config_that_would_let_in_more_than_it_says_is_refused(text: str, missing: str) -> None:
+    with pytest.raises(Refused, match=missing):
+        carried(MODEL, grpc=True, ssl_config=(text, SSL))

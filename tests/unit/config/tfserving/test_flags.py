@@ -97,3 +97,11 @@ def test_the_guide_says_what_happens_in_place_of_what_is_not_honoured(name: str)
 
 def test_the_usage_names_every_flag() -> None:
     assert set(re.findall(r"^\t--(\w+)=", usage(), re.MULTILINE)) == set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_the_usage_says_what_a_flag_does_or_what_happens_in_its_place(name: str) -> None:
+    line = next(line for line in usage().splitlines() if line.startswith(f"\t--{name}="))
+    said = line.split("\t")[3:]
+    assert said == [f"not carried: {FLAGS[name].instead}" if FLAGS[name].instead else FLAGS[name].does]
+    assert said != [""]
