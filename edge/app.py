@@ -121,33 +121,12 @@ class Server:
         self._loop.add_signal_handler(signal.SIGHUP, self._reloading.want)
         self._supervised.ready("starting")
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._manager.run(), name="manager"),
-                group.create_task(self._changes.run(), name="changes"),
-                group.create_task(self._feeds.start(self._sources), name="feeds"),
-                group.create_task(self._reloading.run(self._doors), name="reload"),
-                group.create_task(self._let_in(config.server.start_hold_s), name="let in"),
-                group.create_task(self._supervised.tend(self._standing, self._hung), name="supervised"),
-            ]
-            if self._doors.certificates is not None:
-                tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
-            if self._doors.mqtt is not None:
-                tasks.append(group.create_task(self._doors.mqtt.run(), name="mqtt"))
-            if self._conduct is not None:
-                tasks.append(group.create_task(self._conduct.follow(self._reloading.want), name="conduct"))
+            tasks = self._begin(group)
             # What is here now stays: no collection looks at it again. None before: it would find nothing.
             gc.freeze()
             gc.enable()
             await self.stop.wait()
-            if self._announcer is not None:
-                await self._announcer.close()  # nobody new is sent here
-            if self._registry.shadows is not None:
-                self._registry.shadows.close()
-                self._registry.shadows = None
-            log.info("stopping: finishing what runs, for at most %g s (drain_s)", config.server.drain_s)
-            self._supervised.stopping(config.server.drain_s + STOP_WITHIN_S)
-            await self._doors.close(config.server.drain_s)
-            await self._feeds.stop()
+            await self._wind_down()
             for task in tasks:
                 task.cancel()
         await self._manager.close()
@@ -155,6 +134,37 @@ class Server:
             await in_thread("deaths", CLOSE_WITHIN_S, self._deaths.close)
         log.info("stopped")
         return self._code
+
+    def _begin(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """What goes on until the end."""
+        tasks = [
+            group.create_task(self._manager.run(), name="manager"),
+            group.create_task(self._changes.run(), name="changes"),
+            group.create_task(self._feeds.start(self._sources), name="feeds"),
+            group.create_task(self._reloading.run(self._doors), name="reload"),
+            group.create_task(self._let_in(self._config.server.start_hold_s), name="let in"),
+            group.create_task(self._supervised.tend(self._standing, self._hung), name="supervised"),
+        ]
+        if self._doors.certificates is not None:
+            tasks.append(group.create_task(self._doors.certificates.follow(), name="certificates"))
+        if self._doors.mqtt is not None:
+            tasks.append(group.create_task(self._doors.mqtt.run(), name="mqtt"))
+        if self._conduct is not None:
+            tasks.append(group.create_task(self._conduct.follow(self._reloading.want), name="conduct"))
+        return tasks
+
+    async def _wind_down(self) -> None:
+        """Nobody new comes in, and what runs is finished."""
+        drain_s = self._config.server.drain_s
+        if self._announcer is not None:
+            await self._announcer.close()  # nobody new is sent here
+        if self._registry.shadows is not None:
+            self._registry.shadows.close()
+            self._registry.shadows = None
+        log.info("stopping: finishing what runs, for at most %g s (drain_s)", drain_s)
+        self._supervised.stopping(drain_s + STOP_WITHIN_S)
+        await self._doors.close(drain_s)
+        await self._feeds.stop()
 
     async def _make_core(self) -> None:
         config, server = self._config, self._config.server

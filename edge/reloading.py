@@ -193,7 +193,7 @@ class Reloading:
     async def _take_in(self, sent: Sent) -> None:
         """Its client may be gone before the end, which changes nothing of it."""
         old = self.config
-        outcome: EdgeError | Exception
+        outcome: Exception
         try:
             assert self._conduct is not None
             new = await asyncio.to_thread(self._conduct.reconfigured, sent.config, old, self._available())
@@ -210,7 +210,8 @@ class Reloading:
             if not sent.done.done():
                 sent.done.set_result(new.models.keys() - old.models.keys())
             return
-        log.error("a client's configuration was not taken, the old one holds: %s", outcome)
+        bug = None if isinstance(outcome, EdgeError) else outcome
+        log.error("a client's configuration was not taken, the old one holds: %s", outcome, exc_info=bug)
         if not sent.done.done():
             sent.done.set_exception(outcome)
 

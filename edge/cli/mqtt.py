@@ -137,7 +137,7 @@ def _say(report: Report, base: str) -> None:
 @as_json
 @_with_broker
 def watch(section: Mqtt, node: str | None, for_s: float | None, timeout_s: float, as_json: bool) -> None:
-    from edge.mqtt.connection import Lost, Refused
+    from edge.mqtt.events import Lost, Refused
     from edge.mqtt.probe import NotAllowed
     from edge.mqtt.topics import Tree
 

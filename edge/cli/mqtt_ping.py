@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.cli import exits
-from edge.mqtt.connection import Lost, Refused
+from edge.mqtt.events import Lost, Refused
 from edge.mqtt.message import Message, Properties
 from edge.mqtt.probe import NAGLE_S, NotAllowed, Probe
 from edge.mqtt.settings import LinkSettings

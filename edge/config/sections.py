@@ -1,6 +1,6 @@
-"""The sections of the configuration, and the bounds of every key.
+"""The sections of the configuration, with every key.
 
-Rule 1: a key is a field here and nowhere else; its default, its range and its unit (in the name) stand beside it.
+Rule 1: a key is a field here and nowhere else; its default, its range (by name: `edge.config.kinds`) and its unit (in its own) stand beside it.
 Rule 2: a section is handed only to the part of the server that it concerns. Rule 3: nothing here reads anything.
 A Config is made by `edge.config.load_config`: it fills in the paths whose defaults depend on the environment.
 """
@@ -15,52 +15,33 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
+from edge.config.kinds import (
+    MIB,
+    AtLeastOne,
+    Bytes,
+    Count,
+    Device,
+    Group,
+    HeaderName,
+    Mode,
+    Node,
+    Port,
+    Prefer,
+    Prefix,
+    Rows,
+    Seconds,
+    Share,
+    SomeRows,
+    SomeSeconds,
+    Tolerance,
+    UrlPath,
+    Weight,
+)
 from edge.domain.models import ModelOptions, Swap
 from edge.domain.policy import VersionPolicy, parse_policy
 
 if TYPE_CHECKING:
     from edge.domain.routing import Routing
-
-MIB = 1024 * 1024
-
-Count = Annotated[int, Meta(ge=0)]
-AtLeastOne = Annotated[int, Meta(ge=1)]
-Bytes = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-SomeSeconds = Annotated[float, Meta(gt=0, le=1e9)]
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Device = Annotated[
-    str,
-    Meta(
-        pattern=r"^(cpu|edgetpu(:[0-9]+)?|usb:[0-9]+|pci:[0-9]+|gpu(:[0-9]+)?)$",
-        description="cpu, edgetpu, edgetpu:N, usb:N, pci:N, gpu or gpu:N",
-    ),
-]
-Rows = Annotated[int, Meta(ge=0, le=65536)]
-SomeRows = Annotated[int, Meta(ge=1, le=65536)]
-Weight = Annotated[float, Meta(ge=0, le=1e9)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Tolerance = Annotated[float, Meta(ge=0, le=1e300)]
-HeaderName = Annotated[
-    str, Meta(pattern=r"^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$", description="a header's name of at most 64 characters")
-]
-Prefer = Literal["auto", "tflite", "savedmodel"]
-Node = Annotated[
-    str,
-    Meta(
-        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
-        description="at most 63 of a-z 0-9 and inner hyphens",
-    ),
-]
-_LEVEL = "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-Prefix = Annotated[
-    str, Meta(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,3}}$", description="one to four levels such as edge or site/edge")
-]
-Group = Annotated[str, Meta(pattern=rf"^{_LEVEL}$")]
-UrlPath = Annotated[
-    str, Meta(pattern=r"^/[!-~]{0,255}$", description="a path such as /metrics, at most 256 characters")
-]
-Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='an octal mode such as "0660"')]
 
 
 def is_loopback(host: str) -> bool:

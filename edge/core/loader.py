@@ -1,6 +1,6 @@
 """How one version is brought up and taken down.
 
-blame → memory → trial in a child → load → self-test → lanes. Rule: a LoadError is the only way to fail, and it
+blame → memory → trial in a child → load → self-test (`edge.core.first_runs`) → lanes. Rule: a LoadError is the only way to fail, and it
 leaves nothing behind.
 """
 
@@ -12,19 +12,18 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from edge.core.blackbox import Mark
-from edge.core.class_names import doubt_names, read_class_names
 from edge.core.deaths import Deaths
 from edge.core.devices import CPU, Devices
-from edge.core.golden import Golden, load_golden
+from edge.core.first_runs import Tested, first_runs
 from edge.core.instance import Instance
 from edge.core.lanes import LanePlan, Lanes
 from edge.core.memory import available_bytes, return_memory
 from edge.core.own_options import own_options
 from edge.core.plan import elements_of, plan_lanes
-from edge.core.selftest import SelfTestReport, breather, selftest, warm_up
+from edge.core.selftest import warm_up
 from edge.core.slot import Slot
 from edge.core.threads import in_thread, in_thread_or
 from edge.domain.errors import LoadError
@@ -33,22 +32,11 @@ from edge.domain.models import Artifact, ModelOptions, Platform
 from edge.domain.ports import Apart, Backend, LoadedModel
 from edge.domain.requests import ModelInfo
 
-if TYPE_CHECKING:
-    from edge.core.batch import Batching
-
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Trial = Callable[[Artifact, ModelOptions], Awaitable[str]]
-
-
-class _Tested(NamedTuple):
-    report: SelfTestReport
-    plan: LanePlan
-    rest: list[LoadedModel]
-    names: tuple[str, ...]
-    batching: Batching | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +152,11 @@ class Loader:
         except TimeoutError:
             raise LoadError(f"load: not done after {timeout_s:g} s on {slot.options.device}") from None
 
-    async def _try(self, slot: Slot, first: LoadedModel, gently: bool) -> _Tested:
+    async def _try(self, slot: Slot, first: LoadedModel, gently: bool) -> Tested:
         """Raises LoadError, and TimeoutError where `first` hangs on a device. What fails is closed when it has come back."""
         device = self._devices.get(first.device)
 
-        def too_late(tested: _Tested | None) -> None:
+        def too_late(tested: Tested | None) -> None:
             for model in (first, *(tested.rest if tested else ())):
                 model.close()
             if device is not None:
@@ -186,46 +174,22 @@ class Loader:
             first.close()
             raise
 
-    def _test(self, slot: Slot, first: LoadedModel, gently: bool) -> _Tested:
-        """Run the golden vectors, and load as many more instances as the run time asks for. Blocks.
+    def _test(self, slot: Slot, first: LoadedModel, gently: bool) -> Tested:
+        """Blocks. Raises LoadError."""
+        lock = self._devices.lock(first.device)
+        return first_runs(slot.artifact, slot.options, first, lock=lock, plan=self._plan, gently=gently)
 
-        `gently`: something is being served meanwhile.
-        """
-        artifact, options = slot.artifact, slot.options
-        pause = breather() if gently else lambda took: None
-        with self._devices.lock(first.device):
-            report = selftest(first, _golden(artifact), rest=pause)
-        if not report.ok:
-            raise LoadError(f"self-test: {report.reason}")
-        plan = plan_lanes(
+    def _plan(self, model: LoadedModel, options: ModelOptions, run_s: float) -> LanePlan:
+        return plan_lanes(
             options,
-            device=first.device,
-            run_s=report.run_s,
-            elements=elements_of(first),
-            may_run_long=first.may_run_long,
+            device=model.device,
+            run_s=run_s,
+            elements=elements_of(model),
+            may_run_long=model.may_run_long,
             inline_run_s=self._limits.inline_run_s,
             alone_run_s=self._limits.alone_run_s,
             cores=self._limits.cores,
         )
-        names = read_class_names(artifact.file("labels.txt"))
-        doubt_names(slot.id, first, names)
-        batching = None
-        if first.max_batch > 1 and any(each.batches for each in first.signatures.values()):
-            from edge.core.batch_plan import plan_batching  # a server of models for one row starts without it
-
-            with self._devices.lock(first.device):
-                batching = plan_batching(first, options, artifact.platform, plan, name=str(slot.id), rest=pause)
-        rest: list[LoadedModel] = []
-        try:
-            for _ in range(max(1, plan.threads + bool(plan.inline_elements)) - 1):
-                rest.append(first.another())
-                warm_up(rest[-1])
-        except BaseException:
-            for model in rest:
-                model.close()
-            raise
-        return_memory()  # of what was needed for loading only
-        return _Tested(report, plan, rest, names, batching)
 
     def spare(self, slot: Slot) -> Instance:
         """One more instance of a version that is READY, apart from everything that serves. Blocks. Raises LoadError."""
@@ -296,8 +260,3 @@ def _tell(loop: asyncio.AbstractEventLoop, slot: Slot, why: str) -> None:
 def _close(model: LoadedModel | None) -> None:
     if model is not None:
         model.close()
-
-
-def _golden(artifact: Artifact) -> Golden | None:
-    path = artifact.file("golden.npz")
-    return load_golden(path) if path.exists() else None

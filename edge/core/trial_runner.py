@@ -16,6 +16,7 @@ from shutil import which
 from time import monotonic
 
 import edge
+from edge.children import signal_name
 from edge.core.child import Child, Ended
 from edge.core.threads import in_thread
 from edge.core.trial_job import TrialJob, TrialLimits, TrialReport
@@ -95,20 +96,13 @@ def _judge(ended: Ended, limits: TrialLimits) -> TrialReport:
     if code == -signal.SIGKILL:
         return TrialReport(False, "crashed (SIGKILL): most likely the system ran out of memory")
     if code < 0:
-        return TrialReport(False, f"crashed ({_signal_name(-code)})" + _last_words(text))
+        return TrialReport(False, f"crashed ({signal_name(-code)})" + _last_words(text))
     return TrialReport(False, f"failed: the trial ended with status {code}" + _last_words(text))
 
 
 def _last_words(text: str) -> str:
     """A C library's last line often names the cause."""
     return f": {text.splitlines()[-1][:300]}" if text else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

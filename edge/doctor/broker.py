@@ -14,7 +14,7 @@ from edge.config.sections import Mqtt
 from edge.doctor.finding import Finding, fail, ok, warn
 from edge.doctor.round_trips import Trips, measure, own_client_id
 from edge.frontends.mqtt.link_settings import link_settings
-from edge.mqtt.connection import Lost, Refused
+from edge.mqtt.events import Lost, Refused
 from edge.mqtt.probe import NAGLE_S
 from edge.mqtt.settings import LinkSettings, port_of
 from edge.mqtt.topics import Tree

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edge.mqtt.connecting import connect, in_thread, make_client
+from edge.mqtt.events import Events, Lost, Refused
 from edge.mqtt.grant import Grant, grant_of
-from edge.mqtt.message import Message
 from edge.mqtt.outbox import Ack, Outgoing
 from edge.mqtt.settings import LinkSettings
 from edge.mqtt.subscriptions import Wish
@@ -29,39 +29,6 @@ TICK_S = 1.0
 PACKETS_A_TURN = 16
 """That are read before others have their turn on the loop."""
 _NO_REASON, _TAKEN_OVER = 0x80, 0x8E
-_OLD_PROTOCOL = "Unsupported protocol version"
-
-
-class Refused(Exception):
-    """The broker does not want the connection. `protocol`: because it does not speak this version of MQTT."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the broker refuses the connection: {why}")
-        self.protocol = why == _OLD_PROTOCOL
-
-
-class Lost(Exception):
-    """The connection has ended. `taken_over`: because another client came with the same client id, as the broker says.
-    `silent`: the broker has closed it and has not said why."""
-
-    def __init__(self, why: str, *, taken_over: bool = False, silent: bool = False) -> None:
-        super().__init__(why)
-        self.taken_over, self.silent = taken_over, silent
-
-
-class Events(Protocol):
-    """What a connection tells; called on the loop, and may not raise."""
-
-    def came(self, message: Message, mid: int) -> None: ...
-    def delivered(self, mid: int, refused: str) -> None:
-        """The broker has taken a publication of QoS 1; `refused` says why it did nothing with it, if it did nothing."""
-        ...
-
-    def subscribed(self, mid: int, refused: list[str]) -> None: ...
-    def unsubscribed(self, mid: int) -> None: ...
-    def writable(self) -> None:
-        """All that was handed over is on its way."""
-        ...
 
 
 class Connection:

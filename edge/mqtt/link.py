@@ -17,7 +17,8 @@ from time import monotonic
 
 from edge.mqtt.acks import Acks, Pending
 from edge.mqtt.backoff import Backoff, Rivalry
-from edge.mqtt.connection import Connection, Lost, Refused
+from edge.mqtt.connection import Connection
+from edge.mqtt.events import Lost, Refused
 from edge.mqtt.grant import Grant
 from edge.mqtt.message import NO_PROPERTIES, Message, Properties
 from edge.mqtt.opening import open_connection

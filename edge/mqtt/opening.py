@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.mqtt.connection import Connection, Lost, Refused
+from edge.mqtt.connection import Connection
+from edge.mqtt.events import Lost, Refused
 from edge.mqtt.grant import Grant
 from edge.mqtt.settings import Protocol
 

@@ -24,11 +24,12 @@ from edge.mqtt.message import (
     Properties,
 )
 
+MAX_LENGTH_BYTES = 4
+"""Of a Variable Byte Integer (section 1.5.5)."""
 MAX_PROPERTIES_BYTES = 65536
 """Of one message. Where there are more, none is looked at: to read millions would take seconds."""
 
 _SUBSCRIPTION, _TOPIC_ALIAS = 11, 35
-_MAX_LENGTH_BYTES = 4
 
 
 class Malformed(ValueError):
@@ -140,7 +141,7 @@ def _text(data: bytes) -> str:
 def _variable(body: bytes, at: int) -> tuple[int, int]:
     """A Variable Byte Integer, and where it ends (section 1.5.5)."""
     number = 0
-    for digit in range(_MAX_LENGTH_BYTES):
+    for digit in range(MAX_LENGTH_BYTES):
         if at >= len(body):
             break
         byte = body[at]

@@ -94,7 +94,7 @@ class Sender:
             log.warning("MQTT: the broker did not take what was published to %s: %s", item.topic, refused)
         item.ended(refused, False)
         self._quiet.set()
-        if len(self._outbox) and not self._pump_is_due:  # later: paho still counts the one that it tells of
+        if len(self._outbox) and not self._pump_is_due:  # later: once for all that came together
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump_late)
 

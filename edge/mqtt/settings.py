@@ -11,7 +11,7 @@ Protocol = Literal["auto", "5", "3.1.1"]
 PORT, TLS_PORT = 1883, 8883
 MIN_PACKET_BYTES = 1024
 MAX_PACKET_BYTES = 268_435_455
-"""What MQTT itself allows."""
+"""What MQTT itself allows: a length is four bytes of seven bits (MQTT 5, section 1.5.5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.mqtt.message import Message, variable_length
 from edge.mqtt.packets import MARGIN_BYTES, check_packet
-from edge.mqtt.publications import read_publish
+from edge.mqtt.publications import MAX_LENGTH_BYTES, read_publish
+from edge.mqtt.settings import MAX_PACKET_BYTES
 
 READ_BYTES = 65536
 WRITE_BYTES = 65536
-MAX_PACKET_BYTES = 268_435_455
-"""Behind its length, which is four bytes of seven bits (section 1.5.5)."""
 _PUBLISH, _PUBACK, _DISCONNECT = 0x30, 0x40, 0xE0
-_MAX_LENGTH_BYTES = 4
 _BARE_ACK_BYTES = 2
 """A packet identifier, and nothing else: taken."""
 _TAKEN = ReasonCode(PacketTypes.PUBACK)
-
 
 Took = Callable[[Message, int], None]
 """Is given a message and its packet identifier, which is 0 with QoS 0."""
@@ -94,12 +91,12 @@ class StreamClient(Client):
     def _frame(self) -> _Frame | None:
         """The next packet's, None where too little of it is here to tell. One whose length has no end is longer than any."""
         length, at = 0, self._at + 1
-        for number, byte in enumerate(self._ahead[at : at + _MAX_LENGTH_BYTES]):
+        for number, byte in enumerate(self._ahead[at : at + MAX_LENGTH_BYTES]):
             length |= (byte & 0x7F) << 7 * number
             if byte < 0x80:
                 begin = at + number + 1
                 return _Frame(begin, begin + length)
-        known = len(self._ahead) - at >= _MAX_LENGTH_BYTES
+        known = len(self._ahead) - at >= MAX_LENGTH_BYTES
         return _Frame(at, at + MAX_PACKET_BYTES) if known else None
 
     def _read_on(self) -> MQTTErrorCode:

@@ -103,9 +103,6 @@ class Tree:
     def command_result(self, name: str) -> str:
         return f"{self.base}/cmd/{name}/result"
 
-    def fleet_command_filter(self, group: str) -> str:
-        return f"{self.root}/_fleet/{group}/cmd/+"
-
     def fleet_command(self, group: str, name: str) -> str:
         return f"{self.root}/_fleet/{group}/cmd/{name}"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from edge.config import Config, ConfigError, keys, missing_files, resolve
+from edge.config import Config, ConfigError, missing_files, resolve
 from edge.config.layers import PREFIX, as_variable
 from edge.config.paths import default_state_dir
 from edge.config.tfserving.carry import Carried, carry, read_files
@@ -93,7 +93,7 @@ def _of(models: Iterable[ModelEntry], env: Mapping[str, str]) -> dict[str, str]:
 
 def has_grpc() -> bool:
     """Whether this installation can serve it."""
-    return "grpc" in keys.SECTIONS and find_spec("grpc") is not None
+    return find_spec("grpc") is not None
 
 
 def _variable(key: str) -> str:

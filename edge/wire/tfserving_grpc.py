@@ -15,7 +15,7 @@ from edge.domain.models import ModelSpec
 from edge.domain.requests import Payload, PredictResponse, Target
 from edge.domain.tensors import Array, Signature, Tensors
 from edge.wire import tensor_proto
-from edge.wire.proto.messages import message, parse
+from edge.wire.proto.messages import message, parse, to_bytes
 from edge.wire.tfserving_examples import METHOD_NAMES, ExamplesPayload, Method
 from edge.wire.tfserving_reply import class_arrays, regressed
 
@@ -116,7 +116,7 @@ def encode_predict(response: PredictResponse, outputs: Sequence[str]) -> bytes:
     fill_spec(reply.model_spec, response)
     for name in outputs or response.outputs:
         reply.outputs[name] = tensor_proto.write(response.outputs[name])
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def parse_examples(body: bytes, method: Method) -> ParsedExamples:
@@ -132,7 +132,7 @@ def encode_classification(response: PredictResponse) -> bytes:
     reply = message(f"{PACKAGE}.ClassificationResponse")()
     fill_spec(reply.model_spec, response)
     _classify(reply.result, response)
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def encode_regression(response: PredictResponse) -> bytes:
@@ -140,7 +140,7 @@ def encode_regression(response: PredictResponse) -> bytes:
     reply = message(f"{PACKAGE}.RegressionResponse")()
     fill_spec(reply.model_spec, response)
     _regress(reply.result, response)
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def parse_multi_inference(body: bytes) -> list[Task]:
@@ -176,7 +176,7 @@ def encode_multi_inference(answers: Sequence[tuple[Method, PredictResponse]]) ->
             _classify(result.classification_result, response)
         else:
             _regress(result.regression_result, response)
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def fill_spec(spec: Any, response: PredictResponse) -> None:
@@ -230,11 +230,6 @@ def _other_inputs(given: Mapping[str, object], wanted: Mapping[str, object]) -> 
 
 def _set(names: Mapping[str, object] | set[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _bytes(reply: Any) -> bytes:
-    data: bytes = reply.SerializeToString()
-    return data
 
 
 _REQUESTS: dict[Method, str] = {"classify": "ClassificationRequest", "regress": "RegressionRequest"}

@@ -13,7 +13,7 @@ from edge.domain.models import ModelSpec
 from edge.domain.ports import ModelStatus
 from edge.domain.requests import ModelInfo
 from edge.domain.tensors import Signature, TensorSpec
-from edge.wire.proto.messages import message, parse
+from edge.wire.proto.messages import message, parse, to_bytes
 from edge.wire.tensor_proto import NUMBERS
 from edge.wire.tfserving_examples import method_name
 from edge.wire.tfserving_grpc import PACKAGE, spec_of
@@ -42,7 +42,7 @@ def encode_status(status: ModelStatus | None, spec: ModelSpec) -> bytes:
         row.status.SetInParent()
         if version.state is State.FAILED:
             row.status.error_code, row.status.error_message = UNKNOWN, version.reason
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def parse_metadata(body: bytes) -> ModelSpec:
@@ -66,8 +66,8 @@ def encode_metadata(info: ModelInfo) -> bytes:
     for name, signature in info.signatures.items():
         _signature(signatures.signature_def[name], signature)
     reply.metadata[FIELD].type_url = f"type.googleapis.com/{PACKAGE}.SignatureDefMap"
-    reply.metadata[FIELD].value = signatures.SerializeToString()
-    return _bytes(reply)
+    reply.metadata[FIELD].value = to_bytes(signatures)
+    return to_bytes(reply)
 
 
 def parse_reload(body: bytes) -> bytes:
@@ -97,7 +97,7 @@ def _plain(message: Any) -> dict[str, Any]:
 def encode_reloaded() -> bytes:
     reply = message(f"{PACKAGE}.ReloadConfigResponse")()
     reply.status.SetInParent()
-    return _bytes(reply)
+    return to_bytes(reply)
 
 
 def _signature(made: Any, signature: Signature) -> None:
@@ -113,8 +113,3 @@ def _tensor(made: Any, spec: TensorSpec) -> None:
     made.tensor_shape.unknown_rank = spec.shape is None
     for size in spec.shape or ():
         made.tensor_shape.dim.add().size = size
-
-
-def _bytes(reply: Any) -> bytes:
-    data: bytes = reply.SerializeToString()
-    return data

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge.domain.errors import InvalidInput
-from edge.wire.proto.messages import message
+from edge.wire.proto.messages import message, to_bytes
 from edge.wire.reply import Reply
 
 
@@ -43,9 +43,3 @@ def check_load(parameters: Any) -> None:
             raise InvalidInput(
                 f"load parameter '{name}' is not supported; a model is loaded as it lies in the repository"
             )
-
-
-def to_bytes(made: Any) -> bytes:
-    """Serialized."""
-    data: bytes = made.SerializeToString()
-    return data

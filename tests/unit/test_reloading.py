@@ -168,6 +168,22 @@ async def test_what_is_refused_changes_nothing_whoever_refuses_it(
         assert world.names == {"b"}
 
 
+async def test_a_bug_leaves_its_traceback_in_the_log_though_its_client_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as world:
+        world.conduct.gate.clear()
+        world.conduct.problem = KeyError("x")
+        asked = world.send("b")
+        await asyncio.sleep(0)
+        await until(lambda: not world.reloading.queued)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        world.conduct.gate.set()
+        await until(lambda: caplog.records)
+        assert "in _look" in caplog.text
+
+
 def denied(new: Config) -> list[Path]:
     raise PermissionError(13, "Permission denied", "/models/b")
 

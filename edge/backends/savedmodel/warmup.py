@@ -149,9 +149,9 @@ def _messages() -> dict[str, Any]:
         name="InputsEntry"
     )
     entry.options.map_entry = True
-    for number, name, type_ in (1, "key", entry.field.add().TYPE_STRING), (2, "value", 12):
-        field = entry.field[0] if number == 1 else entry.field.add()
-        field.name, field.number, field.type, field.label = name, number, type_, field.LABEL_OPTIONAL
+    kinds = descriptor_pb2.FieldDescriptorProto
+    entry.field.add(name="key", number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
+    entry.field.add(name="value", number=2, type=kinds.TYPE_BYTES, label=kinds.LABEL_OPTIONAL)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _FIELDS}

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import keys
 from edge.config.tfserving.batching import batching
-from edge.config.tfserving.files import Refused, invalid, read_message
+from edge.config.tfserving.files import invalid, read_message
 from edge.config.tfserving.flags import FLAGS, Given
 from edge.config.tfserving.messages import BATCHING, MODELS, MONITORING, SSL, Message
 from edge.config.tfserving.models import ModelEntry, check_base_path, check_platforms, entries
@@ -178,12 +177,8 @@ def _monitoring(files: Mapping[str, Mapping[str, Any]], done: Carried) -> None:
             done.settings["http.tfserving_metrics_path"] = path
 
 
-PEMS: Mapping[str, tuple[str, ...]] = {
-    "server_key": ("tls_key", "key_file"),
-    "server_cert": ("tls_cert", "cert_file"),
-    "custom_ca": ("tls_client_ca", "client_ca", "tls_ca", "ca_file"),
-}
-"""Of each part of the file, the key of [grpc] that names a file with it: the first that there is."""
+PEMS: Mapping[str, str] = {"server_key": "tls_key", "server_cert": "tls_cert", "custom_ca": "client_ca"}
+"""Of each part of the file, the key of [grpc] that names a file with it."""
 
 
 def _ssl(files: Mapping[str, Mapping[str, Any]], done: Carried, grpc: bool) -> None:
@@ -200,13 +195,9 @@ def _ssl(files: Mapping[str, Mapping[str, Any]], done: Carried, grpc: bool) -> N
             "ssl_config_file: want server_key and server_cert, and custom_ca with client_verify; got no "
             + " and no ".join(missing)
         )
-    for part, names in PEMS.items():
-        key = next((name for name in names if name in keys.fields("grpc")), None)
-        if not ssl.get(part) or (part == "custom_ca" and not verify):
-            continue
-        if key is None:
-            raise Refused("UNIMPLEMENTED", f"ssl_config_file: {part}: [grpc] has no key for it")
-        done.secrets[f"grpc.{key}"] = ssl[part]
+    for part, key in PEMS.items():
+        if ssl.get(part) and (part != "custom_ca" or verify):
+            done.secrets[f"grpc.{key}"] = ssl[part]
 
 
 def _times(given: Given, done: Carried) -> None:

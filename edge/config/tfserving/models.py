@@ -43,16 +43,12 @@ def entries(config: Mapping[str, Any]) -> list[ModelEntry]:
             raise invalid(f"Illegal to list model {name} multiple times in config list")
         seen.add(name)
     for model in listed:
-        _check_path(model.get("name", ""), model.get("base_path", ""))
+        check_base_path(model.get("name", ""), model.get("base_path", ""))
     return [_entry(model) for model in listed]
 
 
 def check_base_path(name: str, path: str) -> None:
     """Raises Refused."""
-    _check_path(name, path)
-
-
-def _check_path(name: str, path: str) -> None:
     if "://" in path:
         raise invalid(
             f"model {name}: want a base_path on this machine, got {path}; edge-sync brings models from stores"

@@ -14,7 +14,6 @@ from edge.config.tfserving.messages import ANY, INTEGERS, Enum, Field, Message
 from edge.config.tfserving.tokens import END, TextError, Token, error_at, tokens, unquoted
 
 BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
-CLOSING = {"{": "}", "<": ">"}
 
 
 def parse_text(text: str, message: Message) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edge.domain.models import ModelSpec
 from edge.domain.ports import Catalog
 from edge.frontends.grpc.calls import Call, Calls
 from edge.wire.grpc_status import Failure, plain_failure
-from edge.wire.proto.messages import message, parse
+from edge.wire.proto.messages import message, parse, to_bytes
 
 SERVICE = "grpc.health.v1.Health"
 
@@ -77,8 +77,7 @@ class Health:
 
 def _said(status: str) -> bytes:
     made = message("grpc.health.v1.HealthCheckResponse")
-    data: bytes = made(status=made.ServingStatus.Value(status)).SerializeToString()
-    return data
+    return to_bytes(made(status=made.ServingStatus.Value(status)))
 
 
 def _words(error: EdgeError, call: Call | None) -> Failure:

@@ -15,7 +15,7 @@ from edge.frontends.grpc.calls import PROTOCOL, Call, Calls
 from edge.wire import v2_grpc, v2_metadata, v2_repository
 from edge.wire import v2_grpc_about as about
 from edge.wire.grpc_status import Failure, v2_failure
-from edge.wire.proto.messages import parse
+from edge.wire.proto.messages import parse, to_bytes
 from edge.wire.v2_errors import control_wording
 
 SERVICE = "inference.GRPCInferenceService"
@@ -54,7 +54,7 @@ class Inference:
         return {SERVICE: methods}
 
     async def _infer(self, call: Call) -> bytes:
-        return about.to_bytes(await self._answer(call))
+        return to_bytes(await self._answer(call))
 
     async def _stream(self, context: Any) -> None:
         async for call in self._calls.messages(context):
@@ -124,13 +124,13 @@ class Inference:
     async def _load(self, call: Call) -> bytes:
         name = self._controlled(call, "RepositoryModelLoadRequest")
         assert self._control is not None
-        await self._told(call, name, "load", self._control.load)
+        await self._control_worded(name, "load", self._control.load)
         return about.answer("RepositoryModelLoadResponse")
 
     async def _unload(self, call: Call) -> bytes:
         name = self._controlled(call, "RepositoryModelUnloadRequest")
         assert self._control is not None
-        await self._told(call, name, "unload", self._control.unload)
+        await self._control_worded(name, "unload", self._control.unload)
         return about.answer("RepositoryModelUnloadResponse")
 
     def _controlled(self, call: Call, message: str) -> str:
@@ -142,7 +142,8 @@ class Inference:
         name: str = asked.model_name
         return name
 
-    async def _told(self, call: Call, name: str, action: str, act: Callable[[str], Awaitable[None]]) -> None:
+    async def _control_worded(self, name: str, action: str, act: Callable[[str], Awaitable[None]]) -> None:
+        """Raises ControlFailed, in Triton's words."""
         try:
             await act(name)
         except ControlFailed as error:

@@ -81,11 +81,19 @@ class Mqtt:
         counts.watch(lambda: (self.link.connected, self.link.received, self.link.sent, self.link.dropped))
 
     def route(
-        self, filter: str, handler: Handler, *, qos: int = 1, no_local: bool = False, retain_handling: int = 2
+        self,
+        filter: str,
+        handler: Handler,
+        *,
+        no_local: bool = False,
+        retain_handling: int = 2,
+        retain_as_published: bool = False,
     ) -> None:
         """Subscribe to it, and give its messages to `handler`, which acks them."""
         self._routes.append((filter, handler))
-        self.link.subscribe(filter, qos, no_local=no_local, retain_handling=retain_handling)
+        self.link.subscribe(
+            filter, no_local=no_local, retain_handling=retain_handling, retain_as_published=retain_as_published
+        )
 
     def when_connected(self, call: Callable[[], None]) -> None:
         """After each connection, when the server has said that it is there."""

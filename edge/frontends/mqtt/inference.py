@@ -1,11 +1,10 @@
-"""Requests: read, predict, write, publish, and then ack.
+"""Requests: read, predict, write, publish, and the ack right behind.
 
 Rule 1: what is acked has been answered, or never will be: the answer is handed to the link before the ack. Rule 2: QoS 0 is
 answered at once when the server is full; with QoS 1 the broker holds back what is above Receive Maximum, and an answer that
-finds no room to wait in is waited with. Rule 3: nobody is
-answered for whom it is too late. Rule 4: while the server goes down, what came with QoS 1 for this node stays unacked where
-the broker keeps sessions, and is answered after the next start; what was shared with it before it said so is answered as
-ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
+finds no room to wait in is waited with. Rule 3: nobody is answered for whom it is too late. Rule 4: while the server goes down,
+what came with QoS 1 for this node stays unacked where the broker keeps sessions, and is answered after the next start; what was
+shared with it before it said so is answered as ever, and everything else is told to come back. Rule 5: what comes with QoS 1 while the server starts waits for its models.
 """
 
 from __future__ import annotations

@@ -43,6 +43,12 @@ def pool() -> Any:
     return made
 
 
+def to_bytes(made: Any) -> bytes:
+    """A message, serialized."""
+    data: bytes = made.SerializeToString()
+    return data
+
+
 def parse(name: str, data: bytes) -> Any:
     """A message from its bytes. Raises InvalidInput."""
     from google.protobuf.message import DecodeError

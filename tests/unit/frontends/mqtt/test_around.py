@@ -30,9 +30,9 @@ class FakeFront:
     works: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
-    def route(self, filter: str, handler: Callable[[Message], None]) -> None:
+    def route(self, filter: str, handler: Callable[[Message], None], *, retain_as_published: bool = False) -> None:
         self.routes[filter] = handler
-        self.link.subscribe(filter)
+        self.link.subscribe(filter, retain_handling=2, retain_as_published=retain_as_published)
 
     def when_connected(self, call: Callable[[], None]) -> None:
         self.connected.append(call)
