@@ -20,6 +20,7 @@ EdgeError
 ├── Forbidden
 ├── InferenceFailed              the model itself failed on this input
 │   ├── BadOutputs               what it made cannot be an answer: too large, or not of its signature's shape
+│   ├── GraphFailed              a SavedModel's run
 │   └── WorkerLost               the process that ran it ended in the midst of it; another is started
 └── ControlFailed                a load or unload that was asked for did not happen
     └── ModelsNotAvailable       models that were to be served are not
@@ -165,15 +166,29 @@ class Forbidden(EdgeError):
 
 
 class InferenceFailed(EdgeError):
+    """`shown`: whether its message is for clients of TensorFlow Serving's API, too. What a TFLite runtime says is for the log; it may
+    hold addresses."""
+
     code = Code.INFERENCE_FAILED
+    shown: ClassVar[bool] = False
 
 
 class BadOutputs(InferenceFailed):
-    """Its message has nothing of the runtime's, and may be told to anybody."""
+    """Its message has nothing of the runtime's."""
+
+    shown = True
+
+
+class GraphFailed(InferenceFailed):
+    """In TensorFlow's words, which TensorFlow Serving tells."""
+
+    shown = True
 
 
 class WorkerLost(InferenceFailed):
     """Its message is what `NotReady` tells, too, until another process answers."""
+
+    shown = True
 
 
 class ControlFailed(EdgeError):

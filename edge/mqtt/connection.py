@@ -114,7 +114,7 @@ class Connection:
 
     def pause(self) -> None:
         """Nothing is read until `resume`, so that the broker waits, and throws away what it may. Nor are its acknowledgements."""
-        self._paused = True
+        self._paused = self._client.deaf = True
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
 
@@ -122,7 +122,7 @@ class Connection:
         """From the loop's next turn on. What is there already may have been told of before: it is looked at in any case."""
         if not self._paused or self._fd < 0:
             return
-        self._paused = False
+        self._paused = self._client.deaf = False
         self._loop.add_reader(self._fd, self._readable)
         if self._again is None:
             self._again = self._loop.call_soon(self._read)

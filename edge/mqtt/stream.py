@@ -44,7 +44,8 @@ class _Frame(NamedTuple):
 
 
 class StreamClient(Client):
-    """`more`: whether there is something to read, for all that is known without asking the socket."""
+    """`more`: whether there is something to read, for all that is known without asking the socket. `deaf`: nothing is read for
+    now, nor what would say that the broker lives; that it takes what is written does."""
 
     _greeted = False
     _ahead, _at = b"", 0
@@ -54,6 +55,7 @@ class StreamClient(Client):
         """`options` are paho's."""
         self._took, self._max_packet_bytes = took, max_packet_bytes
         self.taken: Callable[[int, ReasonCode], None] = lambda mid, reason: None
+        self.deaf = False
         self._behind = bytearray()
         self._under_way: set[int] = set()
         super().__init__(CallbackAPIVersion.VERSION2, **options)
@@ -228,3 +230,6 @@ class StreamClient(Client):
         while self._behind:
             del self._behind[: super()._sock_send(self._behind)]
             self._last_msg_out = monotonic()
+            if self.deaf:
+                self._last_bytes_received = self._last_msg_out
+                self._ping_t = self._ping_t and self._last_msg_out

@@ -7,7 +7,6 @@ Rule 2: the status comes from `edge.wire.status` alone.
 from __future__ import annotations
 
 from edge.domain.errors import (
-    BadOutputs,
     EdgeError,
     InferenceFailed,
     ModelsNotAvailable,
@@ -15,7 +14,6 @@ from edge.domain.errors import (
     Overloaded,
     UnknownLabel,
     UnknownSignature,
-    WorkerLost,
 )
 from edge.domain.models import ModelSpec
 from edge.wire.status import HTTP_STATUS
@@ -46,8 +44,7 @@ def wording(error: EdgeError, verb: Verb) -> str:
             return f"No signature was found with the name: {error.name}"
         case UnknownSignature():
             return f'Serving signature name: "{error.name}" not found in signature def'
-        case InferenceFailed() if not isinstance(error, BadOutputs | WorkerLost):
-            # What the runtime said is for the log; it may hold addresses and paths.
+        case InferenceFailed() if not error.shown:
             return "Failed to invoke TfLite interpreter"
         case ModelsNotAvailable():
             return f"Some models did not become available: {{{''.join(_servable(*each) for each in error.models.items())}}}"

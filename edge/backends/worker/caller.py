@@ -13,7 +13,7 @@ from functools import partial
 from edge.backends.worker.arena import Arena, pack, unpack
 from edge.backends.worker.messages import BAD_OUTPUTS, Failed, Garbage, Ran, Run, Tensor
 from edge.backends.worker.process import WorkerProcess
-from edge.domain.errors import BadOutputs, EdgeError, InferenceFailed, InvalidInput, Overloaded, Unsupported
+from edge.domain.errors import BadOutputs, EdgeError, GraphFailed, InvalidInput, Overloaded, Unsupported
 from edge.domain.tensors import Array, Tensors
 
 COPY_BYTES = 64 * 1024
@@ -23,7 +23,7 @@ MAX_LENT = 3
 KEEP_BYTES = 64 * 2**20
 """A larger arena is given back after its run."""
 _ERRORS: Mapping[str, type[EdgeError]] = {
-    **{each.code.value: each for each in (InvalidInput, Unsupported, Overloaded, InferenceFailed)},
+    **{each.code.value: each for each in (InvalidInput, Unsupported, Overloaded, GraphFailed)},
     BAD_OUTPUTS: BadOutputs,
 }
 
@@ -62,7 +62,7 @@ class Caller:
             if isinstance(answer, Failed):
                 if answer.last:
                     raise Last(answer.reason)
-                raise _ERRORS.get(answer.code, InferenceFailed)(answer.reason)
+                raise _ERRORS.get(answer.code, GraphFailed)(answer.reason)
             if not isinstance(answer, Ran):
                 raise Garbage(type(answer).__name__)
             arena.follow(answer.arena_bytes)

@@ -158,6 +158,24 @@ def test_messages_count_as_signs_of_life(ends: Ends) -> None:
     assert not ends.client.want_write(), "a broker that sends need not be asked whether it is there"
 
 
+@pytest.mark.parametrize("takes", [True, False])
+def test_while_nothing_is_read_a_broker_that_takes_what_is_written_is_alive_and_no_other(
+    ends: Ends, takes: bool
+) -> None:
+    ends.client._keepalive = 60
+    ends.client.deaf = True
+    ends.client._ping_t = ends.client._last_bytes_received  # it was asked, and its answer is not read
+    for _ in range(2):
+        ends.client._last_bytes_received -= 120
+        ends.client._ping_t -= 120
+        if takes:
+            ends.send(b"x", 0)
+            ends.client.loop_write()
+        ends.client.loop_misc()
+        ends.client.loop_write()
+    assert (ends.client.socket() is not None) is takes
+
+
 def test_a_subscription_does_not_take_the_identifier_of_a_message_that_is_under_way(ends: Ends) -> None:
     first = ends.send(b"x", 1)
     ends.client._last_mid = first - 1
