@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.functional.server import Running
 from tests.waiting import until_blocking
@@ -125,10 +126,13 @@ class Asking(threading.Thread):
                 self.failures.append(repr(error))
                 continue
             if answer.status == 200:
-                self.answers[json.loads(text)["predictions"][0]] += 1
+                self.answers[self.counted(json.loads(text)["predictions"][0])] += 1
             else:
                 self.failures.append(f"{answer.status} {text!r}")
         connection.close()
+
+    def counted(self, prediction: Any) -> float:
+        return float(prediction)
 
     def more(self, count: int = 20) -> None:
         """Return once so many more were answered."""
