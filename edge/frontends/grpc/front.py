@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 MODE = 0o660
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """gRPC tells with a traceback that a client has gone in the very moment in which it was answered."""
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError))
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+
 class Grpc:
     """`services`: handlers by service and method. `port` is what was bound, 0 without a TCP port; `addresses` are for people."""
 

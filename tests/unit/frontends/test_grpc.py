@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from grpc._cython.cygrpc import ExecuteBatchError
 
 from edge.domain.errors import InvalidInput, NotFound, UnknownSignature
 from edge.domain.models import ImageOptions, ModelId, ModelSpec
@@ -255,3 +256,15 @@ async def test_loading_is_forbidden_where_clients_may_not_control(served: Served
     with pytest.raises(grpc.aio.AioRpcError, match=r"http\.model_control is off") as caught:
         await stub(message("inference.RepositoryModelLoadRequest")(model_name="m").SerializeToString())
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(("error", "told"), [(ExecuteBatchError("execute_batch", []), 0), (ValueError("a bug"), 1)])
+def test_a_client_that_goes_as_it_is_answered_is_no_news_and_a_bug_is(
+    error: Exception, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("grpc._cython.cygrpc")
+    try:
+        raise error
+    except Exception:
+        log.exception("Unexpected [%s] raised by servicer method", type(error).__name__)
+    assert len(caplog.records) == told
