@@ -191,7 +191,7 @@ class Link:
         if message.qos:
             if len(self._acks) >= MAX_UNACKED and self._connection is not None:
                 why = Lost(f"the broker sent more than {MAX_UNACKED} messages that are not acknowledged")
-                asyncio.get_running_loop().call_soon(self._connection.end, why)  # paho goes on to use the socket
+                asyncio.get_running_loop().call_soon(self._connection.end, why)  # who read it goes on to use the socket
             message.handle = self._acks.came(mid, message.qos)
         self._hand_over(message)
 

@@ -16,21 +16,27 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.acked: list[int] = []
+        self.together: list[list[str]] = []
+        self._held: list[str] = []
         self.drained = True
         self.reading = True
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def publish(self, item: Outgoing, grant: Grant) -> int:
         self.sent.append(item.topic)
+        self._held.append(item.topic)
         return len(self.sent) if item.qos else 0
 
     def ack(self, ack: Ack) -> None:
         self.acked.append(ack.mid)
+        self._held.append(f"ack {ack.mid}")
 
     def hold(self) -> None:
-        """What goes to the socket together is not told apart here."""
+        self._held = []
 
-    let_go = hold
+    def let_go(self) -> None:
+        """`together` has what goes to the socket in one go."""
+        self.together.append(self._held)
 
     def pause(self) -> None:
         assert self.reading
@@ -168,3 +174,18 @@ async def test_whoever_found_no_room_is_told_when_something_has_gone() -> None:
     rig.sender.writable()
     await asyncio.wait_for(waiting, 5)
     assert rig.sender.publish(Outgoing("late", b""))
+
+
+async def test_an_answer_and_the_acks_that_it_lets_go_are_written_together() -> None:
+    rig = Rig()
+    rig.connect()
+    assert rig.sender.publish(Outgoing("answer", b""), lambda: [Ack(1, 1), Ack(2, 1)])
+    assert rig.wire.together[-1] == ["answer", "ack 1", "ack 2"]
+
+
+async def test_nothing_is_acked_whose_answer_finds_no_room() -> None:
+    rig = Rig(max_queued=1)
+    rig.sender.publish(Outgoing("waits", b"", 1))
+    assert not rig.sender.publish(Outgoing("answer", b"", 1), lambda: [Ack(1, 1)])
+    rig.connect()
+    assert (rig.wire.sent, rig.wire.acked) == (["waits"], [])

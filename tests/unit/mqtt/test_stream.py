@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from edge.mqtt.connection import Connection
+from edge.mqtt.grant import Grant
+from edge.mqtt.message import Message
+from edge.mqtt.outbox import Ack, Outgoing
+from edge.mqtt.settings import LinkSettings
 from edge.mqtt.stream import WRITE_BYTES, StreamClient
 
 CONNACK = b"\x20\x03\0\0\0"
@@ -93,6 +98,16 @@ class Counting:
         return self.of.send(data)
 
 
+class _Nobody:
+    """Is told what a connection tells, and does nothing."""
+
+    def came(self, message: Message, mid: int) -> None: ...
+    def delivered(self, mid: int, refused: str) -> None: ...
+    def subscribed(self, mid: int, refused: list[str]) -> None: ...
+    def unsubscribed(self, mid: int) -> None: ...
+    def writable(self) -> None: ...
+
+
 def test_what_is_written_in_one_turn_goes_in_one_call(ends: Ends) -> None:
     ends.client._sock = counting = Counting(ends.socket)
     for number in range(5):
@@ -102,6 +117,21 @@ def test_what_is_written_in_one_turn_goes_in_one_call(ends: Ends) -> None:
     assert not ends.client.want_write()
     assert counting.sends == 1
     assert ends.got() == b"".join(b"\x30\x05\0\x01t\0%d" % number for number in range(5))
+
+
+async def test_what_is_held_goes_in_one_call_when_it_is_let_go(ends: Ends) -> None:
+    connection = Connection(LinkSettings(host="nowhere", client_id="c"), "5", _Nobody())
+    counting = Counting(ends.socket)
+    connection._client, ends.client._sock, connection._fd = ends.client, counting, ends.socket.fileno()
+    connection.hold()
+    connection.publish(Outgoing("t", b"x"), Grant())
+    connection.ack(Ack(7, 1))
+    assert counting.sends == 0
+    connection.let_go()
+    assert (counting.sends, ends.got()) == (1, PUBLISH + b"\x40\x02\x00\x07")
+    for _ in range(2):
+        connection.ack(Ack(7, 1))
+    assert counting.sends == 3, "what nobody holds goes at once"
 
 
 def test_what_finds_no_room_is_wanted_to_be_written_and_nothing_is_lost_or_out_of_order(ends: Ends) -> None:
